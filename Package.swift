@@ -1,0 +1,52 @@
+// swift-tools-version: 6.2
+import Foundation
+import PackageDescription
+
+// Which processor to build for: `native` is this machine; LLM_CPU=x86-64-v3 (or -v2, -v4) builds for another level.
+// The SIMD width of the kernels follows it: 16 floats with AVX-512, 8 with AVX2, 4 with SSE and NEON.
+let cpu = Context.environment["LLM_CPU"] ?? "native"
+
+func hasCPUFlag(_ flag: String) -> Bool {
+    let levels = ["avx512f": ["x86-64-v4"], "fma": ["x86-64-v4", "x86-64-v3"]]
+    if cpu != "native" { return levels[flag]?.contains(cpu) ?? false }
+    #if os(Linux)
+        let flags = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
+        return flags.split(whereSeparator: \.isWhitespace).contains { $0 == flag }
+    #else
+        return flag == "fma"  // every Intel Mac that Swift 6 still runs on has AVX2
+    #endif
+}
+
+#if arch(arm64)
+    let cpuFlag = "-mcpu=\(cpu)"
+    let simd: [SwiftSetting] = [.define("SIMD_4"), .define("FMA"), .define("REGISTERS_32")]
+#else
+    let cpuFlag = "-march=\(cpu)"
+    let simd: [SwiftSetting] =
+        hasCPUFlag("avx512f")
+        ? [.define("SIMD_16"), .define("FMA"), .define("REGISTERS_32")]
+        : hasCPUFlag("fma") ? [.define("SIMD_8"), .define("FMA")] : [.define("SIMD_4")]
+#endif
+
+// The hot loops: pointers that were checked before they came here, so no checks inside. Swift has no flag of its own
+// for the target processor; -Xcc -march sets it for Swift's code too, because Swift takes its target from clang.
+let kernels: [SwiftSetting] = [.unsafeFlags(["-Ounchecked", "-Xcc", cpuFlag])] + simd
+
+let package = Package(
+    name: "llm.swift",
+    platforms: [.macOS("26.0")],
+    targets: [
+        .target(name: "Kernels", swiftSettings: kernels),
+        // Everything that reads input: built -O, as SwiftPM does, so that an overflow traps and corrupts nothing.
+        .target(name: "LLM", dependencies: ["Kernels"]),
+        // One executable per stage.
+        .executableTarget(name: "lotto", dependencies: ["LLM"]),
+        .executableTarget(name: "train_tokenizer", dependencies: ["LLM"]),
+        .executableTarget(name: "tokenize", dependencies: ["LLM"]),
+        .executableTarget(name: "train_gpt2", dependencies: ["LLM"]),
+        .executableTarget(name: "test_gpt2", dependencies: ["LLM"]),
+        .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
+        .testTarget(name: "LLMTests", dependencies: ["LLM", "Kernels"], resources: [.copy("Fixtures")]),
+    ],
+    swiftLanguageModes: [.v6]
+)

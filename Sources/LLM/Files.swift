@@ -1,0 +1,197 @@
+// Reading what may be anything, and writing what must not be lost.
+//
+// Whatever is read is untrusted: a caller asks for the file's length first and checks its sizes against that, with
+// overflow-checked arithmetic, before it takes memory. Whatever must last is written to a temporary name, fsynced,
+// renamed, and its directory fsynced: after a kill or a power cut the final name holds the old bytes or the new ones.
+
+import Foundation
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// A file open for reading, of known length.
+package final class InputFile {
+    package let path: String
+    /// Bytes.
+    package let size: Int
+    private let descriptor: Int32
+
+    /// - Parameter hint: what to tell the user if the file is not there.
+    package init(_ path: String, hint: String) throws {
+        let descriptor = open(path, O_RDONLY)
+        guard descriptor >= 0 else {
+            throw UserError("cannot read \(path): \(String(cString: strerror(errno)))", hint: hint)
+        }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT != S_IFDIR else {
+            close(descriptor)
+            throw UserError("cannot read \(path): it is a directory", hint: hint)
+        }
+        self.path = path
+        self.size = Int(status.st_size)
+        self.descriptor = descriptor
+    }
+
+    deinit { close(descriptor) }
+
+    /// Fills `buffer` with the bytes from `offset`. One read() may come back short past 2 GiB, hence the loop.
+    package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws {
+        guard let base = buffer.baseAddress else { return }
+        var done = 0
+        while done < buffer.count {
+            let count = pread(descriptor, base + done, min(buffer.count - done, 1 << 30), off_t(offset + done))
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else {
+                throw UserError(
+                    "\(path) ends after \(offset + done) bytes, \(buffer.count - done) too early",
+                    hint: "the file is damaged or was cut off while it was copied; write it anew")
+            }
+            done += count
+        }
+    }
+
+    package func read<Value: BitwiseCopyable>(_ count: Int, of type: Value.Type, at offset: Int) throws -> [Value] {
+        try [Value](unsafeUninitializedCapacity: count) { buffer, initialized in
+            try read(into: UnsafeMutableRawBufferPointer(buffer), at: offset)
+            initialized = count
+        }
+    }
+}
+
+/// A file being written, buffered. Nothing stands under its final name until `writeDurably` has all of it.
+package final class OutputFile {
+    package let path: String
+    /// Bytes written so far.
+    package private(set) var size = 0
+    private let descriptor: Int32
+    private var pending: [UInt8] = []
+
+    fileprivate init(_ path: String) throws {
+        descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
+        guard descriptor >= 0 else {
+            throw UserError(
+                "cannot write \(path): \(String(cString: strerror(errno)))",
+                hint: "check that the folder exists and is yours, or choose another output")
+        }
+        self.path = path
+        pending.reserveCapacity(1 << 20)
+    }
+
+    deinit { close(descriptor) }
+
+    package func write(_ bytes: UnsafeRawBufferPointer) throws {
+        size += bytes.count
+        if pending.count + bytes.count <= 1 << 20 {
+            pending.append(contentsOf: bytes)
+            return
+        }
+        try flush()
+        try writeThrough(bytes)
+    }
+
+    package func write(_ text: String) throws {
+        var text = text
+        try text.withUTF8 { try write(UnsafeRawBufferPointer($0)) }
+    }
+
+    package func write<Value: BitwiseCopyable>(_ values: [Value]) throws {
+        try values.withUnsafeBytes { try write($0) }
+    }
+
+    /// Replaces bytes already written, such as a header's count that is known only at the end.
+    package func overwrite(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws {
+        try flush()
+        lseek(descriptor, off_t(offset), SEEK_SET)
+        try writeThrough(bytes)
+        lseek(descriptor, 0, SEEK_END)
+    }
+
+    private func writeThrough(_ bytes: UnsafeRawBufferPointer) throws {
+        guard let base = bytes.baseAddress else { return }
+        var done = 0
+        while done < bytes.count {
+            #if canImport(Glibc)
+                let count = Glibc.write(descriptor, base + done, min(bytes.count - done, 1 << 30))
+            #else
+                let count = Darwin.write(descriptor, base + done, min(bytes.count - done, 1 << 30))
+            #endif
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else {
+                throw UserError(
+                    "cannot write \(path): \(String(cString: strerror(errno)))", hint: "free some space on the disk")
+            }
+            done += count
+        }
+    }
+
+    private func flush() throws {
+        try pending.withUnsafeBytes { try writeThrough($0) }
+        pending.removeAll(keepingCapacity: true)
+    }
+
+    fileprivate func synchronize() throws {
+        try flush()
+        guard fsync(descriptor) == 0 else {
+            throw UserError("cannot write \(path): \(String(cString: strerror(errno)))", hint: "check the disk")
+        }
+    }
+}
+
+/// Writes a file that must not be lost: all of it under a temporary name, fsync, rename, fsync of the directory.
+/// If `body` throws, nothing is left behind and an older file of that name stays as it was.
+package func writeDurably(_ path: String, _ body: (OutputFile) throws -> Void) throws {
+    try writeDurably([path]) { try body($0[0]) }
+}
+
+/// The same for several files that belong together: none takes its final name before all are on the disk.
+package func writeDurably(_ paths: [String], _ body: ([OutputFile]) throws -> Void) throws {
+    let temporary = paths.map { "\($0).\(getpid()).tmp" }
+    do {
+        let files = try temporary.map { try OutputFile($0) }
+        try body(files)
+        for file in files { try file.synchronize() }
+        for (from, to) in zip(temporary, paths) {
+            guard rename(from, to) == 0 else {
+                throw UserError(
+                    "cannot write \(to): \(String(cString: strerror(errno)))", hint: "choose another output")
+            }
+        }
+    } catch {
+        for path in temporary { unlink(path) }
+        throw error
+    }
+    for directory in Set(paths.map { ($0 as NSString).deletingLastPathComponent }) {
+        synchronizeDirectory(directory.isEmpty ? "." : directory)
+    }
+}
+
+/// Makes renames and removals in `path` last. Some file systems refuse an fsync of a directory; nothing is lost then
+/// that the system itself would keep.
+package func synchronizeDirectory(_ path: String) {
+    let descriptor = open(path, O_RDONLY)
+    guard descriptor >= 0 else { return }
+    fsync(descriptor)
+    close(descriptor)
+}
+
+/// Creates a directory and its parents; one that exists is fine.
+package func createDirectory(_ path: String) throws {
+    do {
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    } catch {
+        throw UserError("cannot create the directory \(path)", hint: "choose another --output")
+    }
+}
+
+package func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+/// The paths that match a shell pattern (`data/train_*.bin`), sorted; llm.c names its shards so.
+package func paths(matching pattern: String) -> [String] {
+    var result = glob_t()
+    defer { globfree(&result) }
+    guard glob(pattern, 0, nil, &result) == 0 else { return [] }
+    return (0..<Int(result.gl_pathc)).compactMap { result.gl_pathv[$0].map { String(cString: $0) } }
+}

@@ -1,0 +1,68 @@
+// What a person sees while a program works. Results go to standard output, progress to standard error: on a terminal
+// it is one line that redraws, elsewhere plain lines, so that a log file stays readable.
+
+import Foundation
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// Seconds of a clock that never jumps.
+package func now() -> Double { Double(DispatchTime.now().uptimeNanoseconds) * 1e-9 }
+
+/// One line on standard error.
+package func note(_ text: String) {
+    FileHandle.standardError.write(Data((text + "\n").utf8))
+}
+
+/// `73 s`, `4 min 05 s`, `2 h 13 min`.
+package func durationText(_ seconds: Double) -> String {
+    guard seconds.isFinite, seconds < 1e9 else { return "?" }
+    let whole = Int(seconds.rounded())
+    if whole < 90 { return "\(whole) s" }
+    if whole < 5400 { return "\(whole / 60) min \(String(format: "%02d", whole % 60)) s" }
+    return "\(whole / 3600) h \(String(format: "%02d", whole % 3600 / 60)) min"
+}
+
+/// A phase with a known amount of work: rate and time left.
+package struct Progress {
+    private let phase: String
+    private let unit: String
+    private let total: Double
+    private let start = now()
+    private var shown = now()
+    private let redraws = isatty(STDERR_FILENO) == 1
+
+    /// - Parameters:
+    ///   - total: the work in `unit`s, such as megabytes.
+    package init(_ phase: String, total: Double, unit: String) {
+        self.phase = phase
+        self.total = total
+        self.unit = unit
+    }
+
+    /// Shows how far the work is, at most ten times a second on a terminal and every ten seconds elsewhere.
+    package mutating func update(_ done: Double) {
+        let time = now()
+        guard time - shown >= (redraws ? 0.1 : 10) else { return }
+        shown = time
+        show(done, ending: redraws ? "" : "\n")
+    }
+
+    package func finish() {
+        let seconds = now() - start
+        let text = String(format: "%@: %.0f %@ in %.1f s", phase, total, unit, seconds)
+        FileHandle.standardError.write(Data(((redraws ? "\r\u{1B}[K" : "") + text + "\n").utf8))
+    }
+
+    private func show(_ done: Double, ending: String) {
+        let seconds = max(now() - start, 1e-9)
+        let left = done > 0 ? seconds * (total - done) / done : .infinity
+        let text = String(
+            format: "%@: %3.0f%%  %.1f %@/s  %@ left", phase, 100 * done / max(total, 1e-9), done / seconds, unit,
+            durationText(left))
+        FileHandle.standardError.write(Data(((redraws ? "\r\u{1B}[K" : "") + text + ending).utf8))
+    }
+}

@@ -1,0 +1,276 @@
+// The command line. One table per executable gives the parsing, the defaults and `--help`; nothing else in the
+// project knows argv. Short names are llm.c's (`-i`, `-nk`), so that its command lines work as they are.
+
+import Foundation
+
+/// What went wrong with something that came from outside, and the command that would mend it.
+package struct UserError: Error, Equatable {
+    package let message: String
+    package let hint: String
+    /// 1, or 2 for a wrong command line.
+    package let exitCode: Int32
+
+    package init(_ message: String, hint: String, exitCode: Int32 = 1) {
+        self.message = message
+        self.hint = hint
+        self.exitCode = exitCode
+    }
+}
+
+/// Runs an executable's story. A thrown error ends it with two lines on standard error, `error:` and `hint:`.
+package func runReportingErrors(_ story: () throws -> Void) {
+    do {
+        try story()
+    } catch {
+        let known =
+            error as? UserError
+            ?? UserError("\(error.localizedDescription)", hint: "see --help for what this program reads and writes")
+        fflush(nil)
+        FileHandle.standardError.write(Data("error: \(known.message)\nhint: \(known.hint)\n".utf8))
+        exit(known.exitCode)
+    }
+}
+
+/// One row of an executable's table.
+package struct Option {
+    package enum Kind {
+        case text
+        /// One or more words, up to the next option; the option may also be repeated.
+        case texts
+        case integer(ClosedRange<Int>)
+        case number(ClosedRange<Double>)
+        case choice([String])
+        /// `--flag` alone means yes; `--flag 0` and `--flag 1` as in llm.c.
+        case flag
+    }
+
+    let long: String
+    let short: String?
+    let placeholder: String
+    let kind: Kind
+    let defaultValue: String?
+    let help: String
+
+    /// - Parameters:
+    ///   - long: the name without its dashes; the key of `Options`' getters.
+    ///   - short: llm.c's name without its dash, where there is one.
+    ///   - defaultValue: as the user would type it; nil means absent.
+    package init(
+        _ long: String, _ short: String? = nil, _ kind: Kind, _ placeholder: String = "", default defaultValue: String? = nil,
+        _ help: String
+    ) {
+        self.long = long
+        self.short = short
+        self.placeholder = placeholder
+        self.kind = kind
+        self.defaultValue = defaultValue
+        self.help = help
+    }
+}
+
+/// A parsed command line.
+package struct Options {
+    private let table: [Option]
+    private var values: [String: [String]] = [:]
+
+    /// Parses `arguments` (without the program's own name) by `table`. `--help` prints the table and exits.
+    /// - Throws: `UserError` with exit code 2 for an unknown option, a missing or a wrong value.
+    package init(
+        program: String, about: String, table: [Option],
+        arguments: [String] = Array(CommandLine.arguments.dropFirst())
+    ) throws {
+        self.table = table
+        var position = 0
+        while position < arguments.count {
+            var word = arguments[position]
+            position += 1
+            if word == "--help" || (word == "-h" && !table.contains { $0.short == "h" }) {
+                print(Options.help(program: program, about: about, table: table))
+                exit(0)
+            }
+            var attached: String?
+            if word.hasPrefix("--"), let equals = word.firstIndex(of: "=") {
+                attached = String(word[word.index(after: equals)...])
+                word = String(word[..<equals])
+            }
+            guard let option = table.first(where: { "--" + $0.long == word || $0.short.map { "-" + $0 } == word })
+            else { throw Options.unknown(word, program: program, table: table) }
+
+            func wrong(_ what: String, _ allowed: String) -> UserError {
+                UserError("\(word): \(what)", hint: "\(allowed); see \(program) --help", exitCode: 2)
+            }
+            func takeValue() throws -> String {
+                if let attached { return attached }
+                guard position < arguments.count else {
+                    throw wrong("a value is missing", "write \(word) \(option.shownPlaceholder)")
+                }
+                position += 1
+                return arguments[position - 1]
+            }
+            switch option.kind {
+            case .flag:
+                var value = attached ?? "1"
+                if attached == nil, position < arguments.count, ["0", "1"].contains(arguments[position]) {
+                    value = arguments[position]
+                    position += 1
+                }
+                guard ["0", "1"].contains(value) else { throw wrong("'\(value)' is no answer", "write 0 or 1") }
+                values[option.long] = [value]
+            case .text:
+                values[option.long] = [try takeValue()]
+            case .texts:
+                var words = values[option.long] ?? []
+                words.append(try takeValue())
+                while attached == nil, position < arguments.count, !Options.looksLikeAnOption(arguments[position], table) {
+                    words.append(arguments[position])
+                    position += 1
+                }
+                values[option.long] = words
+            case .integer(let range):
+                let text = try takeValue()
+                guard let value = Int(text), range.contains(value) else {
+                    throw wrong("'\(text)' does not fit", "it takes a whole number \(Options.describe(range))")
+                }
+                values[option.long] = [text]
+            case .number(let range):
+                let text = try takeValue()
+                guard let value = Double(text), range.contains(value) else {
+                    throw wrong("'\(text)' does not fit", "it takes a number \(Options.describe(range))")
+                }
+                values[option.long] = [text]
+            case .choice(let choices):
+                let text = try takeValue()
+                guard choices.contains(text) else {
+                    throw wrong("'\(text)' is not one of its values", "it takes \(choices.joined(separator: ", "))")
+                }
+                values[option.long] = [text]
+            }
+        }
+    }
+
+    /// Whether the user wrote the option.
+    package func isGiven(_ long: String) -> Bool { values[long] != nil }
+
+    package func texts(_ long: String) -> [String] {
+        if let given = values[long] { return given }
+        return option(long).defaultValue.map { [$0] } ?? []
+    }
+
+    package func text(_ long: String) -> String? { texts(long).last }
+
+    /// The whole number of an option that has a default, or was given.
+    package func int(_ long: String) -> Int {
+        guard let value = text(long).flatMap({ Int($0) }) else {
+            preconditionFailure("--\(long) has neither a value nor a default")
+        }
+        return value
+    }
+
+    package func double(_ long: String) -> Double {
+        guard let value = text(long).flatMap({ Double($0) }) else {
+            preconditionFailure("--\(long) has neither a value nor a default")
+        }
+        return value
+    }
+
+    package func flag(_ long: String) -> Bool { text(long) == "1" }
+
+    /// The value of an option that the program can't do without.
+    package func required(_ long: String, example: String) throws -> String {
+        guard let value = text(long) else {
+            throw UserError("--\(long) is missing", hint: example, exitCode: 2)
+        }
+        return value
+    }
+
+    private func option(_ long: String) -> Option {
+        guard let row = table.first(where: { $0.long == long }) else {
+            preconditionFailure("no option --\(long) in the table")
+        }
+        return row
+    }
+
+    // MARK: - help and hints
+
+    private static func looksLikeAnOption(_ word: String, _ table: [Option]) -> Bool {
+        word.hasPrefix("--") || table.contains { $0.short.map { "-" + $0 } == word }
+    }
+
+    private static func describe(_ range: ClosedRange<Int>) -> String {
+        range.upperBound == .max ? "of at least \(range.lowerBound)" : "from \(range.lowerBound) to \(range.upperBound)"
+    }
+
+    private static func describe(_ range: ClosedRange<Double>) -> String {
+        range.upperBound >= .greatestFiniteMagnitude
+            ? "of at least \(range.lowerBound)" : "from \(range.lowerBound) to \(range.upperBound)"
+    }
+
+    private static func unknown(_ word: String, program: String, table: [Option]) -> UserError {
+        guard word.hasPrefix("-") else {
+            return UserError(
+                "'\(word)' belongs to no option", hint: "see \(program) --help for the options", exitCode: 2)
+        }
+        let names = table.flatMap { ["--" + $0.long] + ($0.short.map { ["-" + $0] } ?? []) } + ["--help"]
+        let nearest = names.min { editDistance($0, word) < editDistance($1, word) } ?? "--help"
+        return UserError(
+            "unknown option \(word)", hint: "did you mean \(nearest)? \(program) --help lists them all", exitCode: 2)
+    }
+
+    /// Levenshtein's distance, for the nearest option.
+    static func editDistance(_ a: String, _ b: String) -> Int {
+        let a = Array(a.utf8)
+        let b = Array(b.utf8)
+        var row = Array(0...b.count)
+        for i in 0..<a.count {
+            var diagonal = row[0]
+            row[0] = i + 1
+            for j in 0..<b.count {
+                let substituted = diagonal + (a[i] == b[j] ? 0 : 1)
+                diagonal = row[j + 1]
+                row[j + 1] = min(substituted, row[j] + 1, row[j + 1] + 1)
+            }
+        }
+        return row[b.count]
+    }
+
+    static func help(program: String, about: String, table: [Option]) -> String {
+        let indent = 34
+        var lines = ["\(program): \(about)", "", "usage: \(program) [options]", ""]
+        for option in table {
+            let names = (option.short.map { "-\($0), " } ?? "    ") + "--\(option.long) \(option.shownPlaceholder)"
+            var text = option.help
+            if let value = option.defaultValue { text += " (default \(value))" }
+            var line = "  " + names.trimmingCharacters(in: .newlines)
+            if line.count >= indent {
+                lines.append(line)
+                line = ""
+            }
+            for word in text.split(separator: " ") {
+                if line.isEmpty || line.count < indent { line = line.padding(toLength: indent, withPad: " ", startingAt: 0) }
+                if line.count + 1 + word.count > 110 && line.count > indent {
+                    lines.append(line)
+                    line = "".padding(toLength: indent, withPad: " ", startingAt: 0)
+                }
+                line += (line.count > indent ? " " : "") + word
+            }
+            lines.append(line)
+        }
+        lines.append("      --help".padding(toLength: indent, withPad: " ", startingAt: 0) + "this list")
+        return lines.joined(separator: "\n")
+    }
+}
+
+extension Option {
+    /// What stands for the value in `--help`.
+    fileprivate var shownPlaceholder: String {
+        if !placeholder.isEmpty { return placeholder }
+        switch kind {
+        case .text: return "TEXT"
+        case .texts: return "TEXT…"
+        case .integer: return "N"
+        case .number: return "X"
+        case .choice(let choices): return choices.joined(separator: "|")
+        case .flag: return "[0|1]"
+        }
+    }
+}

@@ -1,0 +1,6 @@
+import LLM
+
+@main
+enum Main {
+    static func main() {}
+}
