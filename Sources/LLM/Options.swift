@@ -56,7 +56,8 @@ package struct Option {
     ///   - short: llm.c's name without its dash, where there is one.
     ///   - defaultValue: as the user would type it; nil means absent.
     package init(
-        _ long: String, _ short: String? = nil, _ kind: Kind, _ placeholder: String = "", default defaultValue: String? = nil,
+        _ long: String, _ short: String? = nil, _ kind: Kind, _ placeholder: String = "",
+        default defaultValue: String? = nil,
         _ help: String
     ) {
         self.long = long
@@ -121,7 +122,9 @@ package struct Options {
             case .texts:
                 var words = values[option.long] ?? []
                 words.append(try takeValue())
-                while attached == nil, position < arguments.count, !Options.looksLikeAnOption(arguments[position], table) {
+                while attached == nil, position < arguments.count,
+                    !Options.looksLikeAnOption(arguments[position], table)
+                {
                     words.append(arguments[position])
                     position += 1
                 }
@@ -246,7 +249,7 @@ package struct Options {
                 line = ""
             }
             for word in text.split(separator: " ") {
-                if line.isEmpty || line.count < indent { line = line.padding(toLength: indent, withPad: " ", startingAt: 0) }
+                if line.count < indent { line = line.padding(toLength: indent, withPad: " ", startingAt: 0) }
                 if line.count + 1 + word.count > 110 && line.count > indent {
                     lines.append(line)
                     line = "".padding(toLength: indent, withPad: " ", startingAt: 0)
