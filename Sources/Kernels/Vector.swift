@@ -31,17 +31,26 @@ extension Vector {
     }
 
     /// The first `count` floats, or a whole vector if there are that many: for loops whose last step may be short.
-    /// The other lanes are `fill`.
+    /// The other lanes are `fill`. A count below zero reads nothing (a range would not do: built -Ounchecked, it would
+    /// run on).
     @inline(__always) static func load(_ source: UnsafePointer<Float>, upTo count: Int, fill: Float = 0) -> Vector {
         if count >= Vector.scalarCount { return load(source) }
         var vector = Vector(repeating: fill)
-        for i in 0..<count { vector[i] = source[i] }
+        var i = 0
+        while i < count {
+            vector[i] = source[i]
+            i += 1
+        }
         return vector
     }
 
     @inline(__always) func store(_ destination: UnsafeMutablePointer<Float>, upTo count: Int) {
         if count >= Vector.scalarCount { return store(destination) }
-        for i in 0..<count { destination[i] = self[i] }
+        var i = 0
+        while i < count {
+            destination[i] = self[i]
+            i += 1
+        }
     }
 
     /// self + a·b. One instruction where the processor has it; where it has not, addingProduct would be a call into

@@ -2,6 +2,7 @@
 // project knows argv. Short names are llm.c's (`-i`, `-nk`), so that its command lines work as they are.
 
 import Foundation
+import Kernels
 
 /// What went wrong with something that came from outside, and the command that would mend it.
 package struct UserError: Error, Equatable {
@@ -277,3 +278,6 @@ extension Option {
         }
     }
 }
+
+/// How many threads the kernels use from now on; all cores without it.
+package func useThreads(_ count: Int) { threadCount = count }

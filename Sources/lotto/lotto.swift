@@ -1,32 +1,67 @@
-import Dispatch
-import Kernels
+// lotto generate: writes a corpus of lottery questions with exact answers, for training and for validation.
+//
+// Documents are separated by a blank line. The machine behind it, and what it asks, is Sources/LLM/Lotto.swift.
+
+import Foundation
+import LLM
 
 @main
-enum Main {
-    static func time(_ n: Int, _ f: () -> Void) -> Double {
-        var ts: [Double] = []
-        f()
-        for _ in 0..<n { let s = DispatchTime.now().uptimeNanoseconds; f(); ts.append(Double(DispatchTime.now().uptimeNanoseconds - s) * 1e-9) }
-        ts.sort(); return ts[ts.count/2]
-    }
+enum Lotto {
     static func main() {
-        for t in [1, 2] {
-            threadCount = t
-            let peak = measurePeakFlops()
-            print("threads", t, "peak", peak * 1e-9)
-            for (N, C, OC) in [(1024, 768, 2304), (1024, 768, 768), (1024, 768, 3072), (1024, 3072, 768), (256, 768, 2304), (256,768,768), (256,3072,768), (256, 768, 50257)] {
-                let inp = UnsafeMutablePointer<Float>.allocate(capacity: N*C); inp.initialize(repeating: 0.5, count: N*C)
-                let w = UnsafeMutablePointer<Float>.allocate(capacity: OC*C); w.initialize(repeating: 0.01, count: OC*C)
-                let out = UnsafeMutablePointer<Float>.allocate(capacity: OC*N); out.initialize(repeating: 0.01, count: OC*N)
-                let b = UnsafeMutablePointer<Float>.allocate(capacity: OC); b.initialize(repeating: 0.01, count: OC)
-                let fl = Double(2*N*C*OC)
-                let n = OC > 10000 ? 3 : 9
-                let f = time(n) { matmulForward(out: out, inp: inp, weight: w, bias: b, N: N, C: C, OC: OC) }
-                let d = time(n) { matmulBackwardInput(dinp: inp, dout: out, weight: w, N: N, C: C, OC: OC) }
-                let g = time(n) { matmulBackwardWeight(dweight: w, dbias: b, dout: out, inp: inp, N: N, C: C, OC: OC) }
-                func pc(_ t: Double) -> Int { Int(100 * fl / t / peak) }
-                print(N, C, OC, "fwd", pc(f), "dinp", pc(d), "dw", pc(g), "%   ms", f*1000, d*1000, g*1000)
+        runReportingErrors {
+            let arguments = CommandLine.arguments.dropFirst()
+            let example = "lotto generate --count 20000 --output data"
+            guard let verb = arguments.first else {
+                throw UserError("lotto needs a verb", hint: "write: \(example)", exitCode: 2)
+            }
+            switch verb {
+            case "generate": try generate(Array(arguments.dropFirst()))
+            case "--help", "-h": try generate(["--help"])
+            default:
+                throw UserError("lotto knows no '\(verb)'", hint: "its verb is generate: \(example)", exitCode: 2)
             }
         }
+    }
+
+    static func generate(_ arguments: [String]) throws {
+        let options = try Options(
+            program: "lotto generate",
+            about: "writes lotto_train.txt and lotto_val.txt, lottery questions with their exact answers",
+            table: [
+                Option("count", nil, .integer(1...100_000_000), default: "20000", "training questions"),
+                Option("val-count", nil, .integer(1...100_000_000), "N", "validation questions (default count / 50)"),
+                Option("max-tickets", nil, .integer(1...100), default: "5", "most tickets in one question"),
+                Option("seed", nil, .integer(0...Int.max), default: "42", "the same seed gives the same bytes"),
+                Option("output", nil, .text, "DIR", default: "data", "directory to write into"),
+            ],
+            arguments: arguments)
+        let count = options.int("count")
+        let validationCount = options.isGiven("val-count") ? options.int("val-count") : max(1, count / 50)
+        let directory = options.text("output") ?? "data"
+        let paths = ["lotto_train.txt", "lotto_val.txt"].map { (directory as NSString).appendingPathComponent($0) }
+
+        try createDirectory(directory)
+        var machine = LottoMachine(seed: UInt64(options.int("seed")), maxTickets: options.int("max-tickets"))
+        var example = ""
+        var sizes = [0, 0]
+        try writeDurably(paths) { files in
+            var progress = Progress("generate", total: Double(count + validationCount), unit: "questions")
+            var done = 0
+            try machine.fill(train: count, validation: validationCount) { side, question in
+                let file = side == .train ? files[0] : files[1]
+                if file.size > 0 { try file.write("\n") }
+                let document = question.document
+                try file.write(document)
+                if example.isEmpty { example = document }
+                done += 1
+                progress.update(Double(done))
+            }
+            sizes = files.map(\.size)
+            progress.finish()
+        }
+        for (path, (questions, size)) in zip(paths, zip([count, validationCount], sizes)) {
+            print("\(path): \(grouped(questions)) questions, \(grouped(size)) bytes")
+        }
+        print("\nThe first one:\n\n\(example)", terminator: "")
     }
 }
