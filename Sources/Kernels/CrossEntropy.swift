@@ -42,7 +42,8 @@ package func crossEntropy(
 
         if let gradientScale {
             for i in stride(from: 0, to: V, by: w) {
-                ((Vector.load(row + i, upTo: V - i) - logSumExp).exponential * gradientScale).store(row + i, upTo: V - i)
+                ((Vector.load(row + i, upTo: V - i) - logSumExp).exponential * gradientScale).store(
+                    row + i, upTo: V - i)
             }
             row[target] -= gradientScale
         }

@@ -96,7 +96,8 @@ package func layerNormBackward(
                     let offset = n * C + column + j * w
                     let d = Vector.load(dout + offset, upTo: left)
                     partialBias[j] += d
-                    partialWeight[j] = partialWeight[j].adding(d, times: (.load(inp + offset, upTo: left) - mean[n]) * rstd[n])
+                    partialWeight[j] = partialWeight[j].adding(
+                        d, times: (.load(inp + offset, upTo: left) - mean[n]) * rstd[n])
                 }
             }
             for j in 0..<4 {

@@ -398,7 +398,9 @@ package func addColumnSums(
             var partial = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
             for n in n0..<min(n0 + rowsPerPartialSum, N) {
                 let row = inp + n * stride + column
-                for j in 0..<4 { partial[j] += .load(row + j * Vector.scalarCount, upTo: count - j * Vector.scalarCount) }
+                for j in 0..<4 {
+                    partial[j] += .load(row + j * Vector.scalarCount, upTo: count - j * Vector.scalarCount)
+                }
             }
             for j in 0..<4 { total[j] += partial[j] }
         }

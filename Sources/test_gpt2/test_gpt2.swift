@@ -27,7 +27,8 @@ enum Main {
                 table: [
                     Option(
                         "expected-losses", nil, .text, "FILE",
-                        "ten losses, one a line (default: the known ones of OpenAI's 124M, or CHECKPOINT's _losses.txt)"),
+                        "ten losses, one a line (default: the known ones of OpenAI's 124M, or CHECKPOINT's _losses.txt)"
+                    ),
                     Option("threads", nil, .integer(1...1024), "N", "how many threads to use (default: all cores)"),
                 ], arguments: arguments)
             if options.isGiven("threads") { useThreads(options.int("threads")) }
@@ -68,13 +69,16 @@ enum Main {
         let state = try DebugState(statePath, config: model.config)
         let (B, T, V) = (state.B, state.T, model.config.V)
         let c = model.config
-        print("\(checkpoint): V \(c.V) (padded \(c.Vp)), maxT \(c.maxT), L \(c.L), NH \(c.NH), C \(c.C); B \(B), T \(T)")
+        print(
+            "\(checkpoint): V \(c.V) (padded \(c.Vp)), maxT \(c.maxT), L \(c.L), NH \(c.NH), C \(c.C); B \(B), T \(T)")
         let expected = try expectedLosses(lossesFile, checkpoint: checkpoint, config: c)
         var failures = 0
         func compare(_ what: String, _ error: Double, _ detail: String) {
             let isGood = error <= tolerance  // false for NaN
             if !isGood { failures += 1 }
-            print("\(isGood ? "OK      " : "NOT OK  ") \(what.padding(toLength: 10, withPad: " ", startingAt: 0)) \(detail)")
+            print(
+                "\(isGood ? "OK      " : "NOT OK  ") \(what.padding(toLength: 10, withPad: " ", startingAt: 0)) \(detail)"
+            )
         }
 
         for step in 0..<10 {
