@@ -106,6 +106,12 @@ package struct Tokenizer: Sendable {
 
     package func decode(_ ids: [Int32]) -> [UInt8] { ids.flatMap { bytes(of: Int($0)) } }
 
+    /// How many of the 256 bytes have no token, in a vocabulary made elsewhere; nil if none is missing.
+    package var missingBytes: Int? {
+        let missing = model?.byteIDs.count { $0 < 0 } ?? 0
+        return missing > 0 ? missing : nil
+    }
+
     /// The ids of `text`, in which added tokens are recognised, as Hugging Face's library does: the leftmost, of those
     /// the longest. (A corpus is encoded with `BytePairEncoder` instead, for which they are text like any other.)
     package func encode(_ text: [UInt8]) throws -> [Int32] {
@@ -426,20 +432,28 @@ extension Tokenizer {
         return (tokens, endOfText)
     }
 
-    /// Writes tokenizer.json and tokenizer.bin into `directory`. If a token is too long for tokenizer.bin, that file is
-    /// left out, and an older one removed, so that the two never disagree.
+    /// Writes tokenizer.json and tokenizer.bin into `directory`.
     package func write(to directory: String) throws {
         try createDirectory(directory)
-        let binaryPath = "\(directory)/tokenizer.bin"
-        guard let binary = binary() else {
-            try writeDurably("\(directory)/tokenizer.json") { try $0.write(json()) }
-            if fileExists(binaryPath) { try FileManager.default.removeItem(atPath: binaryPath) }
+        let set = DurableFiles()
+        try set.commit(removing: try write(to: directory, in: set))
+    }
+
+    /// The same, to last only with the other files of `set`. If a token is too long for tokenizer.bin, that file is left
+    /// out, and an older one must go, so that the two never disagree.
+    /// - Returns: the path that must go, if any.
+    package func write(to directory: String, in set: DurableFiles) throws -> [String] {
+        let text = try set.create("\(directory)/tokenizer.json")
+        try text.write(json())
+        try set.finish(text)
+        let path = "\(directory)/tokenizer.bin"
+        guard let bytes = binary() else {
             note("note: a token is longer than 255 bytes, which llm.c's format has no room for: no tokenizer.bin")
-            return
+            return [path]
         }
-        try writeDurably(["\(directory)/tokenizer.json", binaryPath]) { files in
-            try files[0].write(json())
-            try files[1].write(binary)
-        }
+        let file = try set.create(path)
+        try file.write(bytes)
+        try set.finish(file)
+        return []
     }
 }
