@@ -148,23 +148,46 @@ package func writeDurably(_ path: String, _ body: (OutputFile) throws -> Void) t
 
 /// The same for several files that belong together: none takes its final name before all are on the disk.
 package func writeDurably(_ paths: [String], _ body: ([OutputFile]) throws -> Void) throws {
-    let temporary = paths.map { "\($0).\(getpid()).tmp" }
-    do {
-        let files = try temporary.map { try OutputFile($0) }
-        try body(files)
-        for file in files { try file.synchronize() }
-        for (from, to) in zip(temporary, paths) {
-            guard rename(from, to) == 0 else {
-                throw UserError(
-                    "cannot write \(to): \(String(cString: strerror(errno)))", hint: "choose another output")
-            }
-        }
-    } catch {
-        for path in temporary { unlink(path) }
-        throw error
+    let set = DurableFiles()
+    let files = try paths.map { try set.create($0) }
+    try body(files)
+    for file in files { try set.finish(file) }
+    try set.commit()
+}
+
+/// Files that belong together and whose number shows only while they are written, such as token shards. Dropped
+/// without `commit`, it leaves nothing behind and older files stay as they were.
+package final class DurableFiles {
+    private var names: [(temporary: String, final: String)] = []
+
+    package init() {}
+
+    deinit { for name in names { unlink(name.temporary) } }
+
+    /// A new file that `commit` will call `path`.
+    package func create(_ path: String) throws -> OutputFile {
+        let temporary = "\(path).\(getpid()).tmp"
+        names.append((temporary, path))
+        return try OutputFile(temporary)
     }
-    for directory in Set(paths.map { ($0 as NSString).deletingLastPathComponent }) {
-        synchronizeDirectory(directory.isEmpty ? "." : directory)
+
+    /// Brings a file that is complete to the disk.
+    package func finish(_ file: OutputFile) throws { try file.synchronize() }
+
+    /// Gives all files, which must be finished, their final names, and removes `stale` ones.
+    package func commit(removing stale: [String] = []) throws {
+        let finals = Set(names.map(\.final))
+        for path in stale where !finals.contains(path) { unlink(path) }
+        while let name = names.first {
+            guard rename(name.temporary, name.final) == 0 else {
+                throw UserError(
+                    "cannot write \(name.final): \(String(cString: strerror(errno)))", hint: "choose another output")
+            }
+            names.removeFirst()
+        }
+        for directory in Set(finals.map { ($0 as NSString).deletingLastPathComponent }) {
+            synchronizeDirectory(directory.isEmpty ? "." : directory)
+        }
     }
 }
 

@@ -1,15 +1,133 @@
-// PLACEHOLDER until merge
+// Token shards: the corpus as ids, in llm.c's files (dev/data/data_common.py and llmc/dataloader.h there).
+//
+// 256 int32 as a header: 20240520, 1, the number of tokens; then the tokens as uint16. A vocabulary over 65,536 takes
+// llm.c's wide form: 20240801, 7, the number of tokens; then uint32. The file ends with the last token, exactly.
+// A corpus is train_000000.bin, train_000001.bin … and val_000000.bin …, which readers find by `train_*.bin`.
+
 import Foundation
-package final class TokenShard {
-    package let path: String
-    package let count: Int
-    private let file: InputFile
-    package init(_ path: String) throws {
-        file = try InputFile(path, hint: "x")
-        self.path = path
-        count = (file.size - 1024) / 2
+
+private enum ShardFormat: CaseIterable {
+    case narrow
+    case wide
+
+    static let headerBytes = 1024
+
+    init(vocabularySize: Int) { self = vocabularySize > 1 << 16 ? .wide : .narrow }
+
+    var magic: Int32 { self == .narrow ? 20_240_520 : 20_240_801 }
+    var version: Int32 { self == .narrow ? 1 : 7 }
+    var bytesPerToken: Int { self == .narrow ? 2 : 4 }
+}
+
+/// Writes the shards of one split. Nothing has its final name before `files` is committed.
+package struct TokenShardWriter {
+    private let files: DurableFiles
+    /// `data/train`, to which `_000000.bin` is added.
+    private let prefix: String
+    private let format: ShardFormat
+    private let tokensPerShard: Int
+    private var shard: OutputFile?
+    private var shardTokens = 0
+    private var shardCount = 0
+    package private(set) var tokenCount = 0
+
+    /// - Parameter tokensPerShard: llm.c's scripts take 100 million, too.
+    package init(
+        files: DurableFiles, prefix: String, vocabularySize: Int, tokensPerShard: Int = 100_000_000
+    ) {
+        precondition(tokensPerShard > 0 && tokensPerShard <= Int(Int32.max))
+        self.files = files
+        self.prefix = prefix
+        self.format = ShardFormat(vocabularySize: vocabularySize)
+        self.tokensPerShard = tokensPerShard
     }
-    package func read(_ count: Int, at offset: Int) throws -> [Int32] {
-        try file.read(count, of: UInt16.self, at: 1024 + 2 * offset).map { Int32($0) }
+
+    /// Appends tokens, whose ids must be in the vocabulary.
+    package mutating func write(_ tokens: ArraySlice<Int32>) throws {
+        var rest = tokens
+        while !rest.isEmpty {
+            let shard = try self.shard ?? startShard()
+            let part = rest.prefix(tokensPerShard - shardTokens)
+            switch format {
+            case .narrow: try shard.write(part.map { UInt16($0) })
+            case .wide: try shard.write(part.map { UInt32($0) })
+            }
+            shardTokens += part.count
+            tokenCount += part.count
+            rest = rest.dropFirst(part.count)
+            if shardTokens == tokensPerShard { try finish() }
+        }
+    }
+
+    private mutating func startShard() throws -> OutputFile {
+        let number = String(format: "%06d", shardCount)
+        let shard = try files.create("\(prefix)_\(number).bin")
+        try shard.write([UInt8](repeating: 0, count: ShardFormat.headerBytes))
+        self.shard = shard
+        shardTokens = 0
+        shardCount += 1
+        return shard
+    }
+
+    /// Completes the last shard: its header, and all of it on the disk.
+    package mutating func finish() throws {
+        guard let shard else { return }
+        try [format.magic, format.version, Int32(shardTokens)].withUnsafeBytes { try shard.overwrite($0, at: 0) }
+        try files.finish(shard)
+        self.shard = nil
+    }
+}
+
+/// One shard, open for reading.
+package final class TokenShard: Sendable {
+    package let path: String
+    /// Tokens.
+    package let count: Int
+    private let format: ShardFormat
+    private nonisolated(unsafe) let file: InputFile
+
+    package init(_ path: String) throws {
+        let file = try InputFile(path, hint: "write token shards first: tokenize --tokenizer DIR --input text.txt")
+        func refuse(_ what: String) -> UserError {
+            UserError("\(path): \(what)", hint: "it is no token shard, or was cut off; write it anew with tokenize")
+        }
+        guard file.size >= ShardFormat.headerBytes else {
+            throw refuse("\(file.size) bytes are too few for the header of 1024")
+        }
+        let header = try file.read(3, of: Int32.self, at: 0)
+        guard let format = ShardFormat.allCases.first(where: { $0.magic == header[0] }) else {
+            throw refuse("its first number is \(header[0]), neither 20240520 nor 20240801")
+        }
+        guard header[1] == format.version else {
+            throw refuse("its version is \(header[1]), not \(format.version)")
+        }
+        // At most 2³¹ tokens of four bytes: no overflow here.
+        let count = Int(header[2])
+        guard count >= 0, file.size == ShardFormat.headerBytes + count * format.bytesPerToken else {
+            throw refuse("it has \(file.size) bytes, which does not fit the \(count) tokens of its header")
+        }
+        self.path = path
+        self.count = count
+        self.format = format
+        self.file = file
+    }
+
+    /// `count` tokens from token `position` on.
+    package func read(_ count: Int, at position: Int) throws -> [Int32] {
+        guard count >= 0, position >= 0, position <= self.count, count <= self.count - position else {
+            throw UserError(
+                "\(path) has \(self.count) tokens, not \(count) from \(position) on", hint: "use a longer text")
+        }
+        let offset = ShardFormat.headerBytes + position * format.bytesPerToken
+        switch format {
+        case .narrow: return try file.read(count, of: UInt16.self, at: offset).map { Int32($0) }
+        case .wide:
+            return try file.read(count, of: UInt32.self, at: offset).map { token in
+                guard let id = Int32(exactly: token) else {
+                    throw UserError("\(path): \(token) is no token id", hint: "write it anew with tokenize")
+                }
+                return id
+            }
+        }
     }
 }

@@ -1,6 +1,89 @@
+// Turns text into token ids: a line given by hand, to look at, or a corpus, into the shards that training reads.
+// What a document is and where it goes: Sources/LLM/Corpus.swift.
+
+import Foundation
 import LLM
 
 @main
-enum Main {
-    static func main() {}
+enum Tokenize {
+    static let table = [
+        Option("tokenizer", "k", .text, "DIR", "a directory with tokenizer.json, or such a file"),
+        Option(
+            "text", nil, .text, "TEXT",
+            "print the ids, the pieces and the decoded text of TEXT; special tokens in it are recognised"),
+        Option(
+            "input", "i", .texts, "FILE…",
+            "a corpus to encode; - is standard input. Special tokens written in it are text like any other"),
+        Option("output", "o", .text, "DIR", "where train_*.bin, val_*.bin and the tokenizer go; older shards are removed"),
+        Option(
+            "document", "d", .choice(DocumentMode.allCases.map(\.rawValue)), default: "blank",
+            "what a document is: text up to blank lines, a line, or a file. <|endoftext|> is put before each"),
+        Option(
+            "val-fraction", nil, .number(0...0.99), "X", default: "0.001",
+            "each document is kept for validation with this probability. If none is drawn the last one is; a text of one document is divided before its last X. 0: no validation"
+        ),
+        Option("val-input", nil, .texts, "FILE…", "files for validation; --val-fraction then counts for nothing"),
+        Option("seed", "s", .integer(0...Int.max), "N", default: "42", "of the draw for validation"),
+        Option(
+            "shard-tokens", nil, .integer(1...Int(Int32.max)), "N", default: "100000000", "tokens in one shard"),
+    ]
+
+    static func main() {
+        runReportingErrors {
+            let options = try Options(
+                program: "tokenize", about: "turns text into token ids, by hand or into shards for training",
+                table: table)
+            let example = "tokenize --tokenizer data/tokenizer --input text.txt --output data/tokens"
+            let path = try options.required("tokenizer", example: example)
+            if let text = options.text("text") {
+                try show(text, try open(path))
+                return
+            }
+            _ = try options.required("input", example: example)
+            try encodeCorpus(try open(path), options, output: try options.required("output", example: example))
+        }
+    }
+
+    static func open(_ path: String) throws -> Tokenizer {
+        var isDirectory: ObjCBool = false
+        let exists = FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory)
+        return exists && !isDirectory.boolValue ? try Tokenizer(path: path) : try Tokenizer(directory: path)
+    }
+
+    static func show(_ text: String, _ tokenizer: Tokenizer) throws {
+        let ids = try tokenizer.encode(Array(text.utf8))
+        print("ids     \(ids.map(String.init).joined(separator: " "))")
+        // A piece may end inside a character, which shows as the replacement character.
+        let pieces = ids.map { String(decoding: tokenizer.bytes(of: Int($0)), as: UTF8.self).debugDescription }
+        print("pieces  \(pieces.joined(separator: " "))")
+        print("text    \(String(decoding: tokenizer.decode(ids), as: UTF8.self))")
+        print("\(ids.count) tokens for \(text.utf8.count) bytes")
+    }
+
+    static func encodeCorpus(_ tokenizer: Tokenizer, _ options: Options, output: String) throws {
+        let files = try openTexts(options.texts("input"))
+        let validationFiles = try openTexts(options.texts("val-input"))
+        let size = (files + validationFiles).reduce(0) { $0 + $1.size }
+        if let missing = tokenizer.missingBytes {
+            note("warning: the vocabulary lacks \(missing) of the 256 bytes; where a text has them they are lost")
+        }
+        var writer = CorpusWriter(
+            tokenizer: tokenizer, mode: DocumentMode(rawValue: options.text("document") ?? "") ?? .blank)
+        writer.tokensPerShard = options.int("shard-tokens")
+        var progress = Progress("tokenize", total: Double(size) / 1e6, unit: "MB")
+        let summary = try writer.write(
+            files, validationFiles: validationFiles, fraction: options.double("val-fraction"),
+            seed: UInt64(options.int("seed")), to: output
+        ) { progress.update(Double($0) / 1e6) }
+        progress.finish()
+
+        print(
+            String(
+                format: "train %ld tokens in %ld documents", summary.trainingTokens,
+                summary.documents - summary.validationDocuments))
+        print(String(format: "val %ld tokens in %ld documents", summary.validationTokens, summary.validationDocuments))
+        let tokens = max(1, summary.trainingTokens + summary.validationTokens)
+        print(String(format: "%.3f bytes per token", Double(summary.bytes) / Double(tokens)))
+        print("wrote \(output)/train_*.bin")
+    }
 }

@@ -1,0 +1,243 @@
+// A reader for JSON (RFC 8259) and a writer for its strings.
+//
+// Foundation's JSONSerialization gives dictionaries keyed by String, in which two spellings of one character in
+// different Unicode normal forms are one key, and which have lost their order and their duplicates. A vocabulary needs
+// all three, so strings are bytes here and an object is a list.
+
+package indirect enum JSON {
+    case null
+    case bool(Bool)
+    case number(Double)
+    /// UTF-8.
+    case string([UInt8])
+    case array([JSON])
+    case object([(key: [UInt8], value: JSON)])
+
+    /// Parses a whole file.
+    /// - Parameter name: the file, for the message.
+    package init(_ bytes: [UInt8], name: String) throws {
+        self = try bytes.withUnsafeBufferPointer { buffer in
+            if let position = firstInvalidUTF8(in: buffer) {
+                throw JSONParser(bytes: buffer, name: name, position: position).error("is not UTF-8")
+            }
+            var parser = JSONParser(bytes: buffer, name: name)
+            let value = try parser.value(depth: 0)
+            parser.skipSpace()
+            guard parser.position == buffer.count else { throw parser.error("goes on after its end") }
+            return value
+        }
+    }
+
+    /// The value of `key` in an object; nil if it is absent or this is no object.
+    package subscript(key: String) -> JSON? {
+        guard case .object(let members) = self else { return nil }
+        return members.first { $0.key.elementsEqual(key.utf8) }?.value
+    }
+
+    package var isNull: Bool {
+        if case .null = self { return true }
+        return false
+    }
+
+    package var text: String? {
+        if case .string(let bytes) = self { return String(decoding: bytes, as: UTF8.self) }
+        return nil
+    }
+
+    /// A whole number, if it is one.
+    package var int: Int? {
+        if case .number(let value) = self { return Int(exactly: value) }
+        return nil
+    }
+
+    package var bool: Bool? {
+        if case .bool(let value) = self { return value }
+        return nil
+    }
+
+    /// `text` (UTF-8) as a JSON string with its quotes: raw but for quotes, backslashes and control characters.
+    package static func quoted(_ text: [UInt8]) -> [UInt8] {
+        var result: [UInt8] = [UInt8(ascii: "\"")]
+        for byte in text {
+            switch byte {
+            case UInt8(ascii: "\""): result += Array("\\\"".utf8)
+            case UInt8(ascii: "\\"): result += Array("\\\\".utf8)
+            case 0x08: result += Array("\\b".utf8)
+            case 0x09: result += Array("\\t".utf8)
+            case 0x0A: result += Array("\\n".utf8)
+            case 0x0C: result += Array("\\f".utf8)
+            case 0x0D: result += Array("\\r".utf8)
+            case 0..<0x20: result += Array((byte < 16 ? "\\u000" : "\\u00").utf8) + Array(String(byte, radix: 16).utf8)
+            default: result.append(byte)
+            }
+        }
+        result.append(UInt8(ascii: "\""))
+        return result
+    }
+}
+
+private struct JSONParser {
+    let bytes: UnsafeBufferPointer<UInt8>
+    let name: String
+    var position = 0
+
+    /// A file that nests deeper is an attack on the stack, not a tokenizer.
+    private static let deepest = 64
+
+    func error(_ what: String) -> UserError {
+        let line = bytes[..<min(position, bytes.count)].reduce(1) { $1 == UInt8(ascii: "\n") ? $0 + 1 : $0 }
+        return UserError(
+            "\(name), line \(line), byte \(position): \(what)",
+            hint: "the file is damaged or was cut off; copy it again or write it anew")
+    }
+
+    mutating func skipSpace() {
+        while position < bytes.count, [0x20, 0x0A, 0x0D, 0x09].contains(bytes[position]) { position += 1 }
+    }
+
+    private mutating func next() throws -> UInt8 {
+        guard position < bytes.count else { throw error("the file ends too early") }
+        position += 1
+        return bytes[position - 1]
+    }
+
+    private mutating func expect(_ word: String) throws {
+        for byte in word.utf8 where try next() != byte {
+            position -= 1
+            throw error("this is no JSON value")
+        }
+    }
+
+    mutating func value(depth: Int) throws -> JSON {
+        guard depth < JSONParser.deepest else { throw error("it nests deeper than \(JSONParser.deepest) levels") }
+        skipSpace()
+        switch try next() {
+        case UInt8(ascii: "{"): return try object(depth: depth)
+        case UInt8(ascii: "["): return try array(depth: depth)
+        case UInt8(ascii: "\""): return .string(try string())
+        case UInt8(ascii: "t"):
+            try expect("rue")
+            return .bool(true)
+        case UInt8(ascii: "f"):
+            try expect("alse")
+            return .bool(false)
+        case UInt8(ascii: "n"):
+            try expect("ull")
+            return .null
+        default:
+            position -= 1
+            return try number()
+        }
+    }
+
+    /// After a value inside brackets: whether another follows.
+    private mutating func anotherFollows(closing: Character) throws -> Bool {
+        skipSpace()
+        let byte = try next()
+        if byte == UInt8(ascii: ",") { return true }
+        if byte == closing.asciiValue { return false }
+        position -= 1
+        throw error("a comma or \(closing) is missing")
+    }
+
+    /// Skips `closing` if it stands right here: an empty array or object.
+    private mutating func isEmpty(closing: UInt8) -> Bool {
+        skipSpace()
+        guard position < bytes.count, bytes[position] == closing else { return false }
+        position += 1
+        return true
+    }
+
+    private mutating func array(depth: Int) throws -> JSON {
+        var values: [JSON] = []
+        if isEmpty(closing: UInt8(ascii: "]")) { return .array(values) }
+        repeat { values.append(try value(depth: depth + 1)) } while try anotherFollows(closing: "]")
+        return .array(values)
+    }
+
+    private mutating func object(depth: Int) throws -> JSON {
+        var members: [(key: [UInt8], value: JSON)] = []
+        if isEmpty(closing: UInt8(ascii: "}")) { return .object(members) }
+        repeat {
+            skipSpace()
+            guard try next() == UInt8(ascii: "\"") else {
+                position -= 1
+                throw error("a key in quotes is missing")
+            }
+            let key = try string()
+            skipSpace()
+            guard try next() == UInt8(ascii: ":") else {
+                position -= 1
+                throw error("a colon is missing")
+            }
+            members.append((key, try value(depth: depth + 1)))
+        } while try anotherFollows(closing: "}")
+        return .object(members)
+    }
+
+    private mutating func number() throws -> JSON {
+        let start = position
+        while position < bytes.count, "+-.0123456789eE".utf8.contains(bytes[position]) { position += 1 }
+        let text = String(decoding: bytes[start..<position], as: UTF8.self)
+        guard let first = text.utf8.first, first != UInt8(ascii: "+"), first != UInt8(ascii: "."),
+            let value = Double(text), value.isFinite
+        else {
+            position = start
+            throw error("this is no JSON value")
+        }
+        return .number(value)
+    }
+
+    /// The rest of a string whose opening quote has been read.
+    private mutating func string() throws -> [UInt8] {
+        var result: [UInt8] = []
+        while true {
+            let byte = try next()
+            switch byte {
+            case UInt8(ascii: "\""): return result
+            case UInt8(ascii: "\\"): try escape(into: &result)
+            case 0..<0x20:
+                position -= 1
+                throw error("a string has a raw control character")
+            default: result.append(byte)
+            }
+        }
+    }
+
+    private mutating func escape(into result: inout [UInt8]) throws {
+        switch try next() {
+        case UInt8(ascii: "\""): result.append(UInt8(ascii: "\""))
+        case UInt8(ascii: "\\"): result.append(UInt8(ascii: "\\"))
+        case UInt8(ascii: "/"): result.append(UInt8(ascii: "/"))
+        case UInt8(ascii: "b"): result.append(0x08)
+        case UInt8(ascii: "f"): result.append(0x0C)
+        case UInt8(ascii: "n"): result.append(0x0A)
+        case UInt8(ascii: "r"): result.append(0x0D)
+        case UInt8(ascii: "t"): result.append(0x09)
+        case UInt8(ascii: "u"):
+            var unit = try hexadecimal()
+            if (0xD800..<0xDC00).contains(unit) {
+                try expect("\\u")
+                let low = try hexadecimal()
+                guard (0xDC00..<0xE000).contains(low) else { throw error("half of a surrogate pair is missing") }
+                unit = 0x10000 + (unit - 0xD800) << 10 + (low - 0xDC00)
+            }
+            guard let scalar = Unicode.Scalar(unit) else { throw error("half of a surrogate pair is missing") }
+            result += Array(String(Character(scalar)).utf8)
+        default:
+            position -= 1
+            throw error("no such escape in a string")
+        }
+    }
+
+    private mutating func hexadecimal() throws -> UInt32 {
+        var unit: UInt32 = 0
+        for _ in 0..<4 {
+            guard let digit = Character(Unicode.Scalar(try next())).hexDigitValue else {
+                throw error("\\u needs four hexadecimal digits")
+            }
+            unit = unit << 4 | UInt32(digit)
+        }
+        return unit
+    }
+}
