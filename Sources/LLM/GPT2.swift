@@ -412,6 +412,14 @@ package final class GPT2 {
 
     // MARK: memory
 
+    /// What a model takes to train on batches of (B,T), in bytes; a Double, because nobody has checked the sizes yet.
+    package static func trainingBytes(_ config: GPT2Configuration, B: Int, T: Int) -> Double {
+        let (C, L, N) = (Double(config.C), Double(config.L), Double(B) * Double(T))
+        let parameters = (Double(config.Vp) + Double(config.maxT)) * C + L * (12 * C * C + 13 * C) + 2 * C
+        let activations = N * (C * (10 * L + 15) + Double(config.NH) * L) + Double(GPT2.logitRows * config.Vp)
+        return 4 * (4 * parameters + activations)
+    }
+
     /// Room for a pass over (B,T); kept until a larger one comes.
     private func reserve(B: Int, T: Int) {
         guard B * T > capacity.B * capacity.T || B * T == 0 else { return }

@@ -194,10 +194,3 @@ package struct LottoMachine {
 }
 
 private func list(_ numbers: [Int]) -> String { numbers.map(String.init).joined(separator: ", ") }
-
-/// 2000000000 → 2,000,000,000. By hand, because formatters follow the user's locale and a corpus must not.
-package func grouped(_ number: Int) -> String {
-    var digits = Array(String(number.magnitude))
-    for position in stride(from: digits.count - 3, to: 0, by: -3) { digits.insert(",", at: position) }
-    return (number < 0 ? "-" : "") + String(digits)
-}
