@@ -253,10 +253,10 @@ private final class Scratch {
     private var buffers: [UnsafeMutablePointer<Float>] = []
 
     func floats(_ count: Int) -> UnsafeMutablePointer<Float> {
-        let buffer = UnsafeMutablePointer<Float>.allocate(capacity: count)
+        let buffer = allocateAligned(count)
         buffers.append(buffer)
         return buffer
     }
 
-    func free() { for buffer in buffers { buffer.deallocate() } }
+    func free() { for buffer in buffers { freeAligned(buffer) } }
 }

@@ -121,8 +121,8 @@ private func product(
     let partK = min(K, 4 * blockK)
     let allPanels = (columns + panelWidth - 1) / panelWidth
     let partPanels = min(allPanels, max(taskPanels, packedLimit / (partK * panelWidth)))
-    let packed = UnsafeMutablePointer<Float>.allocate(capacity: partPanels * panelWidth * partK)
-    defer { packed.deallocate() }
+    let packed = allocateAligned(partPanels * panelWidth * partK)
+    defer { freeAligned(packed) }
 
     for panel0 in stride(from: 0, to: allPanels, by: partPanels) {
         let panels = min(partPanels, allPanels - panel0)
@@ -162,8 +162,8 @@ private func blockProduct(
     let packsA = aKStride != 1
     // The task's part of the result, (panels, taskRows, panelWidth), and a block of A.
     let partSize = panels * taskRows * panelWidth
-    let scratch = UnsafeMutablePointer<Float>.allocate(capacity: partSize + (packsA ? strips * stripStride : 0))
-    defer { scratch.deallocate() }
+    let scratch = allocateAligned(partSize + (packsA ? strips * stripStride : 0))
+    defer { freeAligned(scratch) }
     let copied = scratch + partSize
 
     for k0 in stride(from: 0, to: K, by: blockK) {

@@ -120,3 +120,13 @@ extension Square {
         return rows
     }
 }
+
+/// Floats that begin a cache line, so that no vector lies across two; uninitialized. Ends with `freeAligned`.
+@inline(__always)
+func allocateAligned(_ count: Int) -> UnsafeMutablePointer<Float> {
+    UnsafeMutableRawPointer.allocate(byteCount: count * MemoryLayout<Float>.stride, alignment: 64)
+        .bindMemory(to: Float.self, capacity: count)
+}
+
+@inline(__always)
+func freeAligned(_ floats: UnsafeMutablePointer<Float>) { UnsafeMutableRawPointer(floats).deallocate() }

@@ -96,7 +96,7 @@ enum Main {
             arguments =
                 fileExists("gpt2_124M.bin") && fileExists(defaultData("train"))
                 ? split("-e gpt2_124M.bin -b 4 -t 64 -x 40 -l 1e-4 -v 10 -m 5 -s 20")
-                : split("-o data/model -y 0 -b 16 -t 256 -x 300 -l 2e-3 -u 20 -q 0.1 -c 0.1 -v 50 -s 100 -g 256")
+                : split("-o data/model -y 1 -b 16 -t 256 -x 500 -l 2e-3 -u 20 -q 0.1 -c 0.1 -v 50 -s 100 -g 256")
             note("train_gpt2 \(arguments.joined(separator: " "))")
         }
         var position = 0
