@@ -218,8 +218,8 @@ enum Main {
             // A checkpoint: all that the next start needs to go on as if there had been no stop.
             state.step = step
             state.loader = loader.position
-            let every = options.isGiven("checkpoint-every") ? options.int("checkpoint-every") : steps
-            if let directory, step > 0, step != resumed, isDue(every) {
+            let every = options.isGiven("checkpoint-every") ? options.int("checkpoint-every") : max(1, steps)
+            if let directory, step > 0 || isLast, step != resumed, isDue(every) {
                 try directory.write(model, state)
                 if options.int("keep") > 0 {
                     let major = options.int("major-every")
