@@ -2,6 +2,7 @@
 // project knows argv. Short names are llm.c's (`-i`, `-nk`), so that its command lines work as they are.
 
 import Foundation
+import Kernels
 
 /// What went wrong with something that came from outside, and the command that would mend it.
 package struct UserError: Error, Equatable {
@@ -56,7 +57,8 @@ package struct Option {
     ///   - short: llm.c's name without its dash, where there is one.
     ///   - defaultValue: as the user would type it; nil means absent.
     package init(
-        _ long: String, _ short: String? = nil, _ kind: Kind, _ placeholder: String = "", default defaultValue: String? = nil,
+        _ long: String, _ short: String? = nil, _ kind: Kind, _ placeholder: String = "",
+        default defaultValue: String? = nil,
         _ help: String
     ) {
         self.long = long
@@ -121,7 +123,9 @@ package struct Options {
             case .texts:
                 var words = values[option.long] ?? []
                 words.append(try takeValue())
-                while attached == nil, position < arguments.count, !Options.looksLikeAnOption(arguments[position], table) {
+                while attached == nil, position < arguments.count,
+                    !Options.looksLikeAnOption(arguments[position], table)
+                {
                     words.append(arguments[position])
                     position += 1
                 }
@@ -246,7 +250,7 @@ package struct Options {
                 line = ""
             }
             for word in text.split(separator: " ") {
-                if line.isEmpty || line.count < indent { line = line.padding(toLength: indent, withPad: " ", startingAt: 0) }
+                if line.count < indent { line = line.padding(toLength: indent, withPad: " ", startingAt: 0) }
                 if line.count + 1 + word.count > 110 && line.count > indent {
                     lines.append(line)
                     line = "".padding(toLength: indent, withPad: " ", startingAt: 0)
@@ -274,3 +278,6 @@ extension Option {
         }
     }
 }
+
+/// How many threads the kernels use from now on; all cores without it.
+package func useThreads(_ count: Int) { threadCount = count }

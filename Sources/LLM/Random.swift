@@ -6,7 +6,7 @@
 import Foundation
 
 /// MT19937 (Matsumoto and Nishimura, 1998), seeded as PyTorch's `manual_seed` does.
-package struct MersenneTwister {
+package struct MersenneTwister: Equatable {
     /// The 624 words and the number of those already used; what a checkpoint must keep.
     package var state: [UInt32]
     package var position: Int
@@ -80,12 +80,15 @@ package struct MersenneTwister {
         }
     }
 
-    /// Fisher and Yates' shuffle of 0..<count, in llm.c's order of draws.
+    /// Fisher and Yates' shuffle, in llm.c's order of draws.
+    package mutating func shuffle(_ values: inout [Int32]) {
+        for i in stride(from: values.count - 1, to: 0, by: -1) { values.swapAt(i, Int(next()) % (i + 1)) }
+    }
+
+    /// 0..<count, shuffled.
     package mutating func permutation(_ count: Int) -> [Int32] {
         var order = (0..<Int32(count)).map { $0 }
-        for i in stride(from: count - 1, to: 0, by: -1) {
-            order.swapAt(i, Int(next()) % (i + 1))
-        }
+        shuffle(&order)
         return order
     }
 }

@@ -1,6 +1,404 @@
+// train_gpt2 trains a GPT-2 on token shards: batches → forward → classify → backward → clip → update, with validation,
+// samples and checkpoints on the way. The options, the files and the log are those of llm.c's train_gpt2.cu.
+
+import Foundation
+import Kernels
 import LLM
+
+let aboutTraining = "trains a GPT-2 on token shards, from nothing or from a checkpoint"
+
+let table: [Option] = [
+    Option("train-data", "i", .text, "PATTERN", default: defaultData("train"), "token shards to learn from"),
+    Option("val-data", "j", .text, "PATTERN", default: defaultData("val"), "token shards to validate with"),
+    Option(
+        "model", "e", .text, "FILE|dN",
+        "a checkpoint to go on from, or the shape of a new model: d6, d12 (OpenAI's 124M), d24, d36, d48"
+            + " (default: gpt2_124M.bin if it is here, else a new model of the shape below)"),
+    Option("layers", nil, .integer(1...1000), "N", default: "4", "layers of a new model"),
+    Option("heads", nil, .integer(1...1000), "N", default: "4", "attention heads of a new model"),
+    Option("channels", nil, .integer(1...100_000), "N", default: "128", "channels of a new model, a multiple of heads"),
+    Option(
+        "vocab-size", nil, .integer(1...16_000_000), "N",
+        "vocabulary of a new model (default: the tokenizer's, else 50257)"),
+    Option(
+        "tokenizer", nil, .text, "DIR",
+        "to print samples with, and to check the vocabulary (default: the train data's folder; without one, ids)"),
+    Option(
+        "output", "o", .text, "DIR", "where checkpoints and main.log go (default: nowhere, nothing is kept)"),
+    Option(
+        "checkpoint-every", "n", .integer(0...Int.max), "N",
+        "write a checkpoint every N steps and at the end; 0 never (default: at the end)"),
+    Option("keep", "nk", .integer(0...Int.max), "K", default: "0", "keep the last K checkpoints; 0 all"),
+    Option("major-every", "nm", .integer(0...Int.max), "N", default: "0", "keep every N-th step's for good; 0 none"),
+    Option(
+        "best-by", nil, .choice(["loss", "accuracy", "none"]), default: "loss",
+        "keep the best validated model as model_best.bin in --output, by this"),
+    Option(
+        "resume", "y", .flag, "[0|1]",
+        "1 goes on from the last checkpoint in --output, if there is one; 0 starts over and removes what is there"),
+    Option("batch-size", "b", .integer(1...1_000_000), "B", default: "4", "sequences at a time"),
+    Option(
+        "sequence-length", "t", .integer(1...1_000_000), "T",
+        "tokens of a sequence, and positions of a new model (default 1024, or fewer if the checkpoint has fewer)"),
+    Option(
+        "total-batch-size", "d", .integer(1...Int.max), "N", "tokens of a step, in passes of B·T each (default B·T)"),
+    Option("steps", "x", .integer(-1...Int.max), "N", default: "-1", "steps to train; -1 as many as --epochs asks for"),
+    Option("epochs", nil, .number(0.0001...1e9), "X", default: "1", "how often to go through the train data"),
+    Option(
+        "overfit-batch", "a", .flag, "[0|1]", "train on the first batch alone, to see whether the model can learn it"),
+    Option(
+        "schedule", "k", .choice(Schedule.Shape.allCases.map(\.rawValue)), default: "cosine",
+        "how the learning rate runs after the warm-up"),
+    Option("learning-rate", "l", .number(0...1e9), "X", default: "3e-4", "the highest learning rate"),
+    Option("warmup", "u", .integer(0...Int.max), "N", default: "0", "steps in which the learning rate rises"),
+    Option(
+        "final-lr-fraction", "q", .number(0...1), "X", default: "1.0", "what is left of the learning rate at the end"),
+    Option("weight-decay", "c", .number(0...1e9), "X", default: "0", "AdamW's decay of the matrices"),
+    Option(
+        "skip-loss-z", "sl", .number(0...1e9), "X", default: "0",
+        "skip an update whose loss lies this many standard deviations over the last 128; 0 never"),
+    Option("skip-norm-z", "sg", .number(0...1e9), "X", default: "0", "the same for the gradient's norm"),
+    Option(
+        "val-every", "v", .integer(0...Int.max), "N", default: "20", "validate every N steps and at the end; 0 never"),
+    Option("val-batches", "m", .integer(1...Int.max), "N", default: "20", "at most so many batches of validation data"),
+    Option("sample-every", "s", .integer(0...Int.max), "N", default: "20", "write a sample every N steps; 0 never"),
+    Option("sample-length", "g", .integer(1...1_000_000), "N", default: "64", "tokens of a sample"),
+    Option(
+        "seed", nil, .integer(0...Int(UInt32.max)), "N", default: "42", "of the weights, the order of the data, samples"
+    ),
+    Option(
+        "threads", nil, .integer(1...1024), "N", "threads to compute with (default: all cores); the result is the same"),
+]
+
+/// Options of llm.c's GPU trainer that mean nothing here; each takes one value.
+let gpuOptions: Set = ["-h", "-f", "-w", "-ge", "-z", "-r", "-lg", "-pn", "-pr", "-pg", "-pm", "-ps", "-pp"]
+
+/// llm.c's place for tinyshakespeare, else where `make run` puts its shards.
+func defaultData(_ split: String) -> String {
+    let shakespeare = "dev/data/tinyshakespeare/tiny_shakespeare_\(split).bin"
+    return fileExists("gpt2_124M.bin") && fileExists(shakespeare) ? shakespeare : "data/\(split)_*.bin"
+}
 
 @main
 enum Main {
-    static func main() {}
+    static func main() {
+        runReportingErrors {
+            let arguments = commandLine()
+            try train(Options(program: "train_gpt2", about: aboutTraining, table: table, arguments: arguments))
+        }
+    }
+
+    /// The user's arguments; without any, the natural thing with what is there.
+    static func commandLine() -> [String] {
+        var arguments = Array(CommandLine.arguments.dropFirst())
+        if arguments.isEmpty {
+            // llm.c's train_gpt2.c does 40 small steps with OpenAI's model; `make run` trains a small model.
+            arguments =
+                fileExists("gpt2_124M.bin") && fileExists(defaultData("train"))
+                ? split("-e gpt2_124M.bin -b 4 -t 64 -x 40 -l 1e-4 -v 10 -m 5 -s 20")
+                : split("-o data/model -y 1 -b 16 -t 256 -x 500 -l 2e-3 -u 20 -q 0.1 -c 0.1 -v 50 -s 100 -g 256")
+            note("train_gpt2 \(arguments.joined(separator: " "))")
+        }
+        var position = 0
+        while position < arguments.count {
+            let takesValue = position + 1 < arguments.count && !arguments[position + 1].hasPrefix("-")
+            if gpuOptions.contains(arguments[position]), takesValue {
+                note("\(arguments[position]) \(arguments[position + 1]) is for llm.c's GPU trainer; ignored here")
+                arguments.removeSubrange(position...position + 1)
+            } else {
+                position += 1
+            }
+        }
+        return arguments
+    }
+
+    static func split(_ line: String) -> [String] { line.split(separator: " ").map { String($0) } }
+
+    static func train(_ options: Options) throws {
+        if options.isGiven("threads") { useThreads(options.int("threads")) }
+
+        // The tokenizer, and a model: resumed, read, or new.
+        let tokenizer = try findTokenizer(options)
+        let directory = options.text("output").map { CheckpointDirectory($0) }
+        let resumed = try resumeStep(options, directory)
+        let (model, origin) = try makeModel(options, directory, resumed, tokenizer)
+        let config = model.config
+        if let tokenizer { try check(tokenizer, fits: config, isNew: origin == "new") }
+
+        // The data. A step is one or more micro-batches of (B,T).
+        let B = options.int("batch-size")
+        let T = sequenceLength(options, config)
+        guard T <= config.maxT else {
+            throw UserError(
+                "a sequence length of \(T), where the model has positions for \(config.maxT)",
+                hint: "take --sequence-length (-t) \(config.maxT) or less")
+        }
+        try checkMemory(config, B: B, T: T)
+        let overfits = options.flag("overfit-batch")
+        let loader = try DataLoader(
+            pattern: options.text("train-data") ?? "", B: B, T: T, vocabularySize: config.V,
+            shuffleSeed: overfits ? nil : UInt32(options.int("seed")))
+        let validates = options.int("val-every") > 0
+        let validation =
+            try validates
+            ? DataLoader(
+                pattern: options.text("val-data") ?? "", B: B, T: T, vocabularySize: config.V, shuffleSeed: nil,
+                shrinks: true) : nil
+        let totalBatch = options.isGiven("total-batch-size") ? options.int("total-batch-size") : B * T
+        guard totalBatch % (B * T) == 0 else {
+            throw UserError(
+                "a total batch of \(totalBatch) tokens is not made of whole passes of \(B) · \(T) = \(B * T)",
+                hint: "take --total-batch-size (-d) \(max(1, totalBatch / (B * T)) * B * T)")
+        }
+        let microBatches = totalBatch / (B * T)
+        let steps = try numberOfSteps(options, loader, totalBatch)
+        let schedule = Schedule(
+            shape: Schedule.Shape(rawValue: options.text("schedule") ?? "") ?? .cosine,
+            learningRate: options.double("learning-rate"), warmupSteps: options.int("warmup"), steps: steps,
+            finalFraction: options.double("final-lr-fraction"))
+
+        // What is kept.
+        var state = TrainingState(
+            step: 0, samplerState: UInt64(options.int("seed")), loader: loader.position, lossWindow: OutlierWindow(),
+            normWindow: OutlierWindow(), best: nil)
+        if let resumed, let directory {
+            state = try directory.readState(resumed, into: model)
+            try loader.resume(at: state.loader)
+        } else if let directory {
+            try createDirectory(directory.path)
+            for step in directory.steps() { directory.remove(step) }
+        }
+        guard state.step <= steps else {
+            throw UserError(
+                "the last checkpoint is of step \(state.step), and --steps asks for \(steps)",
+                hint: "take --steps (-x) of more, or --resume 0 to start over")
+        }
+        let log = try directory.map { try RunLog(path: "\($0.path)/main.log", resumingAt: resumed) }
+
+        let peak = measurePeakFlops()
+        print(
+            "model       \(origin): \(config.L) layers, \(config.NH) heads, \(config.C) channels, vocabulary \(config.V)"
+        )
+        print("parameters  \(grouped(model.table.count))")
+        print("train data  \(grouped(loader.tokenCount)) tokens, \(loader.samplesPerEpoch) batches of \(B) · \(T)")
+        if let validation { print("val data    \(grouped(validation.tokenCount)) tokens") }
+        print("steps       \(steps) of \(grouped(totalBatch)) tokens in \(microBatches) micro-batches")
+        print(String(format: "machine     %d threads, %.0f GFLOP/s at most", threadCount, peak * 1e-9))
+        if let resumed { print("resumed     at step \(resumed)") }
+
+        var secondsPerStep = 0.0
+        for step in state.step...steps {
+            let isLast = step == steps
+            func isDue(_ every: Int) -> Bool { every > 0 && (step % every == 0 || isLast) }
+
+            // Validate, and keep the model that does best.
+            if let validation, isDue(options.int("val-every")) {
+                let result = try validate(model, validation, batches: options.int("val-batches"))
+                print(String(format: "val loss %.6f | next-token accuracy %.2f%%", result.loss, 100 * result.accuracy))
+                try log?.validation(step: step, loss: result.loss, accuracy: result.accuracy)
+                let byAccuracy = options.text("best-by") == "accuracy"
+                let value = byAccuracy ? result.accuracy : result.loss
+                let isBest = state.best.map { byAccuracy ? value > $0 : value < $0 } ?? true
+                if let directory, step > 0, isBest, value.isFinite, options.text("best-by") != "none" {
+                    state.best = value
+                    try writeModel(model, to: directory.bestPath)
+                }
+            }
+
+            // A sample. Its random numbers depend on the step alone, so a resumed run writes the same.
+            if step > 0, isDue(options.int("sample-every")) {
+                var random = Xorshift(seed: state.samplerState &+ UInt64(step))
+                let start = Int32(tokenizer?.endOfText ?? (config.V == 50257 ? 50256 : 0))
+                let tokens = model.generate(
+                    prompt: [start], count: options.int("sample-length"), stop: nil, random: &random)
+                let text = tokenizer.map { String(decoding: $0.decode(tokens), as: UTF8.self) }
+                print("generating:\n---\n\(text ?? tokens.map { String($0) }.joined(separator: " "))\n---")
+            }
+
+            // A checkpoint: all that the next start needs to go on as if there had been no stop.
+            state.step = step
+            state.loader = loader.position
+            let every = options.isGiven("checkpoint-every") ? options.int("checkpoint-every") : steps
+            if let directory, step > 0, step != resumed, isDue(every) {
+                try directory.write(model, state)
+                if options.int("keep") > 0 {
+                    let major = options.int("major-every")
+                    for old in directory.steps().filter({ $0 <= step }).dropLast(options.int("keep"))
+                    where major == 0 || old % major != 0 { directory.remove(old) }
+                }
+            }
+            if isLast { break }
+
+            // One step.
+            let start = now()
+            if overfits { loader.startEpoch() }
+            var loss = 0.0
+            for _ in 0..<microBatches {
+                try loader.nextBatch()
+                model.forward(inputs: loader.inputs, B: B, T: T)
+                loss += model.classify(targets: loader.targets, gradientScale: 1 / Float(totalBatch)).loss
+                model.backward(inputs: loader.inputs)
+            }
+            loss /= Double(microBatches)
+            let norm = model.gradientNorm()
+            let lossScore = state.lossWindow.score(loss)
+            let normScore = state.normWindow.score(norm)
+            let rate = schedule.rate(at: step)
+            let lossLimit = options.double("skip-loss-z")
+            let normLimit = options.double("skip-norm-z")
+            if !loss.isFinite || !norm.isFinite {
+                // An update would make every parameter NaN.
+                print("skipping update: the loss is \(loss) and the gradient's norm \(norm)")
+                model.zeroGradients()
+            } else if lossLimit > 0 && lossScore > lossLimit || normLimit > 0 && normScore > normLimit {
+                print(
+                    String(
+                        format: "skipping update: z-scores %+.2f of the loss, %+.2f of the norm", lossScore, normScore))
+                model.zeroGradients()
+            } else {
+                model.update(
+                    learningRate: rate, beta1: 0.9, beta2: 0.95, decay: options.double("weight-decay"),
+                    gradientScale: norm > 1 ? Float(1 / norm) : 1, step: step + 1)
+            }
+
+            let seconds = now() - start
+            secondsPerStep = secondsPerStep == 0 ? seconds : 0.95 * secondsPerStep + 0.05 * seconds
+            let share = model.flopsPerToken(T: T) * Double(totalBatch) / seconds / peak
+            print(
+                String(
+                    format: "step %4d/%d | loss %.6f (%+.2fz)| norm %.4f (%+.2fz)| lr %.2e | %.2f ms | %.1f%% MFU | "
+                        + "%.0f tok/s | %@ left", step + 1, steps, loss, lossScore, norm, normScore, rate,
+                    seconds * 1000, 100 * share, Double(totalBatch) / secondsPerStep,
+                    durationText(secondsPerStep * Double(steps - step - 1))))
+            fflush(nil)
+            try log?.training(step: step, loss: loss, learningRate: rate, norm: norm)
+        }
+        if let directory {
+            print(
+                "in \(directory.path): \(directory.steps().suffix(1).map { directory.modelPath($0) }.joined())"
+                    + (fileExists(directory.bestPath) ? " and \(directory.bestPath)" : ""))
+        }
+    }
+
+    /// Mean loss and next-token accuracy over the first batches of the validation data.
+    static func validate(
+        _ model: GPT2, _ loader: DataLoader, batches: Int
+    ) throws -> (loss: Double, accuracy: Double) {
+        let count = min(batches, loader.samplesPerEpoch)
+        var (loss, accuracy) = (0.0, 0.0)
+        loader.startEpoch()
+        for _ in 0..<count {
+            try loader.nextBatch()
+            model.forward(inputs: loader.inputs, B: loader.B, T: loader.T)
+            let result = model.classify(targets: loader.targets)
+            loss += result.loss / Double(count)
+            accuracy += result.accuracy / Double(count)
+        }
+        return (loss, accuracy)
+    }
+
+    // MARK: - where things come from
+
+    static func findTokenizer(_ options: Options) throws -> Tokenizer? {
+        if let directory = options.text("tokenizer") { return try Tokenizer(directory: directory) }
+        let folder = ((options.text("train-data") ?? "") as NSString).deletingLastPathComponent
+        if ["tokenizer.json", "tokenizer.bin"].contains(where: { fileExists("\(folder.isEmpty ? "." : folder)/\($0)") })
+        {
+            return try Tokenizer(directory: folder.isEmpty ? "." : folder)
+        }
+        return fileExists("gpt2_tokenizer.bin") ? try Tokenizer(path: "gpt2_tokenizer.bin") : nil
+    }
+
+    /// The step to go on from; nil starts from nothing.
+    static func resumeStep(_ options: Options, _ directory: CheckpointDirectory?) throws -> Int? {
+        guard let directory else {
+            if options.flag("resume") {
+                throw UserError("--resume needs the folder to resume from", hint: "add --output (-o) DIR", exitCode: 2)
+            }
+            return nil
+        }
+        guard let last = directory.steps().last else { return nil }
+        guard options.isGiven("resume") else {
+            throw UserError(
+                "\(directory.path) holds a run, up to step \(last)",
+                hint: "go on with it by -y 1, start over and remove it by -y 0, or choose another --output")
+        }
+        return options.flag("resume") ? last : nil
+    }
+
+    static func makeModel(
+        _ options: Options, _ directory: CheckpointDirectory?, _ resumed: Int?, _ tokenizer: Tokenizer?
+    ) throws -> (GPT2, String) {
+        if let resumed, let directory {
+            let path = directory.modelPath(resumed)
+            return (try readModel(path, trains: true), path)
+        }
+        let name =
+            options.text("model") ?? (fileExists("gpt2_124M.bin") && !givesShape(options) ? "gpt2_124M.bin" : nil)
+        var shape = (L: options.int("layers"), C: options.int("channels"), NH: options.int("heads"))
+        if let name {
+            guard let known = GPT2Configuration.descriptors[name] else {
+                if name.hasPrefix("d"), Int(name.dropFirst()) != nil {
+                    throw UserError(
+                        "no model is called \(name)",
+                        hint:
+                            "take \(GPT2Configuration.descriptors.keys.sorted().joined(separator: ", ")), or --layers …"
+                    )
+                }
+                return (try readModel(name, trains: true), name)
+            }
+            shape = known
+        }
+        guard shape.C % shape.NH == 0 else {
+            throw UserError(
+                "\(shape.C) channels can't be shared out to \(shape.NH) heads",
+                hint: "take --channels of a multiple of --heads", exitCode: 2)
+        }
+        let config = GPT2Configuration(
+            maxT: options.isGiven("sequence-length") ? options.int("sequence-length") : 1024,
+            V: options.isGiven("vocab-size") ? options.int("vocab-size") : tokenizer?.vocabularySize ?? 50257,
+            L: shape.L, NH: shape.NH, C: shape.C)
+        try checkMemory(config, B: options.int("batch-size"), T: config.maxT)
+        let model = GPT2(config, trains: true)
+        model.initialize(seed: UInt32(options.int("seed")))
+        return (model, "new")
+    }
+
+    static func givesShape(_ options: Options) -> Bool {
+        ["layers", "heads", "channels", "vocab-size"].contains { options.isGiven($0) }
+    }
+
+    static func sequenceLength(_ options: Options, _ config: GPT2Configuration) -> Int {
+        options.isGiven("sequence-length") ? options.int("sequence-length") : min(1024, config.maxT)
+    }
+
+    static func check(_ tokenizer: Tokenizer, fits config: GPT2Configuration, isNew: Bool) throws {
+        guard tokenizer.vocabularySize == config.V || isNew && tokenizer.vocabularySize < config.V else {
+            throw UserError(
+                "the tokenizer has \(tokenizer.vocabularySize) tokens, the model a vocabulary of \(config.V)",
+                hint: "give the tokenizer the model was made with by --tokenizer DIR, and shards made with it")
+        }
+    }
+
+    static func checkMemory(_ config: GPT2Configuration, B: Int, T: Int) throws {
+        let needed = GPT2.trainingBytes(config, B: B, T: T)
+        let there = Double(ProcessInfo.processInfo.physicalMemory)
+        guard needed < there else {
+            throw UserError(
+                String(format: "this takes %.1f GB, and the machine has %.1f GB", needed * 1e-9, there * 1e-9),
+                hint: "take a smaller --batch-size (-b), --sequence-length (-t) or model")
+        }
+    }
+
+    static func numberOfSteps(_ options: Options, _ loader: DataLoader, _ totalBatch: Int) throws -> Int {
+        if options.int("steps") >= 0 { return options.int("steps") }
+        let tokens = Double(loader.samplesPerEpoch * loader.B * loader.T) * options.double("epochs")
+        let steps = Int(tokens / Double(totalBatch))
+        guard steps > 0 else {
+            throw UserError(
+                "\(options.text("epochs") ?? "1") epochs of the train data are less than one step of \(totalBatch) tokens",
+                hint: "take a smaller --total-batch-size (-d), or more --epochs")
+        }
+        return steps
+    }
 }

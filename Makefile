@@ -1,0 +1,69 @@
+# The front door:
+#
+#   make            builds everything and leaves the programs here
+#   make run        the whole line on a small corpus of its own: text → tokenizer → tokens → GPT-2 → samples
+#   make run TEXT=book.txt [VOCAB=4096] [DOCUMENT=blank|line|file] [STEPS=500]    the same with your text
+#   make test       format, build, tests, and the model against PyTorch's reference
+#   make test-widths    the kernels' tests at every SIMD width
+#   make bench      what the kernels reach of what this machine allows
+#   make clean
+#
+# LLM_CPU=x86-64-v3 builds for another processor than this one.
+
+PROGRAMS = lotto train_tokenizer tokenize train_gpt2 test_gpt2
+
+LLM_CPU ?= native
+SCRATCH = .build$(if $(filter-out native,$(LLM_CPU)),-$(LLM_CPU))
+SWIFT_OPTIONS = -c release --scratch-path $(SCRATCH)
+export LLM_CPU
+
+VOCAB ?= $(if $(TEXT),4096,512)
+DOCUMENT ?= blank
+STEPS ?= 500
+# The same as train_gpt2 takes without options, but for -y: a run of `make run` starts over.
+TRAIN = -o data/model -y 0 -b 16 -t 256 -x $(STEPS) -l 2e-3 -u 20 -q 0.1 -c 0.1 -v 50 -s 100 -g 256
+
+.PHONY: all run test test-widths bench clean $(PROGRAMS)
+
+all:
+	swift build $(SWIFT_OPTIONS)
+	@for program in $(PROGRAMS); do cp -f $(SCRATCH)/release/$$program . || exit 1; done
+	@echo "built: $(PROGRAMS); next: make run"
+
+$(PROGRAMS):
+	swift build $(SWIFT_OPTIONS) --product $@
+	@cp -f $(SCRATCH)/release/$@ .
+
+run: all
+ifdef TEXT
+	./train_tokenizer --input "$(TEXT)" --vocab-size $(VOCAB) --output data
+	./tokenize --tokenizer data --input "$(TEXT)" --document $(DOCUMENT) --val-fraction 0.05 --output data
+else
+	./lotto generate --output data
+	./train_tokenizer --input data/lotto_train.txt --vocab-size $(VOCAB) --output data
+	./tokenize --tokenizer data --input data/lotto_train.txt --val-input data/lotto_val.txt --output data
+endif
+	./train_gpt2 $(TRAIN)
+
+test:
+	swift format lint --strict --recursive Package.swift Sources Tests dev
+	swift build $(SWIFT_OPTIONS) --build-tests
+	swift test $(SWIFT_OPTIONS) --skip-build
+	$(SCRATCH)/release/test_gpt2
+
+# Slower: everything is built again for AVX2 (8 floats) and for SSE (4).
+test-widths:
+	LLM_CPU=native swift test -c release --scratch-path .build --filter KernelsTests
+	LLM_CPU=x86-64-v3 swift test -c release --scratch-path .build-x86-64-v3 --filter KernelsTests
+	LLM_CPU=x86-64-v2 swift test -c release --scratch-path .build-x86-64-v2 --filter KernelsTests
+
+bench:
+	swift build $(SWIFT_OPTIONS) --product bench
+	$(SCRATCH)/release/bench
+	$(SCRATCH)/release/bench step 4 64
+	$(SCRATCH)/release/bench step 4 256
+	$(SCRATCH)/release/bench step 4 1024
+
+clean:
+	rm -rf .build .build-*
+	rm -f $(PROGRAMS)

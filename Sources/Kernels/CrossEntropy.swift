@@ -1,0 +1,51 @@
+// The loss: −log of the probability that softmax gives to the right token.
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// Row by row over logits (N, stride), of which the first V columns count:
+///
+///     losses (N) = log Σ exp(logits) − logits[target]
+///
+/// through the log-sum-exp, so that a tiny probability gives a large loss and never an infinite one.
+/// - Parameters:
+///   - correct: (N) gets 1 where the target is the most probable token (the first of equals), else 0.
+///   - gradientScale: if not nil, the logits are overwritten by the loss's gradient times it:
+///     (softmax − one-hot of the target) · gradientScale.
+package func crossEntropy(
+    losses: UnsafeMutablePointer<Float>, correct: UnsafeMutablePointer<Float>, logits: UnsafeMutablePointer<Float>,
+    targets: UnsafePointer<Int32>, gradientScale: Float?, N: Int, V: Int, stride rowStride: Int
+) {
+    let w = Vector.scalarCount
+    parallelFor(N) { n in
+        let row = logits + n * rowStride
+        let target = Int(targets[n])
+        let targetLogit = row[target]
+        var largest = Vector(repeating: -.infinity)
+        for i in stride(from: 0, to: V, by: w) {
+            largest = largest.maximum(.load(row + i, upTo: V - i, fill: -.infinity))
+        }
+        let maximum = largest.max()
+        var sum = Vector(repeating: 0)
+        for i in stride(from: 0, to: V, by: w) {
+            sum += (Vector.load(row + i, upTo: V - i, fill: -.infinity) - maximum).exponential
+        }
+        // The lanes past V hold e⁻⁸⁷, which vanishes beside the maximum's 1.
+        let logSumExp = maximum + log(sum.sum())
+        losses[n] = logSumExp - targetLogit
+        var first = 0
+        if targetLogit == maximum { while row[first] != maximum { first += 1 } }
+        correct[n] = targetLogit == maximum && first == target ? 1 : 0
+
+        if let gradientScale {
+            for i in stride(from: 0, to: V, by: w) {
+                ((Vector.load(row + i, upTo: V - i) - logSumExp).exponential * gradientScale).store(
+                    row + i, upTo: V - i)
+            }
+            row[target] -= gradientScale
+        }
+    }
+}

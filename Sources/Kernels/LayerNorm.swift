@@ -1,0 +1,118 @@
+// Layer normalisation (Ba, Kiros and Hinton, 2016): every row of C channels gets mean 0 and variance 1, then a learnt
+// weight and bias for each channel.
+
+/// Added to the variance, as in GPT-2.
+private let epsilon: Float = 1e-5
+/// Rows of a task: enough work to be worth a task, few enough to share out evenly.
+private let rowsPerTask = 16
+
+/// out (N,C) = (inp − mean) · rstd · weight + bias; keeps mean (N) and rstd (N), the reciprocal standard deviation.
+package func layerNormForward(
+    out: UnsafeMutablePointer<Float>, mean: UnsafeMutablePointer<Float>, rstd: UnsafeMutablePointer<Float>,
+    inp: UnsafePointer<Float>, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>, N: Int, C: Int
+) {
+    let w = Vector.scalarCount
+    forEachRow(N) { n in
+        let x = inp + n * C
+        var sum = Vector(repeating: 0)
+        for c in stride(from: 0, to: C, by: w) { sum += .load(x + c, upTo: C - c) }
+        let m = sum.sum() / Float(C)
+        // A second pass over the row, which is in the cache: Σx² − (Σx)² would cancel.
+        var squares = Vector(repeating: 0)
+        for c in stride(from: 0, to: C, by: w) {
+            let difference = Vector.load(x + c, upTo: C - c, fill: m) - m
+            squares = squares.adding(difference, times: difference)
+        }
+        let s = 1 / (squares.sum() / Float(C) + epsilon).squareRoot()
+        mean[n] = m
+        rstd[n] = s
+        normalize(out + n * C, x, weight, bias, mean: m, rstd: s, C)
+    }
+}
+
+/// The forward pass again, from the kept mean and rstd: the backward pass needs its output once, and computing it is
+/// cheaper than keeping (N,C) floats a layer.
+package func layerNormRecompute(
+    out: UnsafeMutablePointer<Float>, mean: UnsafePointer<Float>, rstd: UnsafePointer<Float>,
+    inp: UnsafePointer<Float>, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>, N: Int, C: Int
+) {
+    forEachRow(N) { n in normalize(out + n * C, inp + n * C, weight, bias, mean: mean[n], rstd: rstd[n], C) }
+}
+
+@inline(__always)
+private func normalize(
+    _ out: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ weight: UnsafePointer<Float>,
+    _ bias: UnsafePointer<Float>, mean: Float, rstd: Float, _ C: Int
+) {
+    for c in stride(from: 0, to: C, by: Vector.scalarCount) {
+        let norm = (Vector.load(x + c, upTo: C - c) - mean) * rstd
+        Vector.load(bias + c, upTo: C - c).adding(norm, times: .load(weight + c, upTo: C - c))
+            .store(out + c, upTo: C - c)
+    }
+}
+
+/// dinp (N,C) +=, dweight (C) +=, dbias (C) += from dout (N,C).
+///
+/// With norm = (inp − mean)·rstd and dnorm = weight·dout: the mean and the variance depend on every channel, so
+/// dinp = rstd · (dnorm − mean(dnorm) − norm · mean(dnorm · norm)).
+package func layerNormBackward(
+    dinp: UnsafeMutablePointer<Float>, dweight: UnsafeMutablePointer<Float>, dbias: UnsafeMutablePointer<Float>,
+    dout: UnsafePointer<Float>, inp: UnsafePointer<Float>, weight: UnsafePointer<Float>,
+    mean: UnsafePointer<Float>, rstd: UnsafePointer<Float>, N: Int, C: Int
+) {
+    let w = Vector.scalarCount
+    forEachRow(N) { n in
+        let x = inp + n * C
+        let d = dout + n * C
+        let m = mean[n]
+        let s = rstd[n]
+        var sum = Vector(repeating: 0)
+        var sumNorm = Vector(repeating: 0)
+        for c in stride(from: 0, to: C, by: w) {
+            let norm = (Vector.load(x + c, upTo: C - c, fill: m) - m) * s
+            let dnorm = Vector.load(weight + c, upTo: C - c) * .load(d + c, upTo: C - c)
+            sum += dnorm
+            sumNorm = sumNorm.adding(dnorm, times: norm)
+        }
+        let meanDnorm = sum.sum() / Float(C)
+        let meanDnormNorm = sumNorm.sum() / Float(C)
+        for c in stride(from: 0, to: C, by: w) {
+            let norm = (Vector.load(x + c, upTo: C - c) - m) * s
+            let dnorm = Vector.load(weight + c, upTo: C - c) * .load(d + c, upTo: C - c)
+            let gradient = (dnorm - meanDnorm - norm * meanDnormNorm) * s
+            (gradient + .load(dinp + n * C + c, upTo: C - c)).store(dinp + n * C + c, upTo: C - c)
+        }
+    }
+    // Over the rows, split by columns: no task ever adds to another's sum.
+    forEachColumnBlock(of: C) { column, count in
+        var totalWeight = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
+        var totalBias = totalWeight
+        for n0 in stride(from: 0, to: N, by: rowsPerPartialSum) {
+            var partialWeight = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
+            var partialBias = partialWeight
+            for n in n0..<min(n0 + rowsPerPartialSum, N) {
+                for j in 0..<4 {
+                    let left = count - j * w
+                    let offset = n * C + column + j * w
+                    let d = Vector.load(dout + offset, upTo: left)
+                    partialBias[j] += d
+                    partialWeight[j] = partialWeight[j].adding(
+                        d, times: (.load(inp + offset, upTo: left) - mean[n]) * rstd[n])
+                }
+            }
+            for j in 0..<4 {
+                totalWeight[j] += partialWeight[j]
+                totalBias[j] += partialBias[j]
+            }
+        }
+        addVectors(totalWeight, to: dweight + column, count: count)
+        addVectors(totalBias, to: dbias + column, count: count)
+    }
+}
+
+@inline(__always)
+private func forEachRow(_ N: Int, _ body: (Int) -> Void) {
+    parallelFor((N + rowsPerTask - 1) / rowsPerTask) { task in
+        for n in task * rowsPerTask..<min((task + 1) * rowsPerTask, N) { body(n) }
+    }
+}

@@ -1,0 +1,132 @@
+// One vector register of floats, and the few functions on it that Swift's standard library lacks or makes slow.
+
+/// The widest vector the processor has: 16 floats with AVX-512, 8 with AVX2, 4 with SSE and NEON (Package.swift decides).
+#if SIMD_16
+    typealias Vector = SIMD16<Float>
+    typealias VectorOfInt32 = SIMD16<Int32>
+    typealias VectorPair = SIMD32<Float>
+    typealias Square = InlineArray<16, Vector>
+#elseif SIMD_8
+    typealias Vector = SIMD8<Float>
+    typealias VectorOfInt32 = SIMD8<Int32>
+    typealias VectorPair = SIMD16<Float>
+    typealias Square = InlineArray<8, Vector>
+#else
+    typealias Vector = SIMD4<Float>
+    typealias VectorOfInt32 = SIMD4<Int32>
+    typealias VectorPair = SIMD8<Float>
+    typealias Square = InlineArray<4, Vector>
+#endif
+
+/// Floats in a vector.
+package let vectorWidth = Vector.scalarCount
+
+extension Vector {
+    @inline(__always) static func load(_ source: UnsafePointer<Float>) -> Vector {
+        UnsafeRawPointer(source).loadUnaligned(as: Vector.self)
+    }
+
+    @inline(__always) func store(_ destination: UnsafeMutablePointer<Float>) {
+        UnsafeMutableRawPointer(destination).storeBytes(of: self, as: Vector.self)
+    }
+
+    /// The first `count` floats, or a whole vector if there are that many: for loops whose last step may be short.
+    /// The other lanes are `fill`. A count below zero reads nothing (a range would not do: built -Ounchecked, it would
+    /// run on).
+    @inline(__always) static func load(_ source: UnsafePointer<Float>, upTo count: Int, fill: Float = 0) -> Vector {
+        if count >= Vector.scalarCount { return load(source) }
+        var vector = Vector(repeating: fill)
+        var i = 0
+        while i < count {
+            vector[i] = source[i]
+            i += 1
+        }
+        return vector
+    }
+
+    @inline(__always) func store(_ destination: UnsafeMutablePointer<Float>, upTo count: Int) {
+        if count >= Vector.scalarCount { return store(destination) }
+        var i = 0
+        while i < count {
+            destination[i] = self[i]
+            i += 1
+        }
+    }
+
+    /// self + a·b. One instruction where the processor has it; where it has not, addingProduct would be a call into
+    /// the C library for each lane.
+    @inline(__always) func adding(_ a: Vector, times b: Vector) -> Vector {
+        #if FMA
+            return addingProduct(a, b)
+        #else
+            return self + a * b
+        #endif
+    }
+
+    /// The larger of each pair of lanes. (pointwiseMax asks about NaN lane by lane; this is compare and blend.)
+    @inline(__always) func maximum(_ other: Vector) -> Vector {
+        replacing(with: other, where: self .< other)
+    }
+
+    @inline(__always) func minimum(_ other: Vector) -> Vector {
+        replacing(with: other, where: other .< self)
+    }
+
+    /// eˣ within 2 ulp for −87 ≤ x ≤ 88; beyond, the value at that end. NaN stays NaN.
+    ///
+    /// eˣ = 2ⁿ·eʳ with n = round(x·log₂e) and |r| ≤ ln 2 / 2, where Taylor's polynomial of degree 7 is exact to
+    /// 5·10⁻⁹. Adding 1.5·2²³ rounds to a whole number AND leaves it in the low bits of the float, ready to be shifted
+    /// into the exponent: neither `rounded()` nor a conversion to Int32 is needed, which Swift would do lane by lane.
+    @inline(__always) var exponential: Vector {
+        let x = maximum(Vector(repeating: -87)).minimum(Vector(repeating: 88))
+        let magic = Vector(repeating: 0x1.8p23)
+        let shifted = magic.adding(x, times: Vector(repeating: 1.442_695_04))
+        let n = shifted - magic
+        // ln 2 in two parts, so that x − n·ln 2 keeps its low bits.
+        var r = x.adding(n, times: Vector(repeating: -0.693_359_375))
+        r = r.adding(n, times: Vector(repeating: 2.121_944_4e-4))
+        var sum = Vector(repeating: 1 / 5040)
+        sum = Vector(repeating: 1 / 720).adding(sum, times: r)
+        sum = Vector(repeating: 1 / 120).adding(sum, times: r)
+        sum = Vector(repeating: 1 / 24).adding(sum, times: r)
+        sum = Vector(repeating: 1 / 6).adding(sum, times: r)
+        sum = Vector(repeating: 1 / 2).adding(sum, times: r)
+        sum = Vector(repeating: 1).adding(sum, times: r)
+        sum = Vector(repeating: 1).adding(sum, times: r)
+        let exponent = unsafeBitCast(shifted, to: VectorOfInt32.self) &<< 23
+        return unsafeBitCast(unsafeBitCast(sum, to: VectorOfInt32.self) &+ exponent, to: Vector.self)
+    }
+}
+
+extension Square {
+    /// The square matrix whose rows these vectors are, turned.
+    ///
+    /// Number its elements by the bits (row, column). Taking the even lanes of every pair of rows for the upper half
+    /// and the odd lanes for the lower one moves the lowest bit of the number to the top; after log₂(width) rounds row
+    /// and column have changed places. Each round is one shuffle a vector: four times faster than float by float.
+    @inline(__always) func transposed() -> Square {
+        var rows = self
+        var round = 1
+        while round < Vector.scalarCount {
+            var next = rows
+            for i in 0..<Vector.scalarCount / 2 {
+                let pair = VectorPair(lowHalf: rows[2 * i], highHalf: rows[2 * i + 1])
+                next[i] = pair.evenHalf
+                next[i + Vector.scalarCount / 2] = pair.oddHalf
+            }
+            rows = next
+            round *= 2
+        }
+        return rows
+    }
+}
+
+/// Floats that begin a cache line, so that no vector lies across two; uninitialized. Ends with `freeAligned`.
+@inline(__always)
+func allocateAligned(_ count: Int) -> UnsafeMutablePointer<Float> {
+    UnsafeMutableRawPointer.allocate(byteCount: count * MemoryLayout<Float>.stride, alignment: 64)
+        .bindMemory(to: Float.self, capacity: count)
+}
+
+@inline(__always)
+func freeAligned(_ floats: UnsafeMutablePointer<Float>) { UnsafeMutableRawPointer(floats).deallocate() }

@@ -1,0 +1,147 @@
+// Batches out of token shards, in llm.c's order: a sample is B·T tokens in a row (and one more, the last target); the
+// shards and each shard's samples are shuffled for every epoch by one Mersenne Twister. Only the current sample is in
+// memory, so the data may be larger than it.
+
+import Foundation
+
+package final class DataLoader {
+    package let B: Int
+    package let T: Int
+    /// In all shards together.
+    package let tokenCount: Int
+    /// (B,T) each, after `nextBatch`. A target is the token after its input.
+    package private(set) var inputs: [Int32] = []
+    package private(set) var targets: [Int32] = []
+
+    /// Where the loader stands; all that a resumed run needs.
+    package struct Position: Equatable {
+        /// Index into the epoch's order of shards, and of the next sample in the shard's order of samples.
+        package var shard: Int
+        package var sample: Int
+        package var shuffle: Shuffle?
+    }
+
+    package struct Shuffle: Equatable {
+        package var shards: [Int32]
+        package var samples: [Int32]
+        package var random: MersenneTwister
+    }
+
+    package private(set) var position: Position
+    private let shards: [TokenShard]
+    private let vocabularySize: Int
+
+    /// - Parameters:
+    ///   - pattern: a shell pattern such as `data/train_*.bin`.
+    ///   - shuffleSeed: nil reads the samples as they lie. llm.c's seed is 42.
+    ///   - shrinks: where no shard holds B·T tokens, take fewer sequences at a time, or one shorter one: validation
+    ///     data may be small.
+    /// - Throws: if there is no shard, a damaged one, or none with a whole sample.
+    package init(
+        pattern: String, B: Int, T: Int, vocabularySize: Int, shuffleSeed: UInt32?, shrinks: Bool = false
+    ) throws {
+        let files = paths(matching: pattern)
+        guard !files.isEmpty else {
+            throw UserError(
+                "no token shards match \(pattern)",
+                hint: "make some: ./tokenize --tokenizer DIR --input FILE --output data, or: make run")
+        }
+        let all = try files.map { try TokenShard($0) }
+        let longest = all.map(\.count).max() ?? 0
+        let (sampleSize, overflow) = B.multipliedReportingOverflow(by: T)
+        if longest <= sampleSize || overflow {
+            guard shrinks, longest >= 2 else {
+                throw UserError(
+                    "\(pattern): the longest shard has \(longest) tokens, and a batch of \(B) sequences of \(T) needs "
+                        + (overflow ? "more than there can be" : "\(sampleSize + 1)"),
+                    hint: "take more text, or a smaller --batch-size (-b) or --sequence-length (-t)")
+            }
+            self.B = max(1, (longest - 1) / T)
+            self.T = min(T, longest - 1)
+        } else {
+            self.B = B
+            self.T = T
+        }
+        let needed = self.B * self.T
+        // A shard too short for one sample (the rest of a corpus, say) is passed over.
+        shards = all.filter { $0.count > needed }
+        tokenCount = shards.reduce(0) { $0 + $1.count }
+        self.vocabularySize = vocabularySize
+        position = Position(shard: 0, sample: 0, shuffle: nil)
+        if let shuffleSeed {
+            position.shuffle = Shuffle(
+                shards: (0..<Int32(shards.count)).map { $0 }, samples: [], random: MersenneTwister(seed: shuffleSeed))
+        }
+        startEpoch()
+    }
+
+    /// Samples in all shards.
+    package var samplesPerEpoch: Int { shards.indices.reduce(0) { $0 + samples(in: $1) } }
+
+    /// Begins a new epoch, in a new order if the loader shuffles.
+    package func startEpoch() {
+        position.shard = 0
+        if var shuffle = position.shuffle {
+            shuffle.random.shuffle(&shuffle.shards)  // the last epoch's order, shuffled again
+            position.shuffle = shuffle
+        }
+        startShard()
+    }
+
+    /// Puts the loader where another stood.
+    package func resume(at place: Position) throws {
+        func misfit() -> UserError {
+            UserError(
+                "the checkpoint was made on other data, or with another batch size",
+                hint: "resume with the shards, --batch-size and --sequence-length of the first start")
+        }
+        if let shuffle = place.shuffle {
+            guard shuffle.shards.sorted() == (0..<Int32(shards.count)).map({ $0 }), shards.indices.contains(place.shard)
+            else { throw misfit() }
+            let count = samples(in: Int(shuffle.shards[place.shard]))
+            guard shuffle.samples.sorted() == (0..<Int32(count)).map({ $0 }), (0...count).contains(place.sample) else {
+                throw misfit()
+            }
+        } else {
+            guard shards.indices.contains(place.shard), (0...samples(in: place.shard)).contains(place.sample) else {
+                throw misfit()
+            }
+        }
+        guard (place.shuffle == nil) == (position.shuffle == nil) else { throw misfit() }
+        position = place
+    }
+
+    /// Reads the next sample into `inputs` and `targets`.
+    package func nextBatch() throws {
+        if position.sample >= samples(in: currentShard) {
+            if position.shard + 1 < shards.count {
+                position.shard += 1
+                startShard()
+            } else {
+                startEpoch()
+            }
+        }
+        let sample = position.shuffle.map { Int($0.samples[position.sample]) } ?? position.sample
+        let shard = shards[currentShard]
+        let tokens = try shard.read(B * T + 1, at: sample * B * T)
+        if let wrong = tokens.first(where: { $0 < 0 || Int($0) >= vocabularySize }) {
+            throw UserError(
+                "\(shard.path): token \(wrong) is not in the model's vocabulary of \(vocabularySize)",
+                hint: "tokenize the text with the model's tokenizer, or start a model with --vocab-size of this one")
+        }
+        inputs = Array(tokens.dropLast())
+        targets = Array(tokens.dropFirst())
+        position.sample += 1
+    }
+
+    private var currentShard: Int { position.shuffle.map { Int($0.shards[position.shard]) } ?? position.shard }
+
+    private func samples(in shard: Int) -> Int { (shards[shard].count - 1) / (B * T) }
+
+    private func startShard() {
+        position.sample = 0
+        guard var shuffle = position.shuffle else { return }
+        shuffle.samples = shuffle.random.permutation(samples(in: Int(shuffle.shards[position.shard])))
+        position.shuffle = shuffle
+    }
+}

@@ -1,0 +1,62 @@
+// How the learning rate runs over the steps, and when a step is an outlier; both as in llm.c.
+
+import Foundation
+
+package struct Schedule {
+    package enum Shape: String, CaseIterable { case cosine, linear, constant, wsd }
+
+    package var shape: Shape
+    package var learningRate: Double
+    package var warmupSteps: Int
+    package var steps: Int
+    /// What is left of the learning rate at the end, as a fraction.
+    package var finalFraction: Double
+
+    package init(shape: Shape, learningRate: Double, warmupSteps: Int, steps: Int, finalFraction: Double) {
+        self.shape = shape
+        self.learningRate = learningRate
+        self.warmupSteps = warmupSteps
+        self.steps = steps
+        self.finalFraction = finalFraction
+    }
+
+    /// The learning rate of a step, counted from 0.
+    package func rate(at step: Int) -> Double {
+        if shape == .constant { return learningRate }
+        if step < warmupSteps { return learningRate * Double(step + 1) / Double(warmupSteps) }
+        let final = learningRate * finalFraction
+        func progress(since start: Int) -> Double {
+            min(1, max(0, Double(step - start) / Double(max(1, steps - start))))
+        }
+        switch shape {
+        case .constant: return learningRate
+        case .cosine: return final + 0.5 * (1 + cos(.pi * progress(since: warmupSteps))) * (learningRate - final)
+        case .linear: return learningRate - progress(since: warmupSteps) * (learningRate - final)
+        case .wsd:  // warm-up, stable, decay over the last fifth with 1 − √ (Hägele et al., 2024)
+            let decayStart = Int(0.8 * Double(steps))
+            if step < decayStart { return learningRate }
+            return final + (1 - progress(since: decayStart).squareRoot()) * (learningRate - final)
+        }
+    }
+}
+
+/// The last values of a series, and how far a new one lies from their mean.
+package struct OutlierWindow: Equatable {
+    package static let size = 128
+    /// Up to `size`, oldest first.
+    package var values: [Double] = []
+
+    package init() {}
+
+    /// Takes a value in and gives its distance from the mean in standard deviations; NaN until the window is full.
+    /// A value that is not finite counts as infinitely far and stays out: it would poison the window for good.
+    package mutating func score(_ value: Double) -> Double {
+        guard value.isFinite else { return .infinity }
+        values.append(value)
+        guard values.count > OutlierWindow.size else { return .nan }
+        values.removeFirst()
+        let mean = values.reduce(0, +) / Double(values.count)
+        let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count)
+        return variance == 0 ? 0 : (value - mean) / variance.squareRoot()
+    }
+}
