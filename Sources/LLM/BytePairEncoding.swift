@@ -275,7 +275,8 @@ package struct BytePairTrainer {
         }
         let lasting = merges.enumerated().filter { rankOfPair[pairKey($1.left, $1.right)] == $0 }.map(\.element)
         return BytePairModel(
-            tokens: specialTokens + (specialTokens.count..<tokens.count).map { Array(tokens[$0]) }, merges: lasting, byteIDs: byteIDs)
+            tokens: specialTokens + (specialTokens.count..<tokens.count).map { Array(tokens[$0]) }, merges: lasting,
+            byteIDs: byteIDs)
     }
 
     /// Replaces the pair in every word it was seen in, and brings the totals up to date: from `p left right n` to

@@ -8,7 +8,9 @@ import LLM
 enum TrainTokenizer {
     static let table = [
         Option("input", "i", .texts, "FILE…", "text to learn from, UTF-8; - is standard input"),
-        Option("vocab-size", "v", .integer(1...16_777_216), "N", default: "32000", "tokens, with the special ones and bytes"),
+        Option(
+            "vocab-size", "v", .integer(1...16_777_216), "N", default: "32000",
+            "tokens, with the special ones and bytes"),
         Option("output", "o", .text, "DIR", "where tokenizer.json and tokenizer.bin go"),
         Option(
             "special", nil, .texts, "TOKEN…", default: "<|endoftext|>",

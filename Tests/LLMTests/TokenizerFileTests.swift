@@ -53,7 +53,8 @@ private let endOfText = Array("<|endoftext|>".utf8)
             return bytes
         }
         let damaged = [
-            [], Array(whole[..<1000]), Array(whole.dropLast()), whole + [0], changed(0, 1), changed(4, 3), changed(4, 1),
+            [], Array(whole[..<1000]), Array(whole.dropLast()), whole + [0], changed(0, 1), changed(4, 3),
+            changed(4, 1),
             changed(8, 0), changed(8, -1), changed(8, .max), changed(8, 601), changed(8, 599), changed(12, 600),
             changed(12, -1), changed(1024, 0),
         ]
