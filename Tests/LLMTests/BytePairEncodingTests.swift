@@ -96,6 +96,18 @@ private func encode(_ text: [UInt8], _ model: BytePairModel) -> [Int32] {
     #expect(try tokenizer.json() == contents(of: fixture("tokenizer_600.json")))
 }
 
+@Test func `the tokens counted by training are those of encoding`() throws {
+    let text = try contents(of: fixture("tokenizer_corpus.txt"))
+    var words = WordCounts()
+    text.withUnsafeBufferPointer { words.add(linesOf: $0, PreTokenizer()) }
+    var trainer = BytePairTrainer(words, specialTokens: [])
+    let model = trainer.train(vocabularySize: 400, minimumFrequency: 0)
+    let lines = text.split(separator: 10, omittingEmptySubsequences: false).map { Array($0) }
+    let encoded = lines.enumerated().flatMap { encode($1 + ($0 + 1 < lines.count ? [10] : []), model) }
+    #expect(trainer.tokenCount == encoded.count)
+    #expect(words.textBytes == text.count)
+}
+
 @Test func `the limits of training`() {
     let text = Array("ab ab ab cd cd e".utf8)
     #expect(train(text, vocabularySize: 1).tokens.count == 257)  // never without the bytes
