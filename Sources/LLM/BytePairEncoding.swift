@@ -136,17 +136,9 @@ extension WordCounts {
         return all
     }
 
-    /// The bytes of all words and the tokens they become.
-    package func encodedSize(_ encoder: inout BytePairEncoder) -> (bytes: Int, tokens: Int) {
-        var size = (bytes: 0, tokens: 0)
-        var ids: [Int32] = []
-        for index in 0..<words.count {
-            ids.removeAll(keepingCapacity: true)
-            words[index].withUnsafeBufferPointer { encoder.encode(word: $0, to: &ids) }
-            size.bytes += Int(counts[index]) * words[index].count
-            size.tokens += Int(counts[index]) * ids.count
-        }
-        return size
+    /// Of all words as often as they occur: the length of the text.
+    package var textBytes: Int {
+        counts.indices.reduce(0) { $0 + Int(counts[$1]) * words[$1].count }
     }
 }
 
@@ -159,6 +151,8 @@ package struct BytePairTrainer {
     private var starts: [Int] = []
     private var lengths: [Int32] = []
     private var counts: [Int64] = []
+    /// Words of one byte, which nothing happens to.
+    private var singles: Int64 = 0
 
     private var totals = PairTable()
     private var queue = Heap<Candidate>()
@@ -203,7 +197,10 @@ package struct BytePairTrainer {
         symbols.reserveCapacity(words.words.byteCount)
         for index in 0..<words.words.count {
             let word = words.words[index]
-            guard word.count > 1 else { continue }
+            guard word.count > 1 else {
+                singles += words.counts[index]
+                continue
+            }
             starts.append(symbols.count)
             lengths.append(Int32(word.count))
             counts.append(words.counts[index])
@@ -247,6 +244,11 @@ package struct BytePairTrainer {
         }
     }
 
+    /// The tokens of the whole text: after training a word stands as the symbols that encoding would give.
+    package var tokenCount: Int {
+        Int(singles) + starts.indices.reduce(0) { $0 + Int(counts[$1]) * Int(lengths[$1]) }
+    }
+
     /// Merges until the vocabulary has `vocabularySize` tokens or no pair occurs `minimumFrequency` times (nor once).
     /// - Parameter progress: called after each merge with the size of the vocabulary.
     package mutating func train(
@@ -275,7 +277,8 @@ package struct BytePairTrainer {
         }
         let lasting = merges.enumerated().filter { rankOfPair[pairKey($1.left, $1.right)] == $0 }.map(\.element)
         return BytePairModel(
-            tokens: specialTokens + (specialTokens.count..<tokens.count).map { Array(tokens[$0]) }, merges: lasting, byteIDs: byteIDs)
+            tokens: specialTokens + (specialTokens.count..<tokens.count).map { Array(tokens[$0]) }, merges: lasting,
+            byteIDs: byteIDs)
     }
 
     /// Replaces the pair in every word it was seen in, and brings the totals up to date: from `p left right n` to

@@ -217,8 +217,8 @@ private struct JSONParser {
         case UInt8(ascii: "u"):
             var unit = try hexadecimal()
             if (0xD800..<0xDC00).contains(unit) {
-                try expect("\\u")
-                let low = try hexadecimal()
+                let low: UInt32 =
+                    try next() == UInt8(ascii: "\\") && next() == UInt8(ascii: "u") ? try hexadecimal() : 0
                 guard (0xDC00..<0xE000).contains(low) else { throw error("half of a surrogate pair is missing") }
                 unit = 0x10000 + (unit - 0xD800) << 10 + (low - 0xDC00)
             }

@@ -309,7 +309,9 @@ extension Tokenizer {
     private static func sides(of merge: JSON) -> ([UInt8], [UInt8])? {
         switch merge {
         case .array(let pair):
-            guard pair.count == 2, case .string(let left) = pair[0], case .string(let right) = pair[1] else { return nil }
+            guard pair.count == 2, case .string(let left) = pair[0], case .string(let right) = pair[1] else {
+                return nil
+            }
             return (left, right)
         case .string(let text):
             let parts = text.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)

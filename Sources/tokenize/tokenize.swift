@@ -14,7 +14,8 @@ enum Tokenize {
         Option(
             "input", "i", .texts, "FILE…",
             "a corpus to encode; - is standard input. Special tokens written in it are text like any other"),
-        Option("output", "o", .text, "DIR", "where train_*.bin, val_*.bin and the tokenizer go; older shards are removed"),
+        Option(
+            "output", "o", .text, "DIR", "where train_*.bin, val_*.bin and the tokenizer go; older shards are removed"),
         Option(
             "document", "d", .choice(DocumentMode.allCases.map(\.rawValue)), default: "blank",
             "what a document is: text up to blank lines, a line, or a file. <|endoftext|> is put before each"),

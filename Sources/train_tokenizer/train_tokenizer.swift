@@ -8,7 +8,9 @@ import LLM
 enum TrainTokenizer {
     static let table = [
         Option("input", "i", .texts, "FILE…", "text to learn from, UTF-8; - is standard input"),
-        Option("vocab-size", "v", .integer(1...16_777_216), "N", default: "32000", "tokens, with the special ones and bytes"),
+        Option(
+            "vocab-size", "v", .integer(1...16_777_216), "N", default: "32000",
+            "tokens, with the special ones and bytes"),
         Option("output", "o", .text, "DIR", "where tokenizer.json and tokenizer.bin go"),
         Option(
             "special", nil, .texts, "TOKEN…", default: "<|endoftext|>",
@@ -46,24 +48,21 @@ enum TrainTokenizer {
                 model: model,
                 addedTokens: special.enumerated().map { Tokenizer.AddedToken(id: Int32($0), content: $1) })
             try tokenizer.write(to: output)
-            report(tokenizer, words, wanted: wanted, output: output)
+            report(tokenizer, words, tokens: trainer.tokenCount, wanted: wanted, output: output)
         }
     }
 
-    static func report(_ tokenizer: Tokenizer, _ words: WordCounts, wanted: Int, output: String) {
+    static func report(_ tokenizer: Tokenizer, _ words: WordCounts, tokens: Int, wanted: Int, output: String) {
         let count = tokenizer.vocabularySize
         if count < wanted {
             note("note: \(count) tokens instead of \(wanted): after these no pair occurs often enough")
         } else if count > wanted {
             note("note: \(count) tokens instead of \(wanted): the special tokens and the 256 bytes are always there")
         }
-        guard var encoder = try? tokenizer.makeEncoder() else { return }
-        let (bytes, tokens) = words.encodedSize(&encoder)
         print("vocabulary \(count) tokens")
-        print(
-            String(
-                format: "compression %.3f bytes per token (%ld bytes, %ld tokens, %ld distinct words)",
-                Double(bytes) / Double(max(tokens, 1)), bytes, tokens, words.counts.count))
+        let ratio = String(format: "%.3f", Double(words.textBytes) / Double(max(tokens, 1)))
+        print("compression \(ratio) bytes per token (\(words.textBytes) bytes, \(tokens) tokens)")
+        print("distinct words \(words.counts.count)")
         print("wrote \(output)/tokenizer.json")
     }
 }

@@ -1,0 +1,173 @@
+// Byte-pair encoding against the textbook, written here as one would on a blackboard, and against Hugging Face.
+
+import Foundation
+import LLM
+import Testing
+
+/// Training: count all pairs of all words anew for each merge.
+private func naiveMerges(_ words: [[UInt8]: Int], vocabularySize: Int) -> [[[UInt8]]] {
+    var idOf: [[UInt8]: Int] = [:]
+    for byte in ByteAlphabet.bytesInOrder { idOf[[byte]] = idOf.count + 1 }  // 0 is the special token
+    var symbols = words.map { (word: $0.key.map { [$0] }, count: $0.value) }
+    var merges: [[[UInt8]]] = []
+    while idOf.count + 1 < vocabularySize {
+        var totals: [[[UInt8]]: Int] = [:]
+        for (word, count) in symbols {
+            for (left, right) in zip(word, word.dropFirst()) { totals[[left, right], default: 0] += count }
+        }
+        let best = totals.min { a, b in
+            let (aIDs, bIDs) = (a.key.map { idOf[$0] ?? 0 }, b.key.map { idOf[$0] ?? 0 })
+            return (-a.value, aIDs[0], aIDs[1]) < (-b.value, bIDs[0], bIDs[1])
+        }
+        guard let pair = best?.key else { break }
+        merges.append(pair)
+        let joined = pair[0] + pair[1]
+        if idOf[joined] == nil { idOf[joined] = idOf.count + 1 }
+        symbols = symbols.map { (replacing(pair, in: $0.word), $0.count) }
+    }
+    return merges
+}
+
+/// Encoding: of all neighbouring pairs the one learnt first, the leftmost, until none is left.
+private func naiveEncode(_ word: [UInt8], _ merges: [[[UInt8]]]) -> [[UInt8]] {
+    var symbols = word.map { [$0] }
+    while true {
+        let pairs = zip(symbols, symbols.dropFirst()).map { merges.firstIndex(of: [$0, $1]) ?? .max }
+        guard let best = pairs.min(), best != .max, let at = pairs.firstIndex(of: best) else { return symbols }
+        symbols.replaceSubrange(at...at + 1, with: [symbols[at] + symbols[at + 1]])
+    }
+}
+
+private func replacing(_ pair: [[UInt8]], in word: [[UInt8]]) -> [[UInt8]] {
+    var result: [[UInt8]] = []
+    var i = 0
+    while i < word.count {
+        if i + 1 < word.count, word[i] == pair[0], word[i + 1] == pair[1] {
+            result.append(pair[0] + pair[1])
+            i += 2
+        } else {
+            result.append(word[i])
+            i += 1
+        }
+    }
+    return result
+}
+
+private func train(_ text: [UInt8], vocabularySize: Int, minimumFrequency: Int = 0) -> BytePairModel {
+    var words = WordCounts()
+    text.withUnsafeBufferPointer { words.add(linesOf: $0, PreTokenizer()) }
+    var trainer = BytePairTrainer(words, specialTokens: [Array("<|endoftext|>".utf8)])
+    return trainer.train(vocabularySize: vocabularySize, minimumFrequency: minimumFrequency)
+}
+
+private func encode(_ text: [UInt8], _ model: BytePairModel) -> [Int32] {
+    var encoder = BytePairEncoder(model)
+    var ids: [Int32] = []
+    text.withUnsafeBufferPointer { encoder.encode($0, to: &ids) }
+    return ids
+}
+
+@Test func `training is the textbook's, ties and repeated letters included`() {
+    var random = Xorshift(seed: 4)
+    for round in 0..<40 {
+        // Few letters make many ties, overlaps (aaaa) and tokens that can be spelt in two ways.
+        var text = (0..<150).map { _ in Array("aab \n".utf8)[random.below(5)] }
+        if round % 2 == 0 { text += hardText(&random, length: 80) }
+        var counts: [[UInt8]: Int] = [:]
+        for line in text.split(separator: 10, omittingEmptySubsequences: false).dropLast() {
+            for word in naiveWords(line + [10]) { counts[word, default: 0] += 1 }
+        }
+        let last = Array(text.split(separator: 10, omittingEmptySubsequences: false).last ?? [])
+        for word in naiveWords(last) { counts[word, default: 0] += 1 }
+        let expected = naiveMerges(counts, vocabularySize: 290)
+        let model = train(text, vocabularySize: 290)
+        let merges = model.merges.map { [model.tokens[Int($0.left)], model.tokens[Int($0.right)]] }
+        #expect(merges == expected)
+    }
+}
+
+@Test func `training on the fixture gives Hugging Face's file, byte for byte`() throws {
+    let file = try InputFile(try fixture("tokenizer_corpus.txt"), hint: "")
+    var trainer = BytePairTrainer(
+        try WordCounts.counting(linesOf: [file]), specialTokens: [Array("<|endoftext|>".utf8)])
+    let tokenizer = Tokenizer(
+        model: trainer.train(vocabularySize: 600, minimumFrequency: 0),
+        addedTokens: [Tokenizer.AddedToken(id: 0, content: Array("<|endoftext|>".utf8))])
+    #expect(try tokenizer.json() == contents(of: fixture("tokenizer_600.json")))
+}
+
+@Test func `the tokens counted by training are those of encoding`() throws {
+    let text = try contents(of: fixture("tokenizer_corpus.txt"))
+    var words = WordCounts()
+    text.withUnsafeBufferPointer { words.add(linesOf: $0, PreTokenizer()) }
+    var trainer = BytePairTrainer(words, specialTokens: [])
+    let model = trainer.train(vocabularySize: 400, minimumFrequency: 0)
+    let lines = text.split(separator: 10, omittingEmptySubsequences: false).map { Array($0) }
+    let encoded = lines.enumerated().flatMap { encode($1 + ($0 + 1 < lines.count ? [10] : []), model) }
+    #expect(trainer.tokenCount == encoded.count)
+    #expect(words.textBytes == text.count)
+}
+
+@Test func `the limits of training`() {
+    let text = Array("ab ab ab cd cd e".utf8)
+    #expect(train(text, vocabularySize: 1).tokens.count == 257)  // never without the bytes
+    #expect(train(text, vocabularySize: 100_000).tokens.count == 262)  // ab, " ab", cd, " cd", " e": no pair is left
+    #expect(train(text, vocabularySize: 100_000, minimumFrequency: 3).merges.count == 1)
+    #expect(train([], vocabularySize: 300).merges.isEmpty)
+}
+
+@Test func `encoding is the textbook's, for words short and long`() throws {
+    let model = train(try contents(of: fixture("tokenizer_corpus.txt")), vocabularySize: 500)
+    let merges = model.merges.map { [model.tokens[Int($0.left)], model.tokens[Int($0.right)]] }
+    var random = Xorshift(seed: 5)
+    for round in 0..<60 {
+        var text = hardText(&random, length: 12, invalid: round % 2 == 0)
+        // One word past the length up to which ranks are searched, and past the length that is remembered.
+        text += (0..<(round % 6 == 0 ? 300 : 70)).map { _ in Array("aaathexq".utf8)[random.below(8)] }
+        let expected = naiveWords(text).flatMap { naiveEncode($0, merges) }
+        let ids = encode(text, model)
+        #expect(ids.map { model.tokens[Int($0)] } == expected)
+        #expect(ids == encode(text, model))
+    }
+}
+
+@Test func `any bytes survive the round trip`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    var random = Xorshift(seed: 6)
+    for _ in 0..<500 {
+        let bytes = (0..<random.below(100)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+        #expect(try tokenizer.decode(tokenizer.encode(bytes)) == bytes)
+    }
+}
+
+@Test func `a word of 100,000 letters takes no square of time`() throws {
+    let text = [UInt8](repeating: UInt8(ascii: "a"), count: 100_000)
+    let model = train(Array("aaaaaaaaaaaaaaaa aaaaaaaa".utf8), vocabularySize: 270)
+    let start = now()
+    let ids = encode(text, model)
+    #expect(now() - start < 2)
+    #expect(ids.flatMap { model.tokens[Int($0)] } == text)
+}
+
+@Test func `the byte alphabet is GPT-2's`() {
+    #expect(String(decoding: ByteAlphabet.characters(for: Array(" a\né".utf8)), as: UTF8.self) == "ĠaĊÃ©")
+    #expect(ByteAlphabet.bytesInOrder.count == 256)
+    #expect(ByteAlphabet.bytesInOrder.firstIndex(of: 32) == 220)
+    #expect(ByteAlphabet.bytesInOrder.firstIndex(of: 10) == 198)
+    for byte in UInt8.min...UInt8.max {
+        #expect(ByteAlphabet.bytes(for: ByteAlphabet.characters(for: [byte])) == [byte])
+    }
+    #expect(ByteAlphabet.bytes(for: Array("가".utf8)) == nil)
+}
+
+@Test func `a training text that is not UTF-8 is refused with line and byte`() throws {
+    try inNewDirectory { directory in
+        let path = directory + "/text.txt"
+        try write(Array("first\nsec".utf8) + [0xFF] + Array("ond\n".utf8), to: path)
+        let error = userError { _ = try WordCounts.counting(linesOf: try openTexts([path])) }
+        #expect(error?.message == "\(path), line 2, byte 4: not UTF-8")
+        try write([], to: path)
+        #expect(userError { _ = try openTexts([path]) }?.message == "\(path) is empty")
+        #expect(userError { _ = try openTexts([directory + "/none.txt"]) } != nil)
+    }
+}

@@ -1,0 +1,117 @@
+// Documents: nothing of a text is lost, whatever it is, wherever it is cut and however many threads there are.
+
+import Foundation
+import LLM
+import Testing
+
+private func starts(_ text: String, _ mode: DocumentMode) -> [Int] {
+    var text = text
+    return text.withUTF8 { mode.starts(in: $0, isFileStart: true) }
+}
+
+private func tokens(_ directory: String, _ split: String) throws -> [Int32] {
+    try paths(matching: "\(directory)/\(split)_*.bin").flatMap { path in
+        let shard = try TokenShard(path)
+        return try shard.read(shard.count, at: 0)
+    }
+}
+
+@Test func `where documents begin`() {
+    #expect(starts("", .blank) == [])
+    #expect(starts("a", .blank) == [0])
+    #expect(starts("a\nb\n", .blank) == [0])
+    #expect(starts("a\n\nb", .blank) == [0, 3])
+    #expect(starts("a\r\n\r\nb", .blank) == [0, 5])
+    #expect(starts("\n\n a\n \t\n\n  b\n\n", .blank) == [0, 9])
+    #expect(starts("a\nb\n\nc", .line) == [0, 2, 4, 5])
+    #expect(starts("a\nb\n", .line) == [0, 2])
+    #expect(starts("a\n\nb", .file) == [0])
+}
+
+@Test func `the shards decode to the files, in every mode and however they are cut`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    var random = Xorshift(seed: 7)
+    try inNewDirectory { directory in
+        for round in 0..<45 {
+            let texts = (0..<1 + random.below(3)).map { _ in
+                hardText(&random, length: 1 + random.below(200), invalid: round % 2 == 0)
+            }
+            let files = texts.indices.map { "\(directory)/text\($0)" }
+            for (path, text) in zip(files, texts) { try write(text, to: path) }
+            let mode = DocumentMode.allCases[round % 3]
+            var writer = CorpusWriter(tokenizer: tokenizer, mode: mode)
+            writer.tokensPerShard = 50
+            writer.pieceSize = round % 5 == 0 ? 1 << 20 : 8
+            let output = directory + "/out"
+            // All but the last document are for training, so the two sets in this order are the text.
+            let summary = try writer.write(try openTexts(files), fraction: 1e-12, seed: 1, to: output)
+            let train = try tokens(output, "train")
+            let val = try tokens(output, "val")
+            #expect(summary.trainingTokens == train.count && summary.validationTokens == val.count)
+            #expect(tokenizer.decode((train + val).filter { $0 != 0 }) == texts.flatMap { $0 })
+            if texts.flatMap({ $0 }).count > 8 { #expect(!train.isEmpty && !val.isEmpty) }
+
+            // The same, document by document and without blocks.
+            let documents = texts.flatMap { text -> [[UInt8]] in
+                let begins = text.withUnsafeBufferPointer { mode.starts(in: $0, isFileStart: true) } + [text.count]
+                return zip(begins, begins.dropFirst()).map { Array(text[$0..<$1]) }
+            }
+            if documents.count > 1 {
+                let expected = try documents.flatMap { try [Int32(0)] + tokenizer.encode($0) }
+                #expect(train + val == expected)
+                #expect(summary.documents == documents.count && summary.validationDocuments == 1)
+            }
+        }
+    }
+}
+
+@Test func `the validation set follows the seed and the fraction`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    try inNewDirectory { directory in
+        let text = (0..<2000).map { "line \($0)\n" }.joined()
+        try write(Array(text.utf8), to: directory + "/text")
+        let files = try openTexts([directory + "/text"])
+        let writer = CorpusWriter(tokenizer: tokenizer, mode: .line)
+        func run(_ fraction: Double, _ seed: UInt64) throws -> (CorpusSummary, [Int32]) {
+            let summary = try writer.write(files, fraction: fraction, seed: seed, to: directory + "/out")
+            return (summary, try tokens(directory + "/out", "val"))
+        }
+        let (summary, first) = try run(0.1, 42)
+        #expect((150...250).contains(summary.validationDocuments))
+        #expect(try run(0.1, 42).1 == first)
+        #expect(try run(0.1, 43).1 != first)
+        #expect(try run(0, 42).1.isEmpty)
+
+        // Files given for validation are all of it.
+        try write(Array("other\n".utf8), to: directory + "/other")
+        let explicit = try writer.write(
+            files, validationFiles: try openTexts([directory + "/other"]), fraction: 0.5, seed: 42,
+            to: directory + "/out")
+        #expect(explicit.documents == 2001 && explicit.validationDocuments == 1)
+        #expect(tokenizer.decode(try tokens(directory + "/out", "val")) == Array("<|endoftext|>other\n".utf8))
+    }
+}
+
+@Test func `an earlier run's shards do not stay, and other files do`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    try inNewDirectory { directory in
+        let output = directory + "/out"
+        try createDirectory(output)
+        for name in ["train_000000.bin", "train_000007.bin", "val_000003.bin", "train_mine.bin", "notes.txt"] {
+            try write([1], to: output + "/" + name)
+        }
+        try write(Array("one\n\ntwo\n".utf8), to: directory + "/text")
+        let writer = CorpusWriter(tokenizer: tokenizer, mode: .blank)
+        _ = try writer.write(try openTexts([directory + "/text"]), fraction: 0.001, seed: 1, to: output)
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: output).sorted() == [
+                "notes.txt", "tokenizer.bin", "tokenizer.json", "train_000000.bin", "train_mine.bin", "val_000000.bin",
+            ])
+    }
+}
+
+@Test func `a tokenizer without a special token separates nothing`() throws {
+    let model = try #require(try Tokenizer(path: fixture("tokenizer_600.json")).model)
+    let writer = CorpusWriter(tokenizer: Tokenizer(model: model, addedTokens: []), mode: .line)
+    #expect(throws: UserError.self) { try writer.write([], fraction: 0, seed: 1, to: NSTemporaryDirectory()) }
+}

@@ -1,0 +1,68 @@
+// What the tokenizer's tests share: the fixtures, text that is hard on purpose, and a directory of their own.
+
+import Foundation
+import LLM
+import Testing
+
+func fixture(_ name: String) throws -> String {
+    try #require(Bundle.module.resourcePath) + "/Fixtures/" + name
+}
+
+func contents(of path: String) throws -> [UInt8] { try Array(Data(contentsOf: URL(fileURLWithPath: path))) }
+
+/// A hard string with its words and ids, as Hugging Face's library gives them.
+struct TokenizerCase {
+    let text: [UInt8]
+    let words: [[UInt8]]
+    let ids: [Int32]
+
+    static func all() throws -> [TokenizerCase] {
+        let path = try fixture("tokenizer_cases.json")
+        guard case .array(let cases) = try JSON(try contents(of: path), name: path) else { return [] }
+        return try cases.map { json in
+            guard case .string(let text)? = json["text"], case .array(let words)? = json["words"],
+                case .array(let ids)? = json["ids"]
+            else { throw UserError("a case is incomplete", hint: "write the fixtures anew") }
+            let spelt = words.compactMap { word -> [UInt8]? in
+                if case .string(let bytes) = word { return bytes }
+                return nil
+            }
+            return TokenizerCase(text: text, words: spelt, ids: ids.compactMap { $0.int.map { Int32($0) } })
+        }
+    }
+}
+
+/// Text in which whatever the pre-tokeniser tells apart meets whatever else it tells apart; with `invalid`, also bytes
+/// that are no UTF-8.
+func hardText(_ random: inout Xorshift, length: Int, invalid: Bool = false) -> [UInt8] {
+    var parts = ["a", "the", "Z", "안녕", "꽃", "\u{1112}\u{1161}", "é", "e\u{301}", "日", "1", "42", "½", "٣"]
+    parts += [" ", " ", "  ", "\n", "\n\n", "\r\n", "\t", "\u{A0}", "\u{3000}", "\u{85}"]
+    parts += ["'", "'s", "'ll", "'re", "'L", "!", "...", "😀", "\0", "\u{7F}"]
+    var broken: [[UInt8]] = [[0x80], [0xFF], [0xC3], [0xE0, 0x80], [0xEA, 0xB0]]
+    broken += [[0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80]]
+    var text: [UInt8] = []
+    for _ in 0..<length {
+        if invalid, random.below(8) == 0 {
+            text += broken[random.below(broken.count)]
+        } else {
+            text += Array(parts[random.below(parts.count)].utf8)
+        }
+    }
+    return text
+}
+
+/// A new directory, removed afterwards.
+func inNewDirectory(_ body: (String) throws -> Void) throws {
+    let path = NSTemporaryDirectory() + "llm-tokenizer-" + UUID().uuidString
+    try createDirectory(path)
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    try body(path)
+}
+
+func write(_ bytes: [UInt8], to path: String) throws { try Data(bytes).write(to: URL(fileURLWithPath: path)) }
+
+/// The error of something that must fail.
+func userError(_ body: () throws -> Void) -> UserError? {
+    do { try body() } catch { return error as? UserError }
+    return nil
+}

@@ -1,0 +1,40 @@
+// The classes of characters, and what counts as UTF-8.
+
+import LLM
+import Testing
+
+@Test func `characters have the classes of Unicode 16`() {
+    let samples: [(String, CharacterClass)] = [
+        ("aZªµéĀ가힣ᄀㄱ日あǅʰ\u{10348}", .letter), ("09½²Ⅷ٣३①\u{1D7D8}", .number),
+        (" \t\n\u{B}\u{C}\r\u{85}\u{A0}\u{1680}\u{2003}\u{2028}\u{202F}\u{3000}", .space),
+        ("!'_~\u{301}\u{200B}\u{FEFF}\u{180E}😀\0\u{7F}\u{1C}\u{E000}\u{10FFFF}", .other),
+    ]
+    for (text, kind) in samples {
+        for scalar in text.unicodeScalars { #expect(CharacterClasses.shared(scalar.value) == kind, "\(scalar.value)") }
+    }
+}
+
+@Test func `well-formed UTF-8 is what the standard library decodes`() {
+    for lead in UInt8.min...UInt8.max {
+        for second in stride(from: 0, through: 255, by: 5) {
+            for third: UInt8 in [0x00, 0x41, 0x80, 0xBF, 0xC0] {
+                let bytes = [lead, UInt8(second), third, 0x80]
+                let valid = String(validating: bytes, as: UTF8.self) != nil
+                #expect(bytes.withUnsafeBufferPointer { firstInvalidUTF8(in: $0) == nil } == valid, "\(bytes)")
+            }
+        }
+    }
+}
+
+@Test func `every scalar reads back from its UTF-8, forwards and backwards`() {
+    for value in stride(from: UInt32(0), to: 0x110000, by: 13) {
+        guard let scalar = Unicode.Scalar(value) else { continue }
+        let bytes = Array(String(Character(scalar)).utf8)
+        bytes.withUnsafeBufferPointer { bytes in
+            let forward = CharacterClasses.shared.character(at: 0, in: bytes)
+            let backward = CharacterClasses.shared.character(before: bytes.count, in: bytes)
+            #expect(forward == (CharacterClasses.shared(value), bytes.count))
+            #expect(backward == forward)
+        }
+    }
+}

@@ -1,0 +1,68 @@
+"""Writes the fixtures of the tokenizer's tests, with Hugging Face's tokenizers as the reference.
+
+    pip install tokenizers==0.23.3
+    python dev/reference/tokenizer_fixtures.py
+
+Tests/LLMTests/Fixtures/tokenizer_corpus.txt   a few kilobytes of Korean and English, written for this purpose
+Tests/LLMTests/Fixtures/tokenizer_600.json     what BpeTrainer learns from it: the file to match byte for byte
+Tests/LLMTests/Fixtures/tokenizer_cases.json   hard strings: their words and their ids
+"""
+
+import json
+import pathlib
+import unicodedata
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+FIXTURES = pathlib.Path(__file__).resolve().parents[2] / "Tests/LLMTests/Fixtures"
+
+PARAGRAPHS = [
+    "The train leaves the city before sunrise. Nobody speaks; the windows are grey, then blue, then gold.\n",
+    "기차는 해가 뜨기 전에 도시를 떠난다. 아무도 말하지 않는다. 창문은 잿빛이었다가 푸른빛이었다가 금빛이 된다.\n",
+    "I'm sure they'll say it wasn't theirs, but we've seen it, and you'd know it's ours: they're wrong.\r\n",
+    "역 앞의 작은 가게에서는 아침마다 빵을 굽는다. 빵 냄새가 골목 끝까지 퍼지면 사람들이 하나둘 문을 연다.\n\n\n",
+    "\tIn 2024 there were 1,024 of them; in 2025 only 768, or 3/4.  Two  spaces,   three   spaces.   \n",
+    "2024년에는 1,024개였고 2025년에는 768개뿐이었다. 정말?! 네... 그렇습니다 ㅋㅋㅋㅋㅋㅋㅋㅋㅋ ㅠㅠㅠㅠ\n",
+    "a aa aaa aaaa aaaaa aaaaaa aaaaaaa ~~~~~~~~ !!!!!!!!!!! ------------- ....... =====\n",
+    "for (int i = 0; i < n; i++) { sum += x[i] * y[i]; }  // the loop everyone writes\n",
+    "꽃이 피고 꽃이 진다. 꽃잎이 떨어지고 꽃잎이 흩어진다. 바람이 불면 꽃잎은 바람이 된다. 😀😀👍🏽\n",
+    "the quick brown fox and the quicker brown dog and the quickest brown cat went to the thing that the others thought of",
+]
+
+STRINGS = [
+    "", " ", "  ", "\n", "\r\n", " \n", "\n ", "a", " a", "  a", "a ", "a  ", "\ta", "a\n\nb", "a \n b", "a\r\n\r\nb\r\n",
+    "Hello, world!", "I'm you're we've he'll she'd it's don't", "I'M YOU'RE", "'s't're've'm'll'd", "''s", "!'s", "'", "'r", "'l",
+    "'re'", " 's", "a's1'tb", "x'llama", "l'homme", "'sx", "안녕하세요 세계", unicodedata.normalize("NFD", "안녕하세요 세계"),
+    "안녕1하2세3", "1234567890", "a1b2c3", " 12 34", "½ ² Ⅷ ٣ ३", "e\u0301 é", "日本語のテキスト。中文文本，没有空格",
+    "😀👍🏽👨‍👩‍👧‍👦🇰🇷", " 😀 a😀b", "\u0000\u0001\u001f\u007f\u0080\u0085\u00a0x", "a\u3000b\u2003\u2003c\u2028d\u200be",
+    "\u1680x\u180ey\ufeffz", "foo\u00a0\u00a0bar", "\x0b\x0c\x1c\x1dA", "for(int i=0;i<n;i++){a[i]+=b[i];}", "...---...!!!???",
+    "    indented\n\t\ttwice\n", "trailing   ", "\n\n\n", "a\n", "ǅ ʰ ª º", "ⓐ①㊀", "\ue000\U0010ffff\U000e0001", "𝒳𝟘𐍈",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "꽃잎이 바람이 된다 ㅋㅋㅋㅋㅋ", "the<|endoftext|>the <|endoftext|> the",
+    "<|endoftext|><|endoftext|>", "<|endoftext|", "the thing that the others thought of",
+]
+
+
+def main():
+    corpus = FIXTURES / "tokenizer_corpus.txt"
+    corpus.write_text("".join(PARAGRAPHS), newline="")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=["<|endoftext|>"], show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+    tokenizer.train([str(corpus)], trainer)
+    tokenizer.save(str(FIXTURES / "tokenizer_600.json"))
+
+    def words(text):
+        # Offsets count characters.
+        return [text[a:b] for _, (a, b) in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+
+    cases = [{"text": s, "words": words(s), "ids": tokenizer.encode(s).ids} for s in STRINGS]
+    for case in cases:
+        assert "".join(case["words"]) == case["text"], case
+    with open(FIXTURES / "tokenizer_cases.json", "w") as file:
+        json.dump(cases, file, ensure_ascii=True, indent=0)
+
+
+main()
