@@ -3,11 +3,11 @@
 import Dispatch
 
 /// Floating-point operations per second of multiply-adds that wait for nothing, on all threads together; the best of
-/// a few short runs, about 150 ms in all.
+/// a few short runs, about 50 ms in all.
 package func measurePeakFlops() -> Double {
-    let rounds = 400_000
+    let rounds = 100_000
     var best = 0.0
-    for _ in 0..<8 {
+    for _ in 0..<4 {
         let start = DispatchTime.now().uptimeNanoseconds
         parallelFor(threadCount) { _ in spinMultiplyAdds(rounds) }
         let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9

@@ -1,20 +1,24 @@
 // bench measures what the kernels reach of what this machine allows, on GPT-2 124M's shapes: `make bench`.
-// The peak is measured again before every row, because a shared machine changes its speed, and a row is the median of
-// its runs. Arguments: the rows B·T of the products (default 1024 256), or `step B T` for whole training steps.
+// A shared machine changes its speed from one moment to the next, so every run stands beside a measurement of the peak
+// of its own, and the figure is the median of their ratios. Arguments: the rows B·T of the products (default 1024 256), or `step B T` for whole training steps.
 
 import Foundation
 import Kernels
 import LLM
 
-/// Median seconds of several runs, after one that warms up.
-func median(_ runs: Int, _ body: () -> Void) -> Double {
+/// Medians over several runs, after one that warms up: seconds, and the share of the peak measured just before each.
+func measure(runs: Int, flops: Double, _ body: () -> Void) -> (seconds: Double, share: Double) {
     body()
-    let times = (0..<runs).map { _ in
+    var seconds: [Double] = []
+    var shares: [Double] = []
+    for _ in 0..<runs {
+        let peak = measurePeakFlops()
         let start = now()
         body()
-        return now() - start
-    }.sorted()
-    return times[runs / 2]
+        seconds.append(now() - start)
+        shares.append(flops / (now() - start) / peak)
+    }
+    return (seconds.sorted()[runs / 2], shares.sorted()[runs / 2])
 }
 
 func randomFloats(_ count: Int) -> UnsafeMutablePointer<Float> {
@@ -40,8 +44,7 @@ func products(N: Int) {
         let flops = 2 * Double(rows) * Double(C) * Double(OC)
         var line = name.padding(toLength: 10, withPad: " ", startingAt: 0) + String(format: "%5d %6d", C, OC)
         for kernel in 0..<3 {
-            let peak = measurePeakFlops()
-            let seconds = median(OC > 10_000 ? 5 : 15) {
+            let (seconds, share) = measure(runs: OC > 10_000 ? 5 : 15, flops: flops) {
                 switch kernel {
                 case 0: matmulForward(out: out, inp: inp, weight: weight, bias: bias, N: rows, C: C, OC: OC)
                 case 1: matmulBackwardInput(dinp: inp, dout: out, weight: weight, N: rows, C: C, OC: OC)
@@ -50,8 +53,8 @@ func products(N: Int) {
                 }
             }
             totals.time += seconds
-            totals.ideal += flops / peak
-            line += String(format: "  %9.2f %4.0f", seconds * 1000, 100 * flops / seconds / peak)
+            totals.ideal += seconds * share
+            line += String(format: "  %9.2f %4.0f", seconds * 1000, 100 * share)
         }
         print(line)
         for (buffer, size) in zip(buffers, sizes) { freeFloats(buffer, count: size) }
@@ -67,9 +70,8 @@ func step(B: Int, T: Int) {
     var random = Xorshift(seed: 1)
     let tokens = (0...B * T).map { _ in Int32(random.below(config.V)) }
     let (inputs, targets) = (Array(tokens.dropLast()), Array(tokens.dropFirst()))
-    let peak = measurePeakFlops()
     var count = 0
-    let seconds = median(3) {
+    let (seconds, share) = measure(runs: 3, flops: model.flopsPerToken(T: T) * Double(B * T)) {
         count += 1
         model.forward(inputs: inputs, B: B, T: T)
         _ = model.classify(targets: targets, gradientScale: 1 / Float(B * T))
@@ -81,7 +83,7 @@ func step(B: Int, T: Int) {
     print(
         String(
             format: "GPT-2 124M, B %d, T %d: %.0f ms a step, %.1f tok/s, %.0f%% of the peak", B, T, seconds * 1000,
-            Double(B * T) / seconds, 100 * model.flopsPerToken(T: T) * Double(B * T) / seconds / peak))
+            Double(B * T) / seconds, 100 * share))
 }
 
 @main
