@@ -174,5 +174,5 @@ func `attentionForward and attentionBackward`(B: Int, T: Int, C: Int, NH: Int) {
 /// is what is left.
 @Test(arguments: [(1, 65, 64, 1), (1, 33, 14, 2)])
 func `scores in the thousands overflow nothing`(B: Int, T: Int, C: Int, NH: Int) {
-    Pass(B: B, T: T, C: C, NH: NH, scale: 60).expectTwin(tolerance: 2e-3)
+    Pass(B: B, T: T, C: C, NH: NH, scale: 60).expectTwin(tolerance: 1e-2)
 }

@@ -30,13 +30,13 @@ func `geluForward and geluBackward`(count: Int) {
     let inp = Fenced(noise(count, seed: 1, scale: 5))
     let out = Fenced(unwritten: count)
     geluForward(out: out.pointer, inp: inp.pointer, count: count)
-    expectClose(out.values, inp.values.map { naiveGELU(Double($0)) }, tolerance: 5e-7)
+    expectClose(out.values, inp.values.map { naiveGELU(Double($0)) }, tolerance: 2e-6)
 
     let dout = Fenced(noise(count, seed: 2))
     let dinp = Fenced(unwritten: count)
     geluBackward(dinp: dinp.pointer, dout: dout.pointer, inp: inp.pointer, count: count)
     let expected = zip(inp.values, dout.values).map { naiveGELUSlope(Double($0)) * Double($1) }
-    expectClose(dinp.values, expected, tolerance: 5e-7)
+    expectClose(dinp.values, expected, tolerance: 2e-6)
 
     let inPlace = Fenced(dout.values)
     geluBackward(dinp: inPlace.pointer, dout: inPlace.pointer, inp: inp.pointer, count: count)
