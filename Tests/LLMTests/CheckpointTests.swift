@@ -300,7 +300,7 @@ private func expectBadModels(_ changes: [(String, (inout [UInt8]) -> Void)]) thr
     }
     header(0, [0, 20_240_327, 20_240_527, -1])
     header(1, [0, 1, 2, 4, 5, -3])
-    for index in 2...6 { header(index, [0, -1, .min, .max, 1 << 24, (1 << 24) + 1, 1 << 30, 7]) }
+    for index in 2...6 { header(index, [0, -1, .min, .max, 1 << 24, (1 << 24) + 1, 1 << 30, 200]) }
     header(5, [4, 5, 12])  // heads that do not divide 6 channels
     header(7, [0, 19, 127, 129, 256, -128, .max])
     // Sizes whose product overflows.

@@ -99,7 +99,7 @@ private func fillWithNoise(_ model: GPT2, seed: UInt32) {
     /// f′(0) from four values (Richardson's extrapolation of the central difference), so that ε may be large: float32
     /// losses are right to about 10⁻⁷, and a plain difference with a smaller ε would have only noise.
     func slope(_ f: (Float) -> Double) -> Double {
-        let epsilon: Float = 0.02
+        let epsilon: Float = 0.01
         func difference(_ e: Float) -> Double { (f(e) - f(-e)) / (2 * Double(e)) }
         return (4 * difference(epsilon / 2) - difference(epsilon)) / 3
     }
