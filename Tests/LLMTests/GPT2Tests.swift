@@ -76,6 +76,9 @@ func `the vocabulary is padded to a multiple of 128`(V: Int, Vp: Int) {
 
 // MARK: - gradients
 
+/// For batches of more rows than the classifier takes at a time (256), and more than one task in every kernel.
+private let chunked = GPT2Configuration(maxT: 70, V: 50, L: 2, NH: 2, C: 40)
+
 /// Parameters large enough for every path through the model to matter.
 private func fillWithNoise(_ model: GPT2, seed: UInt32) {
     var random = MersenneTwister(seed: seed)
@@ -164,11 +167,12 @@ func `logits, loss, gradients and ten steps are PyTorch's`(name: String) throws 
     }
 }
 
-@Test func `two micro-batches are one batch`() {
-    let (B, T) = (3, 8)
-    let inputs = randomTokens(2 * B * T, below: tiny.V, seed: 1)
-    let targets = randomTokens(2 * B * T, below: tiny.V, seed: 2)
-    let (whole, halves) = (GPT2(tiny, trains: true), GPT2(tiny, trains: true))
+/// Of the chunked model's 390 rows the classifier takes 256 at a time; of the halves' 195 it takes all.
+@Test(arguments: [(tiny, 3, 8), (chunked, 3, 65)])
+func `two micro-batches are one batch`(config: GPT2Configuration, B: Int, T: Int) {
+    let inputs = randomTokens(2 * B * T, below: config.V, seed: 1)
+    let targets = randomTokens(2 * B * T, below: config.V, seed: 2)
+    let (whole, halves) = (GPT2(config, trains: true), GPT2(config, trains: true))
     for model in [whole, halves] { fillWithNoise(model, seed: 1) }
     let scale = 1 / Float(2 * B * T)
     let loss = whole.accumulate(inputs, targets, B: 2 * B, T: T, scale: scale)
@@ -189,9 +193,6 @@ func `logits, loss, gradients and ten steps are PyTorch's`(name: String) throws 
 }
 
 // MARK: - training
-
-/// More rows than the classifier takes at a time (256), and more than one task in every kernel.
-private let chunked = GPT2Configuration(maxT: 70, V: 50, L: 2, NH: 2, C: 40)
 
 /// Three steps of training on 5 × 65 tokens.
 private func trained(_ config: GPT2Configuration) -> GPT2 {
