@@ -1,0 +1,89 @@
+// The optimizer.
+
+import Foundation
+import Kernels
+import Testing
+
+// MARK: - naive twin
+
+private struct Settings {
+    var learningRate = 1e-3
+    var beta1 = 0.9
+    var beta2 = 0.999
+    var epsilon = 1e-8
+    var decay = 0.1
+    var gradientScale: Float = 1
+}
+
+/// One step t (from 1) for a single parameter: m and v are running means of the gradient and of its square. Both begin
+/// at zero, which is why they are divided by 1 − βᵗ: without it the first steps would be too short. Decay is a step of
+/// its own towards zero and does not pass through m and v: that is the W of AdamW.
+private func naiveAdamW(
+    parameter: inout Double, gradient: Double, m: inout Double, v: inout Double, _ s: Settings, step t: Int
+) {
+    let g = gradient * Double(s.gradientScale)
+    m = s.beta1 * m + (1 - s.beta1) * g
+    v = s.beta2 * v + (1 - s.beta2) * g * g
+    let mHat = m / (1 - pow(s.beta1, Double(t)))
+    let vHat = v / (1 - pow(s.beta2, Double(t)))
+    parameter -= s.learningRate * (mHat / (vHat.squareRoot() + s.epsilon) + s.decay * parameter)
+}
+
+// MARK: - the kernels
+
+@Test(arguments: [1, 2, 3, 7, 17, 33, 100, 193, 65_536, 65_537, 140_001])
+func `adamW over five steps`(count: Int) {
+    for settings in [
+        Settings(), Settings(beta2: 0.95, decay: 0, gradientScale: 0.37), Settings(learningRate: 0.1, epsilon: 1e-3),
+    ] {
+        let start = noise(count, seed: 1)
+        let parameters = Fenced(start)
+        let m = Fenced([Float](repeating: 0, count: count))
+        let v = Fenced([Float](repeating: 0, count: count))
+        var twin = (p: doubles(start), m: [Double](repeating: 0, count: count), v: [Double](repeating: 0, count: count))
+        for step in 1...5 {
+            let values = noise(count, seed: UInt64(10 + step))
+            let gradients = Fenced(values)
+            for i in 0..<count {
+                naiveAdamW(
+                    parameter: &twin.p[i], gradient: Double(values[i]), m: &twin.m[i], v: &twin.v[i], settings,
+                    step: step)
+            }
+            adamW(
+                parameters: parameters.pointer, gradients: gradients.pointer, m: m.pointer, v: v.pointer, count: count,
+                learningRate: settings.learningRate, beta1: settings.beta1, beta2: settings.beta2,
+                epsilon: settings.epsilon, decay: settings.decay, gradientScale: settings.gradientScale, step: step)
+            #expect(gradients.values.allSatisfy { $0 == 0 })
+            expectIntact(outputs: [parameters, gradients, m, v], inputs: [])
+        }
+        expectClose(parameters.values, twin.p, tolerance: 1e-6)
+        expectClose(m.values, twin.m, tolerance: 5e-7)
+        expectClose(v.values, twin.v, tolerance: 1e-6)
+    }
+}
+
+/// βᵗ of a step far from the start, and gradients so small that their squares vanish in float32.
+@Test(arguments: [(1, Float(1e-25)), (1, 0), (100_000, 0.5), (1, 1e15)])
+func `adamW late, and with tiny and huge gradients`(step: Int, gradient: Float) {
+    let settings = Settings()
+    let p = Fenced([0.5])
+    let g = Fenced([gradient])
+    let m = Fenced([0])
+    let v = Fenced([0])
+    var twin = (p: 0.5, m: 0.0, v: 0.0)
+    naiveAdamW(parameter: &twin.p, gradient: Double(gradient), m: &twin.m, v: &twin.v, settings, step: step)
+    adamW(
+        parameters: p.pointer, gradients: g.pointer, m: m.pointer, v: v.pointer, count: 1,
+        learningRate: settings.learningRate, beta1: settings.beta1, beta2: settings.beta2,
+        epsilon: settings.epsilon, decay: settings.decay, gradientScale: 1, step: step)
+    expectClose(p.values, [twin.p], tolerance: 2e-7)
+    expectIntact(outputs: [p, g, m, v], inputs: [])
+}
+
+@Test(arguments: [0, 1, 2, 7, 17, 100, 1023, 1025, 65_535, 65_536, 65_537, 200_001])
+func `sumOfSquares of as many floats as`(count: Int) {
+    let x = Fenced(noise(count, seed: 1))
+    let expected = x.values.reduce(0) { $0 + Double($1) * Double($1) }
+    #expect(abs(sumOfSquares(x.pointer, count: count) - expected) <= 1e-6 * expected)
+    expectIntact(outputs: [], inputs: [x])
+}

@@ -1,0 +1,178 @@
+// Causal self-attention.
+
+import Foundation
+import Kernels
+import Testing
+
+// MARK: - naive twins
+
+/// The probabilities prob (B,NH,T,T) with which each token looks back at the tokens up to itself.
+/// qkv (B,T,3C) holds for every token its query, key and value, C floats each; a head owns HS = C/NH channels of them.
+private func naiveProbabilities(qkv: [Double], B: Int, T: Int, C: Int, NH: Int) -> [Double] {
+    let HS = C / NH
+    var prob = [Double](repeating: 0, count: B * NH * T * T)
+    for b in 0..<B {
+        for h in 0..<NH {
+            for t in 0..<T {
+                let query = (b * T + t) * 3 * C + h * HS
+                var scores: [Double] = []
+                for k in 0...t {  // causal: nothing after t
+                    let key = (b * T + k) * 3 * C + C + h * HS
+                    var score = 0.0
+                    for i in 0..<HS { score += qkv[query + i] * qkv[key + i] }
+                    scores.append(score / Double(HS).squareRoot())
+                }
+                // softmax; less the maximum, so that no exponential overflows
+                let maximum = scores.max() ?? 0
+                let exponentials = scores.map { exp($0 - maximum) }
+                let sum = exponentials.reduce(0, +)
+                for k in 0...t { prob[((b * NH + h) * T + t) * T + k] = exponentials[k] / sum }
+            }
+        }
+    }
+    return prob
+}
+
+/// out (B,T,C): for every head the mean of the values, weighted by the probabilities.
+private func naiveAttentionForward(qkv: [Double], B: Int, T: Int, C: Int, NH: Int) -> [Double] {
+    let HS = C / NH
+    let prob = naiveProbabilities(qkv: qkv, B: B, T: T, C: C, NH: NH)
+    var out = [Double](repeating: 0, count: B * T * C)
+    for b in 0..<B {
+        for h in 0..<NH {
+            for t in 0..<T {
+                for k in 0...t {
+                    let p = prob[((b * NH + h) * T + t) * T + k]
+                    let value = (b * T + k) * 3 * C + 2 * C + h * HS
+                    for i in 0..<HS { out[(b * T + t) * C + h * HS + i] += p * qkv[value + i] }
+                }
+            }
+        }
+    }
+    return out
+}
+
+/// dqkv (B,T,3C) from dout (B,T,C), backwards through the three steps: the weighted mean, the softmax, the products.
+private func naiveAttentionBackward(dout: [Double], qkv: [Double], B: Int, T: Int, C: Int, NH: Int) -> [Double] {
+    let HS = C / NH
+    let scale = 1 / Double(HS).squareRoot()
+    let prob = naiveProbabilities(qkv: qkv, B: B, T: T, C: C, NH: NH)
+    var dqkv = [Double](repeating: 0, count: B * T * 3 * C)
+    for b in 0..<B {
+        for h in 0..<NH {
+            for t in 0..<T {
+                let query = (b * T + t) * 3 * C + h * HS
+                let d = (b * T + t) * C + h * HS
+                let row = ((b * NH + h) * T + t) * T
+                // out was Σ_k prob[k] · value_k, so both factors get dout times the other.
+                var dprob = [Double](repeating: 0, count: t + 1)
+                for k in 0...t {
+                    let value = (b * T + k) * 3 * C + 2 * C + h * HS
+                    for i in 0..<HS {
+                        dprob[k] += dout[d + i] * qkv[value + i]
+                        dqkv[value + i] += prob[row + k] * dout[d + i]
+                    }
+                }
+                // softmax: moving one score moves all probabilities, because they share one sum.
+                var mean = 0.0
+                for k in 0...t { mean += prob[row + k] * dprob[k] }
+                for k in 0...t {
+                    let dscore = prob[row + k] * (dprob[k] - mean) * scale
+                    // score was query · key, so both factors get dscore times the other.
+                    let key = (b * T + k) * 3 * C + C + h * HS
+                    for i in 0..<HS {
+                        dqkv[query + i] += dscore * qkv[key + i]
+                        dqkv[key + i] += dscore * qkv[query + i]
+                    }
+                }
+            }
+        }
+    }
+    return dqkv
+}
+
+@Test(arguments: [(2, 3, 4, 2), (1, 4, 3, 1), (1, 1, 2, 1)])
+func `the naive attention's backward pass is its forward pass's derivative`(B: Int, T: Int, C: Int, NH: Int) {
+    let qkv = doubles(noise(B * T * 3 * C, seed: 1))
+    let dout = doubles(noise(B * T * C, seed: 2))
+    let gradient = naiveAttentionBackward(dout: dout, qkv: qkv, B: B, T: T, C: C, NH: NH)
+    expectSameGradient(
+        gradient,
+        finiteDifferences(at: qkv) { dot(naiveAttentionForward(qkv: $0, B: B, T: T, C: C, NH: NH), dout) })
+}
+
+// MARK: - the kernels
+
+/// A forward and a backward pass over queries, keys and values of some scale.
+private struct Pass {
+    let B, T, C, NH: Int
+    let qkv, out, lse, dout, dqkv: Fenced
+
+    init(B: Int, T: Int, C: Int, NH: Int, scale: Float) {
+        (self.B, self.T, self.C, self.NH) = (B, T, C, NH)
+        qkv = Fenced(noise(B * T * 3 * C, seed: 1, scale: scale))
+        out = Fenced(unwritten: B * T * C)
+        lse = Fenced(unwritten: B * NH * T)
+        dout = Fenced(noise(B * T * C, seed: 2))
+        dqkv = Fenced(unwritten: B * T * 3 * C)
+        attentionForward(out: out.pointer, lse: lse.pointer, qkv: qkv.pointer, B: B, T: T, C: C, NH: NH)
+        attentionBackward(
+            dqkv: dqkv.pointer, dout: dout.pointer, qkv: qkv.pointer, out: out.pointer, lse: lse.pointer, B: B, T: T,
+            C: C, NH: NH)
+    }
+
+    func expectTwin(tolerance: Double) {
+        let values = doubles(qkv.values)
+        expectClose(
+            out.values, naiveAttentionForward(qkv: values, B: B, T: T, C: C, NH: NH), tolerance: tolerance, "of out")
+        let expected = naiveAttentionBackward(dout: doubles(dout.values), qkv: values, B: B, T: T, C: C, NH: NH)
+        let ours = dqkv.values
+        // The gradients of queries, keys and values apart: they differ in size.
+        for (part, name) in ["dquery", "dkey", "dvalue"].enumerated() {
+            let places = ours.indices.filter { $0 % (3 * C) / C == part }
+            expectClose(places.map { ours[$0] }, places.map { expected[$0] }, tolerance: tolerance, "of \(name)")
+        }
+        expectIntact(outputs: [out, lse, dqkv], inputs: [qkv, dout])
+    }
+}
+
+/// (B, T, C, NH): odd head sizes, sequences shorter than a tile, and longer than a panel of keys (48 with AVX-512) and
+/// than a block of queries (64).
+@Test(
+    arguments: [
+        (1, 1, 1, 1), (1, 1, 3, 1), (3, 2, 6, 2), (1, 3, 5, 1), (2, 7, 21, 3), (1, 17, 34, 2), (2, 33, 64, 1),
+        (1, 47, 13, 1), (1, 48, 96, 2), (1, 49, 100, 1), (1, 64, 48, 3), (1, 65, 64, 1), (1, 97, 99, 3),
+        (2, 130, 96, 2), (1, 193, 128, 2), (1, 200, 47, 1),
+    ])
+func `attentionForward and attentionBackward`(B: Int, T: Int, C: Int, NH: Int) {
+    Pass(B: B, T: T, C: C, NH: NH, scale: 1).expectTwin(tolerance: 2e-6)
+}
+
+@Test func `attention keeps the log of each softmax's sum`() {
+    let (B, T, NH, HS) = (2, 33, 2, 7)
+    let C = NH * HS
+    let pass = Pass(B: B, T: T, C: C, NH: NH, scale: 1)
+    let qkv = doubles(pass.qkv.values)
+    var expected: [Double] = []
+    for b in 0..<B {
+        for h in 0..<NH {
+            for t in 0..<T {
+                let query = (b * T + t) * 3 * C + h * HS
+                let scores = (0...t).map { k in
+                    let key = (b * T + k) * 3 * C + C + h * HS
+                    return (0..<HS).reduce(0) { $0 + qkv[query + $1] * qkv[key + $1] } / Double(HS).squareRoot()
+                }
+                expected.append(log(scores.reduce(0) { $0 + exp($1) }))
+            }
+        }
+    }
+    expectClose(pass.lse.values, expected, tolerance: 5e-7)
+    expectIntact(outputs: [pass.out, pass.lse, pass.dqkv], inputs: [pass.qkv, pass.dout])
+}
+
+/// Scores in the thousands: every softmax is nearly a choice of one, and the rounding of the sums (10⁻⁷ of 10³…10⁴)
+/// is what is left.
+@Test(arguments: [(1, 65, 64, 1), (1, 33, 14, 2)])
+func `scores in the thousands overflow nothing`(B: Int, T: Int, C: Int, NH: Int) {
+    Pass(B: B, T: T, C: C, NH: NH, scale: 60).expectTwin(tolerance: 1e-2)
+}

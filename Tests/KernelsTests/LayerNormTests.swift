@@ -1,0 +1,162 @@
+// Layer normalisation.
+
+import Kernels
+import Testing
+
+// MARK: - naive twins
+
+private let epsilon = Double(Float(1e-5))
+
+/// out (N,C): every row of inp (N,C) minus its mean, over its standard deviation, times weight (C), plus bias (C).
+/// Also the rows' mean (N) and rstd (N) = 1 / √(variance + ε).
+private func naiveLayerNormForward(
+    inp: [Double], weight: [Double], bias: [Double], N: Int, C: Int
+) -> (out: [Double], mean: [Double], rstd: [Double]) {
+    var out = [Double](repeating: 0, count: N * C)
+    var (means, rstds) = ([Double](), [Double]())
+    for n in 0..<N {
+        let x = inp[n * C..<(n + 1) * C]
+        let mean = x.reduce(0, +) / Double(C)
+        let variance = x.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(C)
+        let rstd = 1 / (variance + epsilon).squareRoot()
+        for c in 0..<C { out[n * C + c] = (inp[n * C + c] - mean) * rstd * weight[c] + bias[c] }
+        means.append(mean)
+        rstds.append(rstd)
+    }
+    return (out, means, rstds)
+}
+
+/// In the forward pass this was out = norm · weight + bias with norm = (inp − mean) · rstd. So dweight (C) and dbias (C)
+/// collect dout · norm and dout over all rows, and dinp (N,C) is dnorm · rstd, less what moving one channel does to the
+/// mean (the same to all) and to the variance (in proportion to norm).
+private func naiveLayerNormBackward(
+    dout: [Double], inp: [Double], weight: [Double], mean: [Double], rstd: [Double], N: Int, C: Int
+) -> (dinp: [Double], dweight: [Double], dbias: [Double]) {
+    var dinp = [Double](repeating: 0, count: N * C)
+    var dweight = [Double](repeating: 0, count: C)
+    var dbias = [Double](repeating: 0, count: C)
+    for n in 0..<N {
+        var (meanDnorm, meanDnormNorm) = (0.0, 0.0)
+        for c in 0..<C {
+            let norm = (inp[n * C + c] - mean[n]) * rstd[n]
+            let dnorm = weight[c] * dout[n * C + c]
+            meanDnorm += dnorm / Double(C)
+            meanDnormNorm += dnorm * norm / Double(C)
+        }
+        for c in 0..<C {
+            let norm = (inp[n * C + c] - mean[n]) * rstd[n]
+            let dnorm = weight[c] * dout[n * C + c]
+            dinp[n * C + c] = (dnorm - meanDnorm - norm * meanDnormNorm) * rstd[n]
+            dweight[c] += dout[n * C + c] * norm
+            dbias[c] += dout[n * C + c]
+        }
+    }
+    return (dinp, dweight, dbias)
+}
+
+@Test func `the naive layer norm's backward pass is its forward pass's derivative`() {
+    let (N, C) = (3, 5)
+    let (inp, weight) = (doubles(noise(N * C, seed: 1)), doubles(noise(C, seed: 2)))
+    let (bias, dout) = (doubles(noise(C, seed: 3)), doubles(noise(N * C, seed: 4)))
+    func loss(_ inp: [Double], _ weight: [Double], _ bias: [Double]) -> Double {
+        dot(naiveLayerNormForward(inp: inp, weight: weight, bias: bias, N: N, C: C).out, dout)
+    }
+    let kept = naiveLayerNormForward(inp: inp, weight: weight, bias: bias, N: N, C: C)
+    let gradients = naiveLayerNormBackward(
+        dout: dout, inp: inp, weight: weight, mean: kept.mean, rstd: kept.rstd, N: N, C: C)
+    expectSameGradient(gradients.dinp, finiteDifferences(at: inp) { loss($0, weight, bias) })
+    expectSameGradient(gradients.dweight, finiteDifferences(at: weight) { loss(inp, $0, bias) })
+    expectSameGradient(gradients.dbias, finiteDifferences(at: bias) { loss(inp, weight, $0) })
+}
+
+// MARK: - the kernels
+
+/// The forward pass over some input.
+private struct Pass {
+    let N, C: Int
+    let inp, weight, bias, out, mean, rstd: Fenced
+
+    init(N: Int, C: Int, inp values: [Float]) {
+        (self.N, self.C) = (N, C)
+        inp = Fenced(values)
+        weight = Fenced(noise(C, seed: 2))
+        bias = Fenced(noise(C, seed: 3))
+        out = Fenced(unwritten: N * C)
+        mean = Fenced(unwritten: N)
+        rstd = Fenced(unwritten: N)
+        layerNormForward(
+            out: out.pointer, mean: mean.pointer, rstd: rstd.pointer, inp: inp.pointer, weight: weight.pointer,
+            bias: bias.pointer, N: N, C: C)
+    }
+
+    var twin: (out: [Double], mean: [Double], rstd: [Double]) {
+        naiveLayerNormForward(
+            inp: doubles(inp.values), weight: doubles(weight.values), bias: doubles(bias.values), N: N, C: C)
+    }
+
+    func expectIntact() {
+        KernelsTests.expectIntact(outputs: [out, mean, rstd], inputs: [inp, weight, bias])
+    }
+}
+
+private let sizes = [
+    (1, 1), (3, 1), (1, 2), (5, 3), (2, 7), (17, 17), (16, 33), (33, 47), (31, 49), (32, 97), (100, 100), (7, 193),
+    (65, 768), (1, 1601),
+]
+
+@Test(arguments: sizes)
+func `layerNormForward and layerNormRecompute`(N: Int, C: Int) {
+    let pass = Pass(N: N, C: C, inp: noise(N * C, seed: 1))
+    let twin = pass.twin
+    expectClose(pass.out.values, twin.out)
+    expectClose(pass.mean.values, twin.mean)
+    expectClose(pass.rstd.values, twin.rstd)
+    let again = Fenced(unwritten: N * C)
+    layerNormRecompute(
+        out: again.pointer, mean: pass.mean.pointer, rstd: pass.rstd.pointer, inp: pass.inp.pointer,
+        weight: pass.weight.pointer, bias: pass.bias.pointer, N: N, C: C)
+    #expect(again.bits == pass.out.bits)
+    expectIntact(outputs: [again], inputs: [])
+    pass.expectIntact()
+}
+
+@Test(arguments: sizes)
+func `layerNormBackward`(N: Int, C: Int) {
+    let pass = Pass(N: N, C: C, inp: noise(N * C, seed: 1))
+    let dout = Fenced(noise(N * C, seed: 4))
+    let (oldInp, oldWeight, oldBias) = (noise(N * C, seed: 5), noise(C, seed: 6), noise(C, seed: 7))
+    let dinp = Fenced(oldInp)
+    let dweight = Fenced(oldWeight)
+    let dbias = Fenced(oldBias)
+    let mean = Fenced(pass.mean.values)
+    let rstd = Fenced(pass.rstd.values)
+    layerNormBackward(
+        dinp: dinp.pointer, dweight: dweight.pointer, dbias: dbias.pointer, dout: dout.pointer,
+        inp: pass.inp.pointer, weight: pass.weight.pointer, mean: mean.pointer, rstd: rstd.pointer, N: N, C: C)
+    let twin = pass.twin
+    let expected = naiveLayerNormBackward(
+        dout: doubles(dout.values), inp: doubles(pass.inp.values), weight: doubles(pass.weight.values),
+        mean: twin.mean, rstd: twin.rstd, N: N, C: C)
+    expectClose(dinp.values, zip(oldInp, expected.dinp).map { Double($0) + $1 })
+    expectClose(dweight.values, zip(oldWeight, expected.dweight).map { Double($0) + $1 })
+    expectClose(dbias.values, zip(oldBias, expected.dbias).map { Double($0) + $1 })
+    expectIntact(outputs: [dinp, dweight, dbias], inputs: [dout, mean, rstd])
+    pass.expectIntact()
+}
+
+@Test func `a constant row becomes the bias`() {
+    let (N, C) = (3, 33)
+    let pass = Pass(N: N, C: C, inp: [Float](repeating: 7, count: N * C))
+    #expect(pass.out.values == (0..<N).flatMap { _ in pass.bias.values })
+    #expect(pass.rstd.values.allSatisfy { abs($0 - 316.2278) < 1e-3 })
+    pass.expectIntact()
+}
+
+/// Σx² − (Σx)² in float32 would have nothing left here.
+@Test func `a mean far from zero does not hide the variance`() {
+    let pass = Pass(N: 5, C: 768, inp: noise(5 * 768, seed: 1).map { $0 + 1000 })
+    let twin = pass.twin
+    expectClose(pass.out.values, twin.out, tolerance: 2e-4)
+    expectClose(pass.rstd.values, twin.rstd, tolerance: 1e-5)
+    pass.expectIntact()
+}

@@ -1,0 +1,212 @@
+// The linear layer, forward and backward.
+
+import Kernels
+import Testing
+
+// MARK: - naive twins
+
+/// out (N,OC) = inp (N,C) · weight (OC,C)ᵀ + bias (OC): each token's C channels become OC channels.
+private func naiveMatmulForward(
+    inp: [Double], weight: [Double], bias: [Double]?, N: Int, C: Int, OC: Int
+) -> [Double] {
+    var out = [Double](repeating: 0, count: N * OC)
+    for n in 0..<N {
+        for oc in 0..<OC {
+            var sum = bias?[oc] ?? 0
+            for c in 0..<C { sum += inp[n * C + c] * weight[oc * C + c] }
+            out[n * OC + oc] = sum
+        }
+    }
+    return out
+}
+
+/// In the forward pass this was out[n,oc] += inp[n,c] · weight[oc,c]. So now each of the two factors gets dout[n,oc]
+/// times the other one: dinp (N,C), dweight (OC,C), and dbias (OC), whose factor was 1.
+private func naiveMatmulBackward(
+    dout: [Double], inp: [Double], weight: [Double], N: Int, C: Int, OC: Int
+) -> (dinp: [Double], dweight: [Double], dbias: [Double]) {
+    var dinp = [Double](repeating: 0, count: N * C)
+    var dweight = [Double](repeating: 0, count: OC * C)
+    var dbias = [Double](repeating: 0, count: OC)
+    for n in 0..<N {
+        for oc in 0..<OC {
+            let d = dout[n * OC + oc]
+            for c in 0..<C {
+                dinp[n * C + c] += d * weight[oc * C + c]
+                dweight[oc * C + c] += d * inp[n * C + c]
+            }
+            dbias[oc] += d
+        }
+    }
+    return (dinp, dweight, dbias)
+}
+
+@Test func `the naive matmul's backward pass is its forward pass's derivative`() {
+    let (N, C, OC) = (3, 4, 5)
+    let (inp, weight) = (doubles(noise(N * C, seed: 1)), doubles(noise(OC * C, seed: 2)))
+    let (bias, dout) = (doubles(noise(OC, seed: 3)), doubles(noise(N * OC, seed: 4)))
+    func loss(_ inp: [Double], _ weight: [Double], _ bias: [Double]) -> Double {
+        dot(naiveMatmulForward(inp: inp, weight: weight, bias: bias, N: N, C: C, OC: OC), dout)
+    }
+    let gradients = naiveMatmulBackward(dout: dout, inp: inp, weight: weight, N: N, C: C, OC: OC)
+    expectSameGradient(gradients.dinp, finiteDifferences(at: inp) { loss($0, weight, bias) })
+    expectSameGradient(gradients.dweight, finiteDifferences(at: weight) { loss(inp, $0, bias) })
+    expectSameGradient(gradients.dbias, finiteDifferences(at: bias) { loss(inp, weight, $0) })
+}
+
+// MARK: - the kernels
+
+/// (N, C, OC), none of them kind to vectors, tiles, panels or tasks.
+private let sizes = [
+    (1, 1, 1), (1, 7, 3), (2, 3, 1), (3, 2, 17), (1, 100, 193), (7, 17, 33), (17, 33, 49), (33, 1, 47), (47, 47, 97),
+    (48, 48, 96), (49, 100, 193), (100, 97, 7), (193, 49, 100), (250, 17, 10), (97, 8, 16), (31, 193, 195),
+]
+/// (K, other, other): sums that cross a block of 768 and the packed buffer's four of them; the last has more columns
+/// (1401) than the buffer holds at once.
+private let longSums = [(769, 5, 9), (768, 97, 97), (1537, 1, 100), (3073, 3, 5), (3100, 49, 97), (3072, 1401, 2)]
+
+/// values (rows, columns) at `stride` floats from row to row, NaN in the gaps.
+private func spread(_ values: [Float], rows: Int, columns: Int, stride: Int) -> [Float] {
+    var result = [Float](repeating: .nan, count: rows * stride)
+    for row in 0..<rows {
+        for column in 0..<columns { result[row * stride + column] = values[row * columns + column] }
+    }
+    return result
+}
+
+/// Undoes `spread`; nil if a gap no longer holds its NaN.
+private func gathered(_ values: [Float], rows: Int, columns: Int, stride: Int) -> [Float]? {
+    for row in 0..<rows {
+        for column in columns..<stride where !values[row * stride + column].isNaN { return nil }
+    }
+    return (0..<rows * columns).map { values[$0 / columns * stride + $0 % columns] }
+}
+
+@Test(arguments: sizes + longSums.map { (K, a, b) in (N: a, C: K, OC: b) })
+func `matmulForward`(N: Int, C: Int, OC: Int) throws {
+    let inp = Fenced(noise(N * C, seed: 1))
+    let weight = Fenced(noise(OC * C, seed: 2))
+    let bias = Fenced(noise(OC, seed: 3))
+    let residual = noise(N * OC, seed: 4)
+    let product = naiveMatmulForward(
+        inp: doubles(inp.values), weight: doubles(weight.values), bias: nil, N: N, C: C, OC: OC)
+    let biases = doubles(bias.values)
+    let withBias = product.enumerated().map { $1 + biases[$0 % OC] }
+    let withBoth = zip(withBias, residual).map { $0 + Double($1) }
+
+    let plain = Fenced(unwritten: N * OC)
+    matmulForward(out: plain.pointer, inp: inp.pointer, weight: weight.pointer, bias: nil, N: N, C: C, OC: OC)
+    expectClose(plain.values, product)
+
+    let biased = Fenced(unwritten: N * OC)
+    matmulForward(out: biased.pointer, inp: inp.pointer, weight: weight.pointer, bias: bias.pointer, N: N, C: C, OC: OC)
+    expectClose(biased.values, withBias)
+
+    // The residual as another array, and as the result's own place.
+    let added = Fenced(unwritten: N * OC)
+    let addend = Fenced(residual)
+    matmulForward(
+        out: added.pointer, inp: inp.pointer, weight: weight.pointer, bias: bias.pointer, residual: addend.pointer,
+        N: N, C: C, OC: OC)
+    expectClose(added.values, withBoth)
+    let inPlace = Fenced(residual)
+    matmulForward(
+        out: inPlace.pointer, inp: inp.pointer, weight: weight.pointer, bias: bias.pointer, residual: inPlace.pointer,
+        N: N, C: C, OC: OC)
+    #expect(inPlace.bits == added.bits)
+
+    // Rows that stand apart; what is between them stays as it was.
+    let stride = OC + 5
+    let apart = Fenced(spread(residual, rows: N, columns: OC, stride: stride))
+    let apartResidual = Fenced(apart.values)
+    matmulForward(
+        out: apart.pointer, inp: inp.pointer, weight: weight.pointer, bias: bias.pointer,
+        residual: apartResidual.pointer, N: N, C: C, OC: OC, outStride: stride)
+    let result = try #require(gathered(apart.values, rows: N, columns: OC, stride: stride))
+    #expect(result.map { $0.bitPattern } == added.bits)
+    expectIntact(
+        outputs: [plain, biased, added, inPlace, apart], inputs: [inp, weight, bias, addend, apartResidual])
+}
+
+@Test(arguments: sizes + longSums.map { (K, a, b) in (N: a, C: b, OC: K) })
+func `matmulBackwardInput`(N: Int, C: Int, OC: Int) {
+    let dout = Fenced(noise(N * OC, seed: 1))
+    let weight = Fenced(noise(OC * C, seed: 2))
+    let old = noise(N * C, seed: 3)
+    let zeros = [Double](repeating: 0, count: N * C)
+    let expected = naiveMatmulBackward(
+        dout: doubles(dout.values), inp: zeros, weight: doubles(weight.values), N: N, C: C, OC: OC
+    ).dinp
+
+    let dinp = Fenced(unwritten: N * C)
+    matmulBackwardInput(dinp: dinp.pointer, dout: dout.pointer, weight: weight.pointer, N: N, C: C, OC: OC)
+    expectClose(dinp.values, expected)
+
+    let accumulated = Fenced(old)
+    matmulBackwardInput(
+        dinp: accumulated.pointer, dout: dout.pointer, weight: weight.pointer, N: N, C: C, OC: OC, accumulate: true)
+    expectClose(accumulated.values, zip(old, expected).map { Double($0) + $1 })
+
+    let stride = OC + 3
+    let apart = Fenced(spread(dout.values, rows: N, columns: OC, stride: stride))
+    let fromApart = Fenced(unwritten: N * C)
+    matmulBackwardInput(
+        dinp: fromApart.pointer, dout: apart.pointer, weight: weight.pointer, N: N, C: C, OC: OC, doutStride: stride)
+    #expect(fromApart.bits == dinp.bits)
+    expectIntact(outputs: [dinp, accumulated, fromApart], inputs: [dout, weight, apart])
+}
+
+@Test(arguments: sizes + longSums.map { (K, a, b) in (N: K, C: a, OC: b) })
+func `matmulBackwardWeight`(N: Int, C: Int, OC: Int) {
+    let dout = Fenced(noise(N * OC, seed: 1))
+    let inp = Fenced(noise(N * C, seed: 2))
+    let oldWeight = noise(OC * C, seed: 3)
+    let oldBias = noise(OC, seed: 4)
+    let zeros = [Double](repeating: 0, count: OC * C)
+    let gradients = naiveMatmulBackward(
+        dout: doubles(dout.values), inp: doubles(inp.values), weight: zeros, N: N, C: C, OC: OC)
+
+    let dweight = Fenced(oldWeight)
+    let dbias = Fenced(oldBias)
+    matmulBackwardWeight(
+        dweight: dweight.pointer, dbias: dbias.pointer, dout: dout.pointer, inp: inp.pointer, N: N, C: C, OC: OC)
+    expectClose(dweight.values, zip(oldWeight, gradients.dweight).map { Double($0) + $1 })
+    expectClose(dbias.values, zip(oldBias, gradients.dbias).map { Double($0) + $1 })
+
+    let stride = OC + 3
+    let apart = Fenced(spread(dout.values, rows: N, columns: OC, stride: stride))
+    let fromApart = Fenced(oldWeight)
+    matmulBackwardWeight(
+        dweight: fromApart.pointer, dbias: nil, dout: apart.pointer, inp: inp.pointer, N: N, C: C, OC: OC,
+        doutStride: stride)
+    #expect(fromApart.bits == dweight.bits)
+    expectIntact(outputs: [dweight, dbias, fromApart], inputs: [dout, inp, apart])
+}
+
+@Test(arguments: [(1, 1, 1), (2, 3, 5), (31, 17, 17), (32, 64, 64), (33, 65, 70), (100, 47, 48), (1000, 193, 200)])
+func `addColumnSums`(N: Int, C: Int, stride: Int) {
+    let values = noise(N * C, seed: 1)
+    let old = noise(C, seed: 2)
+    let inp = Fenced(spread(values, rows: N, columns: C, stride: stride))
+    let out = Fenced(old)
+    addColumnSums(out: out.pointer, inp: inp.pointer, N: N, C: C, stride: stride)
+    var expected = doubles(old)
+    for n in 0..<N {
+        for c in 0..<C { expected[c] += Double(values[n * C + c]) }
+    }
+    expectClose(out.values, expected)
+    expectIntact(outputs: [out], inputs: [inp])
+}
+
+/// Where all numbers have one sign, rounding errors pile up; this is the sum that costs llm.c two digits.
+@Test func `a sum over thousands of rows keeps its digits`() {
+    let (N, C) = (20_000, 33)
+    let values = noise(N * C, seed: 1).map { $0 + 1 }
+    let inp = Fenced(values)
+    let out = Fenced([Float](repeating: 0, count: C))
+    addColumnSums(out: out.pointer, inp: inp.pointer, N: N, C: C, stride: C)
+    var expected = [Double](repeating: 0, count: C)
+    for (i, value) in values.enumerated() { expected[i % C] += Double(value) }
+    expectClose(out.values, expected)
+    expectIntact(outputs: [out], inputs: [inp])
+}

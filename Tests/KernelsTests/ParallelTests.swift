@@ -1,0 +1,159 @@
+// Threads: everything is done once, and nothing depends on how many there are.
+
+import Kernels
+import Synchronization
+import Testing
+
+/// Serialized, because `threadCount` is one for the whole process. Other suites may run beside this one; they get a
+/// number of threads that changes under them, which must make no difference to them either.
+@Suite(.serialized) struct Parallel {
+    /// Runs `body` with 1 to 7 threads and expects the same bits each time.
+    private func expectSameBits(
+        _ what: String, sourceLocation: SourceLocation = #_sourceLocation, _ body: () -> [UInt32]
+    ) {
+        let before = threadCount
+        defer { threadCount = before }
+        threadCount = 1
+        let expected = body()
+        #expect(expected.contains { $0 != 0 }, sourceLocation: sourceLocation)
+        for threads in 2...7 {
+            threadCount = threads
+            let isSame = body() == expected
+            #expect(isSame, "\(what) with \(threads) threads", sourceLocation: sourceLocation)
+        }
+    }
+
+    @Test(arguments: [0, 1, 2, 3, 7, 100, 5000])
+    func `parallelFor visits every index once`(count: Int) {
+        let before = threadCount
+        defer { threadCount = before }
+        for threads in 1...7 {
+            threadCount = threads
+            let visits = Mutex([Int](repeating: 0, count: count))
+            parallelFor(count) { i in visits.withLock { $0[i] += 1 } }
+            let isOnce = visits.withLock { $0.allSatisfy { $0 == 1 } }
+            #expect(isOnce)
+        }
+    }
+
+    /// (N, C, OC): more than one task in rows and in columns, and more than one block of the sum.
+    @Test(arguments: [(250, 97, 193), (97, 250, 193), (49, 900, 97), (900, 49, 97)])
+    func `the matrix products`(N: Int, C: Int, OC: Int) {
+        let inp = Fenced(noise(N * C, seed: 1))
+        let weight = Fenced(noise(OC * C, seed: 2))
+        let bias = Fenced(noise(OC, seed: 3))
+        let dout = Fenced(noise(N * OC, seed: 4))
+        expectSameBits("matmulForward") {
+            let out = Fenced(unwritten: N * OC)
+            matmulForward(
+                out: out.pointer, inp: inp.pointer, weight: weight.pointer, bias: bias.pointer, residual: dout.pointer,
+                N: N, C: C, OC: OC)
+            return out.bits
+        }
+        expectSameBits("matmulBackwardInput") {
+            let dinp = Fenced(inp.values)
+            matmulBackwardInput(
+                dinp: dinp.pointer, dout: dout.pointer, weight: weight.pointer, N: N, C: C, OC: OC, accumulate: true)
+            return dinp.bits
+        }
+        expectSameBits("matmulBackwardWeight") {
+            let dweight = Fenced(weight.values)
+            let dbias = Fenced(bias.values)
+            matmulBackwardWeight(
+                dweight: dweight.pointer, dbias: dbias.pointer, dout: dout.pointer, inp: inp.pointer, N: N, C: C,
+                OC: OC)
+            return dweight.bits + dbias.bits
+        }
+        expectIntact(outputs: [], inputs: [inp, weight, bias, dout])
+    }
+
+    @Test func `layer norm`() {
+        let (N, C) = (100, 193)
+        let inp = Fenced(noise(N * C, seed: 1))
+        let weight = Fenced(noise(C, seed: 2))
+        let dout = Fenced(noise(N * C, seed: 3))
+        expectSameBits("layer norm") {
+            let out = Fenced(unwritten: N * C)
+            let mean = Fenced(unwritten: N)
+            let rstd = Fenced(unwritten: N)
+            let dinp = Fenced(dout.values)
+            let dweight = Fenced(weight.values)
+            let dbias = Fenced(weight.values)
+            layerNormForward(
+                out: out.pointer, mean: mean.pointer, rstd: rstd.pointer, inp: inp.pointer, weight: weight.pointer,
+                bias: weight.pointer, N: N, C: C)
+            layerNormBackward(
+                dinp: dinp.pointer, dweight: dweight.pointer, dbias: dbias.pointer, dout: dout.pointer,
+                inp: inp.pointer, weight: weight.pointer, mean: mean.pointer, rstd: rstd.pointer, N: N, C: C)
+            return out.bits + mean.bits + rstd.bits + dinp.bits + dweight.bits + dbias.bits
+        }
+        expectIntact(outputs: [], inputs: [inp, weight, dout])
+    }
+
+    @Test func `attention`() {
+        let (B, T, C, NH) = (2, 97, 66, 3)
+        let qkv = Fenced(noise(B * T * 3 * C, seed: 1))
+        let dout = Fenced(noise(B * T * C, seed: 2))
+        expectSameBits("attention") {
+            let out = Fenced(unwritten: B * T * C)
+            let lse = Fenced(unwritten: B * NH * T)
+            let dqkv = Fenced(unwritten: B * T * 3 * C)
+            attentionForward(out: out.pointer, lse: lse.pointer, qkv: qkv.pointer, B: B, T: T, C: C, NH: NH)
+            attentionBackward(
+                dqkv: dqkv.pointer, dout: dout.pointer, qkv: qkv.pointer, out: out.pointer, lse: lse.pointer, B: B,
+                T: T, C: C, NH: NH)
+            return out.bits + lse.bits + dqkv.bits
+        }
+        expectIntact(outputs: [], inputs: [qkv, dout])
+    }
+
+    @Test func `embedding`() {
+        let (B, T, C, V) = (3, 70, 193, 11)
+        let inp = randomIndices(B * T, below: V, seed: 1)
+        let wte = Fenced(noise(V * C, seed: 2))
+        let wpe = Fenced(noise(T * C, seed: 3))
+        expectSameBits("embedding") {
+            let out = Fenced(unwritten: B * T * C)
+            let dwte = Fenced(wte.values)
+            let dwpe = Fenced(wpe.values)
+            embeddingForward(out: out.pointer, inp: inp, wte: wte.pointer, wpe: wpe.pointer, B: B, T: T, C: C)
+            embeddingBackward(dwte: dwte.pointer, dwpe: dwpe.pointer, dout: out.pointer, inp: inp, B: B, T: T, C: C)
+            return out.bits + dwte.bits + dwpe.bits
+        }
+        expectIntact(outputs: [], inputs: [wte, wpe])
+    }
+
+    @Test func `cross entropy`() {
+        let (N, V) = (100, 193)
+        let logits = noise(N * V, seed: 1, scale: 5)
+        let targets = randomIndices(N, below: V, seed: 2)
+        expectSameBits("cross entropy") {
+            let memory = Fenced(logits)
+            let losses = Fenced(unwritten: N)
+            let correct = Fenced(unwritten: N)
+            crossEntropy(
+                losses: losses.pointer, correct: correct.pointer, logits: memory.pointer, targets: targets,
+                gradientScale: 0.01, N: N, V: V, stride: V)
+            return memory.bits + losses.bits + correct.bits
+        }
+    }
+
+    @Test func `GELU, AdamW and the norm`() {
+        let count = 200_001
+        let x = Fenced(noise(count, seed: 1, scale: 3))
+        expectSameBits("elementwise kernels") {
+            let out = Fenced(unwritten: count)
+            let dinp = Fenced(x.values)
+            let m = Fenced(x.values)
+            let v = Fenced(x.values.map { $0 * $0 })
+            geluForward(out: out.pointer, inp: x.pointer, count: count)
+            geluBackward(dinp: dinp.pointer, dout: dinp.pointer, inp: x.pointer, count: count)
+            let sum = sumOfSquares(dinp.pointer, count: count).bitPattern
+            adamW(
+                parameters: out.pointer, gradients: dinp.pointer, m: m.pointer, v: v.pointer, count: count,
+                learningRate: 1e-3, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, decay: 0.1, gradientScale: 0.5, step: 3)
+            return out.bits + m.bits + v.bits + [UInt32(truncatingIfNeeded: sum), UInt32(sum >> 32)]
+        }
+        expectIntact(outputs: [], inputs: [x])
+    }
+}

@@ -1,0 +1,244 @@
+// The loader's order against llm.c's, written again from its description; and everything that can be wrong with data.
+
+import Foundation
+import LLM
+import Testing
+
+// MARK: - the twin
+
+/// MT19937 as its paper and llm.c write it.
+private struct TwinTwister {
+    var words: [UInt32]
+    var left = 1
+    var nextIndex = 0
+
+    init(seed: UInt32) {
+        words = [seed]
+        for j in 1..<624 { words.append(1_812_433_253 &* (words[j - 1] ^ (words[j - 1] >> 30)) &+ UInt32(j)) }
+    }
+
+    mutating func next() -> UInt32 {
+        left -= 1
+        if left <= 0 {
+            for j in 0..<624 {
+                let y = (words[j] & 0x8000_0000) | (words[(j + 1) % 624] & 0x7fff_ffff)
+                words[j] = words[(j + 397) % 624] ^ (y >> 1) ^ (y % 2 == 1 ? 0x9908_b0df : 0)
+            }
+            (left, nextIndex) = (624, 0)
+        }
+        var y = words[nextIndex]
+        nextIndex += 1
+        y ^= y >> 11
+        y ^= y << 7 & 0x9d2c_5680
+        y ^= y << 15 & 0xefc6_0000
+        return y ^ (y >> 18)
+    }
+
+    /// Fisher–Yates from the end.
+    mutating func shuffle(_ order: inout [Int]) {
+        var i = order.count - 1
+        while i > 0 {
+            let j = Int(next() % UInt32(i + 1))
+            let value = order[j]
+            order[j] = order[i]
+            order[i] = value
+            i -= 1
+        }
+    }
+}
+
+/// The first `batches` samples, each B·T + 1 tokens, in llm.c's order: all shards' tokens in memory, epoch by epoch.
+/// The order of shards is shuffled again and again; each shard's order of samples begins anew from 0, 1, 2, …
+private func twinSamples(_ shards: [[Int32]], size: Int, seed: UInt32?, batches: Int) -> [[Int32]] {
+    var result: [[Int32]] = []
+    var random = TwinTwister(seed: seed ?? 0)
+    var shardOrder = Array(shards.indices)
+    while true {
+        if seed != nil { random.shuffle(&shardOrder) }
+        for shard in shardOrder {
+            var order = Array(0..<(shards[shard].count - 1) / size)
+            if seed != nil { random.shuffle(&order) }
+            for sample in order {
+                if result.count == batches { return result }
+                result.append(Array(shards[shard][sample * size...sample * size + size]))
+            }
+        }
+    }
+}
+
+/// Writes shards of these lengths; their tokens.
+private func makeShards(_ lengths: [Int], in directory: String, vocabulary: Int = 500) throws -> [[Int32]] {
+    try lengths.enumerated().map { i, length in
+        let tokens = randomTokens(length, below: vocabulary, seed: UInt64(i + 1))
+        try writeShard(tokens, to: directory + "/train_\(i).bin")
+        return tokens
+    }
+}
+
+private func loader(
+    _ directory: String, B: Int = 2, T: Int = 5, vocabularySize: Int = 500, seed: UInt32? = 42, shrinks: Bool = false
+) throws -> DataLoader {
+    try DataLoader(
+        pattern: directory + "/train_*.bin", B: B, T: T, vocabularySize: vocabularySize, shuffleSeed: seed,
+        shrinks: shrinks)
+}
+
+// MARK: - the order
+
+@Test(arguments: [nil, 42, 7] as [UInt32?])
+func `samples come in llm.c's order over shards and epochs`(seed: UInt32?) throws {
+    try withTemporaryDirectory { directory in
+        // 10 tokens a sample and one more: 20 tokens are one sample, 21 two.
+        let shards = try makeShards([57, 20, 21, 111, 3071], in: directory)
+        let loader = try loader(directory, seed: seed)
+        #expect(loader.tokenCount == shards.reduce(0) { $0 + $1.count })
+        #expect(loader.samplesPerEpoch == 5 + 1 + 2 + 11 + 307)
+        let expected = twinSamples(shards, size: 10, seed: seed, batches: 1500)
+        for sample in expected {
+            try loader.nextBatch()
+            try #require(loader.inputs == Array(sample.dropLast()) && loader.targets == Array(sample.dropFirst()))
+        }
+    }
+}
+
+@Test func `a shard too short for a sample is passed over`() throws {
+    try withTemporaryDirectory { directory in
+        let shards = try makeShards([31, 10, 45], in: directory)
+        let loader = try loader(directory)
+        #expect(loader.samplesPerEpoch == 7 && loader.tokenCount == 76)
+        for sample in twinSamples([shards[0], shards[2]], size: 10, seed: 42, batches: 30) {
+            try loader.nextBatch()
+            try #require(loader.inputs == Array(sample.dropLast()))
+        }
+    }
+}
+
+@Test(arguments: [nil, 42] as [UInt32?])
+func `a loader resumes at any place`(seed: UInt32?) throws {
+    try withTemporaryDirectory { directory in
+        _ = try makeShards([57, 20, 41, 111], in: directory)
+        let whole = try loader(directory, seed: seed)
+        // Three epochs, with the position before every batch.
+        var places: [DataLoader.Position] = []
+        var batches: [[Int32]] = []
+        for _ in 0..<3 * whole.samplesPerEpoch {
+            places.append(whole.position)
+            try whole.nextBatch()
+            batches.append(whole.inputs)
+        }
+        for start in places.indices {
+            let resumed = try loader(directory, seed: seed)
+            try resumed.resume(at: places[start])
+            for batch in batches[start...].prefix(25) {
+                try resumed.nextBatch()
+                try #require(resumed.inputs == batch)
+            }
+        }
+    }
+}
+
+@Test func `a new epoch on demand begins with its first sample`() throws {
+    try withTemporaryDirectory { directory in
+        let shards = try makeShards([57, 41], in: directory)
+        let loader = try loader(directory, seed: nil)
+        for _ in 0..<2 {
+            for _ in 0..<3 { try loader.nextBatch() }
+            loader.startEpoch()
+            try loader.nextBatch()
+            #expect(loader.inputs == Array(shards[0][..<10]))
+        }
+    }
+}
+
+// MARK: - small data
+
+@Test(
+    arguments: [
+        // tokens, then B and T that come of 4 × 8
+        (33, 4, 8), (32, 3, 8), (17, 2, 8), (16, 1, 8), (9, 1, 8), (8, 1, 7), (3, 1, 2), (2, 1, 1),
+    ])
+func `small validation data shrinks the batch`(tokens: Int, B: Int, T: Int) throws {
+    try withTemporaryDirectory { directory in
+        let shards = try makeShards([tokens], in: directory)
+        let loader = try loader(directory, B: 4, T: 8, seed: nil, shrinks: true)
+        #expect(loader.B == B && loader.T == T && loader.samplesPerEpoch == 1)
+        try loader.nextBatch()
+        #expect(loader.inputs == Array(shards[0][..<(B * T)]) && loader.targets == Array(shards[0][1...B * T]))
+        if tokens <= 32 {
+            expectUserError("\(tokens) tokens without shrinking") {
+                _ = try DataLoader(
+                    pattern: directory + "/train_*.bin", B: 4, T: 8, vocabularySize: 500, shuffleSeed: nil)
+            }
+        }
+    }
+}
+
+// MARK: - errors
+
+@Test func `no shards, too short ones, and batches larger than anything`() throws {
+    try withTemporaryDirectory { directory in
+        expectUserError("no shards") { _ = try loader(directory) }
+        _ = try makeShards([10], in: directory)
+        expectUserError("one token short") { _ = try loader(directory) }
+        expectUserError("an overflow") { _ = try loader(directory, B: 1 << 40, T: 1 << 40) }
+        let shrunk = try loader(directory, B: 1 << 40, T: 1 << 40, shrinks: true)
+        #expect(shrunk.B == 1 && shrunk.T == 9)
+    }
+    try withTemporaryDirectory { directory in
+        _ = try makeShards([1], in: directory)
+        expectUserError("a single token, even if it shrinks") { _ = try loader(directory, shrinks: true) }
+    }
+}
+
+@Test func `a token outside the vocabulary`() throws {
+    try withTemporaryDirectory { directory in
+        var tokens = randomTokens(41, below: 100, seed: 1)
+        tokens[25] = 100
+        try writeShard(tokens, to: directory + "/train_0.bin")
+        let short = try loader(directory, vocabularySize: 100, seed: nil)
+        try short.nextBatch()
+        try short.nextBatch()
+        expectUserError("token 100 of 100") { try short.nextBatch() }
+        let long = try loader(directory, vocabularySize: 101, seed: nil)
+        for _ in 0..<4 { try long.nextBatch() }
+    }
+}
+
+@Test func `a place on other data is refused`() throws {
+    try withTemporaryDirectory { directory in
+        _ = try makeShards([57, 41], in: directory)
+        let shuffled = try loader(directory)
+        let straight = try loader(directory, seed: nil)
+        var places: [(String, DataLoader.Position)] = []
+        func change(_ what: String, _ change: (inout DataLoader.Position) -> Void) {
+            var place = shuffled.position
+            change(&place)
+            places.append((what, place))
+        }
+        change("shard 2 of 2") { $0.shard = 2 }
+        change("shard −1") { $0.shard = -1 }
+        change("a sample too many") { $0.sample = 1 + ($0.shuffle?.samples.count ?? 0) }
+        change("sample −1") { $0.sample = -1 }
+        change("three shards") { $0.shuffle?.shards = [0, 1, 2] }
+        change("no shards") { $0.shuffle?.shards = [] }
+        change("a shard twice") { $0.shuffle?.shards = [1, 1] }
+        change("a negative shard") { $0.shuffle?.shards = [-1, 0] }
+        change("no samples") { $0.shuffle?.samples = [] }
+        change("a sample twice") { $0.shuffle?.samples[0...1] = [2, 2] }
+        change("a negative sample") { $0.shuffle?.samples[0] = -1 }
+        change("not shuffled") { $0.shuffle = nil }
+        for (what, place) in places {
+            let before = shuffled.position
+            expectUserError(what) { try shuffled.resume(at: place) }
+            #expect(shuffled.position == before)
+        }
+        expectUserError("shuffled") { try straight.resume(at: shuffled.position) }
+        var place = straight.position
+        place.sample = 6
+        expectUserError("sample 6 of 5") { try straight.resume(at: place) }
+        place.sample = 5  // the end of a shard: the next batch is the next shard's
+        try straight.resume(at: place)
+        try straight.nextBatch()
+        #expect(straight.position.shard == 1)
+    }
+}

@@ -1,0 +1,300 @@
+// The whole model: its table, its gradients against finite differences and against PyTorch, and its promise that
+// neither threads nor micro-batches change what it learns.
+
+import Foundation
+import Kernels
+import LLM
+import Testing
+
+// MARK: - the table
+
+@Test func `the table is llm.c's, without gaps`() {
+    let config = GPT2Configuration(maxT: 10, V: 129, L: 3, NH: 2, C: 4)
+    let table = GPT2Parameters(config)
+    let expected: [(String, [Int], Bool)] = [
+        ("wte", [256, 4], true), ("wpe", [10, 4], true), ("ln1w", [3, 4], false), ("ln1b", [3, 4], false),
+        ("qkvw", [3, 12, 4], true), ("qkvb", [3, 12], false), ("attprojw", [3, 4, 4], true),
+        ("attprojb", [3, 4], false), ("ln2w", [3, 4], false), ("ln2b", [3, 4], false), ("fcw", [3, 16, 4], true),
+        ("fcb", [3, 16], false), ("fcprojw", [3, 4, 16], true), ("fcprojb", [3, 4], false), ("lnfw", [4], false),
+        ("lnfb", [4], false),
+    ]
+    #expect(table.tensors.map { $0.name } == expected.map { $0.0 })
+    #expect(table.tensors.map { $0.shape } == expected.map { $0.1 })
+    #expect(table.tensors.map { $0.isMatrix } == expected.map { $0.2 })
+    var offset = 0
+    for tensor in table.tensors {
+        #expect(tensor.offset == offset)
+        offset += tensor.count
+    }
+    #expect(table.count == offset)
+}
+
+@Test func `GPT-2's four sizes have their known numbers of parameters`() throws {
+    // Without the padding of the vocabulary: 124M, 355M, 774M, 1558M.
+    for (name, expected) in [
+        ("d12", 124_439_808), ("d24", 354_823_168), ("d36", 774_030_080), ("d48", 1_557_611_200),
+    ] {
+        let (L, C, NH) = try #require(GPT2Configuration.descriptors[name])
+        let config = GPT2Configuration(maxT: 1024, V: 50257, L: L, NH: NH, C: C)
+        #expect(GPT2Parameters(config).count - (config.Vp - config.V) * C == expected)
+    }
+}
+
+@Test(arguments: [(1, 128), (127, 128), (128, 128), (129, 256), (50_257, 50_304)])
+func `the vocabulary is padded to a multiple of 128`(V: Int, Vp: Int) {
+    #expect(GPT2Configuration(maxT: 1, V: V, L: 1, NH: 1, C: 1).Vp == Vp)
+}
+
+// MARK: - initialisation
+
+@Test func `initialisation is GPT-2's, and the seed's alone`() {
+    let config = GPT2Configuration(maxT: 64, V: 300, L: 4, NH: 2, C: 64)
+    func model(_ seed: UInt32) -> GPT2 {
+        let model = GPT2(config, trains: false)
+        model.initialize(seed: seed)
+        return model
+    }
+    let (one, same, other) = (model(42), model(42), model(43))
+    #expect(one.values(one.parameters) == same.values(same.parameters))
+    #expect(one.values(one.parameters) != other.values(other.parameters))
+    for tensor in one.table.tensors {
+        var values = one.values(of: tensor, in: one.parameters)
+        if tensor.name == "wte" {
+            #expect(values[(config.V * config.C)...].allSatisfy { $0 == 0 }, "wte's padding")
+            values.removeLast((config.Vp - config.V) * config.C)
+        }
+        if tensor.isMatrix {
+            let deviation = (values.reduce(0) { $0 + Double($1) * Double($1) } / Double(values.count)).squareRoot()
+            let expected = tensor.name.contains("proj") ? 0.02 / 8.0.squareRoot() : 0.02
+            #expect(abs(deviation / expected - 1) < 0.05, "\(tensor.name)")
+            #expect(abs(values.reduce(0) { $0 + Double($1) } / Double(values.count)) < 0.05 * expected)
+        } else {
+            #expect(values.allSatisfy { $0 == (tensor.name.hasPrefix("ln") && tensor.name.hasSuffix("w") ? 1 : 0) })
+        }
+    }
+}
+
+// MARK: - gradients
+
+/// For batches of more rows than the classifier takes at a time (256), and more than one task in every kernel.
+private let chunked = GPT2Configuration(maxT: 70, V: 50, L: 2, NH: 2, C: 40)
+
+/// Parameters large enough for every path through the model to matter.
+private func fillWithNoise(_ model: GPT2, seed: UInt32) {
+    var random = MersenneTwister(seed: seed)
+    for tensor in model.table.tensors {
+        let count = tensor.name == "wte" ? model.config.V * model.config.C : tensor.count
+        let values = UnsafeMutableBufferPointer(start: model.parameters + tensor, count: count)
+        random.fillNormal(values, deviation: tensor.isMatrix ? 0.4 : 0.2)
+        if tensor.name.hasPrefix("ln"), tensor.name.hasSuffix("w") { for i in 0..<count { values[i] += 1 } }
+    }
+}
+
+@Test func `every tensor's gradient is the loss's derivative`() {
+    let (B, T) = (2, 7)
+    let model = GPT2(tiny, trains: true)
+    fillWithNoise(model, seed: 1)
+    let inputs = randomTokens(B * T, below: tiny.V, seed: 1)
+    let targets = randomTokens(B * T, below: tiny.V, seed: 2)
+    model.accumulate(inputs, targets, B: B, T: T, scale: 1 / Float(B * T))
+    let gradients = model.values(model.gradients)
+    var random = Xorshift(seed: 3)
+    /// f′(0) from four values (Richardson's extrapolation of the central difference), so that ε may be large: float32
+    /// losses are right to about 10⁻⁷, and a plain difference with a smaller ε would have only noise.
+    func slope(_ f: (Float) -> Double) -> Double {
+        let epsilon: Float = 0.01
+        func difference(_ e: Float) -> Double { (f(e) - f(-e)) / (2 * Double(e)) }
+        return (4 * difference(epsilon / 2) - difference(epsilon)) / 3
+    }
+    for tensor in model.table.tensors {
+        let before = model.values(of: tensor, in: model.parameters)
+        let part = Array(gradients[tensor.offset..<tensor.offset + tensor.count])
+        // Single parameters, of wte and wpe only in rows that are in use.
+        let count = tensor.name == "wte" ? tiny.V * tiny.C : tensor.name == "wpe" ? T * tiny.C : tensor.count
+        for _ in 0..<8 {
+            let i = random.below(count)
+            let expected = slope { distance in
+                (model.parameters + tensor)[i] = before[i] + distance
+                return model.loss(inputs, targets, B: B, T: T)
+            }
+            (model.parameters + tensor)[i] = before[i]
+            let error = abs(Double(part[i]) - expected)
+            #expect(error <= 1e-3 * abs(expected) + 1e-4, "\(tensor.name)[\(i)]")
+        }
+        // The whole tensor along its gradient: the loss changes by the gradient's norm.
+        let norm = part.reduce(0) { $0 + $1 * $1 }.squareRoot()
+        let expected = slope { distance in
+            for i in 0..<tensor.count { (model.parameters + tensor)[i] = before[i] + distance * part[i] / norm }
+            return model.loss(inputs, targets, B: B, T: T)
+        }
+        for i in 0..<tensor.count { (model.parameters + tensor)[i] = before[i] }
+        #expect(norm > 0 && abs(expected / Double(norm) - 1) < 1e-3, "\(tensor.name) along its gradient")
+    }
+    // Nothing flows into what the batch did not use.
+    let unused =
+        model.values(of: model.table.wte, in: model.gradients)[(tiny.V * tiny.C)...]
+        + model.values(of: model.table.wpe, in: model.gradients)[(T * tiny.C)...]
+    #expect(unused.allSatisfy { $0 == 0 })
+}
+
+@Test(arguments: ["gpt2_small", "gpt2_odd", "gpt2_onehead"])
+func `logits, loss, gradients and ten steps are PyTorch's`(name: String) throws {
+    let model = try readModel(try fixture(name + ".bin"), trains: true)
+    let state = try DebugState(try fixture(name + "_debug_state.bin"), config: model.config)
+    let losses = try String(contentsOfFile: try fixture(name + "_losses.txt"), encoding: .utf8)
+        .split(whereSeparator: \.isWhitespace).compactMap { Double($0) }
+    try #require(losses.count == 10)
+    let (B, T) = (state.B, state.T)
+    for step in 0..<10 {
+        let loss = model.accumulate(state.inputs, state.targets, B: B, T: T, scale: 1 / Float(B * T))
+        #expect(abs(loss - losses[step]) <= 1e-4, "step \(step)")
+        if step == 0 {
+            #expect(abs(loss - Double(state.loss)) <= 1e-5)
+            var logits = [Float](repeating: 0, count: B * T * model.config.V)
+            logits.withUnsafeMutableBufferPointer { buffer in
+                if let base = buffer.baseAddress { model.logits(rows: 0..<B * T, into: base) }
+            }
+            #expect(relativeError(logits, state.logits) <= 1e-5)
+            for tensor in model.table.tensors {
+                let theirs = Array(state.gradients[tensor.offset..<tensor.offset + tensor.count])
+                #expect(relativeError(model.values(of: tensor, in: model.gradients), theirs) <= 1e-4, "\(tensor.name)")
+            }
+        }
+        model.update(
+            learningRate: 1e-4, beta1: 0.9, beta2: 0.999, decay: 0.01, decaysAll: true, gradientScale: 1,
+            step: step + 1)
+        #expect(model.values(model.gradients).allSatisfy { $0 == 0 })
+    }
+}
+
+/// Of the chunked model's 390 rows the classifier takes 256 at a time; of the halves' 195 it takes all.
+@Test(arguments: [(tiny, 3, 8), (chunked, 3, 65)])
+func `two micro-batches are one batch`(config: GPT2Configuration, B: Int, T: Int) {
+    let inputs = randomTokens(2 * B * T, below: config.V, seed: 1)
+    let targets = randomTokens(2 * B * T, below: config.V, seed: 2)
+    let (whole, halves) = (GPT2(config, trains: true), GPT2(config, trains: true))
+    for model in [whole, halves] { fillWithNoise(model, seed: 1) }
+    let scale = 1 / Float(2 * B * T)
+    let loss = whole.accumulate(inputs, targets, B: 2 * B, T: T, scale: scale)
+    var sum = 0.0
+    for half in 0..<2 {
+        let range = half * B * T..<(half + 1) * B * T
+        sum += halves.accumulate(Array(inputs[range]), Array(targets[range]), B: B, T: T, scale: scale)
+    }
+    #expect(abs(loss - sum / 2) < 1e-6)
+    for tensor in whole.table.tensors {
+        let error = relativeError(
+            halves.values(of: tensor, in: halves.gradients), whole.values(of: tensor, in: whole.gradients))
+        #expect(error <= 1e-5, "\(tensor.name)")
+    }
+    #expect(abs(whole.gradientNorm() / halves.gradientNorm() - 1) < 1e-5)
+    halves.zeroGradients()
+    #expect(halves.gradientNorm() == 0)
+}
+
+// MARK: - training
+
+/// Three steps of training on 5 × 65 tokens.
+private func trained(_ config: GPT2Configuration) -> GPT2 {
+    let (B, T) = (5, 65)
+    let model = GPT2(config, trains: true)
+    model.initialize(seed: 7)
+    for step in 1...3 {
+        let tokens = randomTokens(B * T + 1, below: config.V, seed: UInt64(step))
+        model.accumulate(
+            Array(tokens.dropLast()), Array(tokens.dropFirst()), B: B, T: T, scale: 1 / Float(B * T))
+        let norm = model.gradientNorm()
+        model.update(
+            learningRate: 1e-2, beta1: 0.9, beta2: 0.95, decay: 0.1, gradientScale: Float(min(1, 0.5 / norm)),
+            step: step)
+    }
+    return model
+}
+
+/// Serialized for `threadCount`, which is one for the whole process.
+@Suite(.serialized) struct Threads {
+    @Test func `any number of threads gives the same bytes`() {
+        let before = threadCount
+        defer { threadCount = before }
+        threadCount = 1
+        let expected = trained(chunked).bits
+        for threads in 2...7 {
+            threadCount = threads
+            let isSame = trained(chunked).bits == expected
+            #expect(isSame, "\(threads) threads")
+        }
+    }
+}
+
+@Test func `the padding of wte stays zero, and everything else is finite and learns`() {
+    let model = trained(chunked)
+    let wte = model.values(of: model.table.wte, in: model.parameters)
+    #expect(wte[(chunked.V * chunked.C)...].allSatisfy { $0 == 0 })
+    #expect(model.values(model.parameters).allSatisfy { $0.isFinite })
+    let start = GPT2(chunked, trains: false)
+    start.initialize(seed: 7)
+    for tensor in model.table.tensors {
+        let moved = model.values(of: tensor, in: model.parameters)
+        #expect(moved != start.values(of: tensor, in: start.parameters), "\(tensor.name)")
+    }
+}
+
+@Test func `a batch by heart`() {
+    let (B, T) = (2, 8)
+    let model = GPT2(GPT2Configuration(maxT: 8, V: 19, L: 2, NH: 2, C: 16), trains: true)
+    model.initialize(seed: 1)
+    let tokens = randomTokens(B * T + 1, below: 19, seed: 1)
+    let (inputs, targets) = (Array(tokens.dropLast()), Array(tokens.dropFirst()))
+    #expect(abs(model.loss(inputs, targets, B: B, T: T) - log(19)) < 0.1)
+    for step in 1...200 {
+        model.accumulate(inputs, targets, B: B, T: T, scale: 1 / Float(B * T))
+        model.update(learningRate: 1e-2, beta1: 0.9, beta2: 0.95, decay: 0, gradientScale: 1, step: step)
+    }
+    model.forward(inputs: inputs, B: B, T: T)
+    let (loss, accuracy) = model.classify(targets: targets)
+    #expect(loss < 0.01 && accuracy == 1)
+}
+
+/// A model that does not train lets its layers write over one another.
+@Test func `a model without room for gradients has the same loss`() {
+    let (B, T) = (5, 65)
+    let inputs = randomTokens(B * T, below: chunked.V, seed: 1)
+    let targets = randomTokens(B * T, below: chunked.V, seed: 2)
+    let (training, plain) = (GPT2(chunked, trains: true), GPT2(chunked, trains: false))
+    for model in [training, plain] { fillWithNoise(model, seed: 1) }
+    let expected = training.loss(inputs, targets, B: B, T: T)
+    #expect(plain.loss(inputs, targets, B: B, T: T) == expected)
+    #expect(training.accumulate(inputs, targets, B: B, T: T, scale: 1) == expected)
+}
+
+@Test func `the size of the batch before does not matter`() {
+    let inputs = randomTokens(32, below: tiny.V, seed: 1)
+    let targets = randomTokens(32, below: tiny.V, seed: 2)
+    let model = GPT2(tiny, trains: true)
+    fillWithNoise(model, seed: 1)
+    let alone = model.loss(inputs, targets, B: 1, T: 3)
+    for (B, T) in [(4, 8), (2, 9), (1, 1), (9, 3)] { _ = model.loss(inputs, targets, B: B, T: T) }
+    #expect(model.loss(inputs, targets, B: 1, T: 3) == alone)
+}
+
+@Test func `a token does not see those after it`() {
+    let model = GPT2(tiny, trains: false)
+    fillWithNoise(model, seed: 1)
+    let first = randomTokens(9, below: tiny.V, seed: 1)
+    let V = tiny.V
+    func logits(_ tokens: [Int32]) -> [Float] {
+        var out = [Float](repeating: 0, count: tokens.count * V)
+        model.forward(inputs: tokens, B: 1, T: tokens.count)
+        out.withUnsafeMutableBufferPointer { buffer in
+            if let base = buffer.baseAddress { model.logits(rows: 0..<tokens.count, into: base) }
+        }
+        return out
+    }
+    let whole = logits(first)
+    for T in 1...9 {
+        #expect(relativeError(logits(Array(first[..<T])), Array(whole[..<(T * V)])) < 1e-6)
+        // Other tokens after T change nothing before.
+        let other = first[..<T] + randomTokens(9 - T, below: V, seed: 9)
+        #expect(logits(Array(other))[..<(T * V)] == whole[..<(T * V)])
+    }
+}

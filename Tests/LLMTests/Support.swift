@@ -1,0 +1,87 @@
+// What the tests of the model, its files and its data share.
+
+import Foundation
+import LLM
+import Testing
+
+/// A new directory, removed when the test ends.
+func withTemporaryDirectory(_ body: (String) throws -> Void) throws {
+    let path = FileManager.default.temporaryDirectory.appendingPathComponent("llm-\(UUID().uuidString)").path
+    try createDirectory(path)
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    try body(path)
+}
+
+func fixture(_ name: String) throws -> String {
+    try #require(Bundle.module.resourceURL).appendingPathComponent("Fixtures/\(name)").path
+}
+
+/// Every error that a user can see says what to do about it.
+func expectUserError(
+    _ what: String, sourceLocation: SourceLocation = #_sourceLocation, _ body: () throws -> Void
+) {
+    do {
+        try body()
+        Issue.record("\(what): nothing was thrown", sourceLocation: sourceLocation)
+    } catch let error as UserError {
+        #expect(!error.message.isEmpty && !error.hint.isEmpty, "\(what)", sourceLocation: sourceLocation)
+    } catch {
+        Issue.record("\(what): \(error) is no UserError", sourceLocation: sourceLocation)
+    }
+}
+
+/// `count` tokens that look random and are the same in every run.
+func randomTokens(_ count: Int, below bound: Int, seed: UInt64) -> [Int32] {
+    var random = Xorshift(seed: seed)
+    return (0..<count).map { _ in Int32(random.below(bound)) }
+}
+
+/// llm.c's token shard: a header of 256 Int32, then UInt16 tokens.
+func writeShard(_ tokens: [Int32], to path: String) throws {
+    var header = [Int32](repeating: 0, count: 256)
+    (header[0], header[1], header[2]) = (20_240_520, 1, Int32(tokens.count))
+    try writeDurably(path) { file in
+        try file.write(header)
+        try file.write(tokens.map { UInt16($0) })
+    }
+}
+
+/// ‖ours − theirs‖ / ‖theirs‖.
+func relativeError(_ ours: [Float], _ theirs: [Float]) -> Double {
+    guard ours.count == theirs.count else { return .infinity }
+    var (difference, norm) = (0.0, 0.0)
+    for (a, b) in zip(ours, theirs) {
+        difference += Double(a - b) * Double(a - b)
+        norm += Double(b) * Double(b)
+    }
+    return (difference / max(norm, 1e-300)).squareRoot()
+}
+
+/// A model small enough for anything.
+let tiny = GPT2Configuration(maxT: 9, V: 19, L: 2, NH: 2, C: 6)
+
+extension GPT2 {
+    func values(_ buffer: UnsafeMutablePointer<Float>) -> [Float] {
+        Array(UnsafeBufferPointer(start: buffer, count: table.count))
+    }
+
+    /// The parameters, then AdamW's moments: what has to be the same bits.
+    var bits: [UInt32] { (values(parameters) + values(m) + values(v)).map { $0.bitPattern } }
+
+    func values(of tensor: Tensor, in buffer: UnsafeMutablePointer<Float>) -> [Float] {
+        Array(UnsafeBufferPointer(start: buffer + tensor, count: tensor.count))
+    }
+
+    /// Forward and backward pass; the gradients are added to those that are there.
+    @discardableResult func accumulate(_ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, scale: Float) -> Double {
+        forward(inputs: inputs, B: B, T: T)
+        let loss = classify(targets: targets, gradientScale: scale).loss
+        backward(inputs: inputs)
+        return loss
+    }
+
+    func loss(_ inputs: [Int32], _ targets: [Int32], B: Int, T: Int) -> Double {
+        forward(inputs: inputs, B: B, T: T)
+        return classify(targets: targets).loss
+    }
+}
