@@ -34,15 +34,16 @@ package func crossEntropy(
             sum += (Vector.load(row + i, upTo: V - i, fill: -.infinity) - maximum).exponential
         }
         // The lanes past V hold e⁻⁸⁷, which vanishes beside the maximum's 1.
-        let logSumExp = maximum + log(sum.sum())
-        losses[n] = logSumExp - targetLogit
+        // maximum + logSum is the log-sum-exp, but its sum would be rounded at the size of the logits.
+        let logSum = log(sum.sum())
+        losses[n] = (maximum - targetLogit) + logSum
         var first = 0
         if targetLogit == maximum { while row[first] != maximum { first += 1 } }
         correct[n] = targetLogit == maximum && first == target ? 1 : 0
 
         if let gradientScale {
             for i in stride(from: 0, to: V, by: w) {
-                ((Vector.load(row + i, upTo: V - i) - logSumExp).exponential * gradientScale).store(
+                ((Vector.load(row + i, upTo: V - i) - maximum - logSum).exponential * gradientScale).store(
                     row + i, upTo: V - i)
             }
             row[target] -= gradientScale

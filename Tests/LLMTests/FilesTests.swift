@@ -5,19 +5,12 @@ import LLM
 import Testing
 
 /// A new directory, removed when the test ends.
-private func withDirectory(_ body: (String) throws -> Void) throws {
-    let path = FileManager.default.temporaryDirectory.appendingPathComponent("llm-\(UUID().uuidString)").path
-    try createDirectory(path)
-    defer { try? FileManager.default.removeItem(atPath: path) }
-    try body(path)
-}
-
 private func contents(_ path: String) -> String? { try? String(contentsOfFile: path, encoding: .utf8) }
 
 private struct Interruption: Error {}
 
 @Test func `what is written durably is all there, and nothing beside it`() throws {
-    try withDirectory { directory in
+    try withTemporaryDirectory { directory in
         let path = directory + "/file"
         try writeDurably(path) { file in
             try file.write("ab")
@@ -34,7 +27,7 @@ private struct Interruption: Error {}
 }
 
 @Test func `more than the buffer holds is written in order`() throws {
-    try withDirectory { directory in
+    try withTemporaryDirectory { directory in
         let path = directory + "/file"
         let pieces = [3, 1 << 20, 5, (1 << 20) - 1, 2, (1 << 21) + 7, 1]
         let expected = pieces.enumerated().flatMap { [UInt8](repeating: UInt8($0.offset), count: $0.element) }
@@ -48,7 +41,7 @@ private struct Interruption: Error {}
 }
 
 @Test func `bytes already written can be replaced`() throws {
-    try withDirectory { directory in
+    try withTemporaryDirectory { directory in
         let path = directory + "/file"
         try writeDurably(path) { file in
             try file.write("0000 and")
@@ -61,7 +54,7 @@ private struct Interruption: Error {}
 }
 
 @Test func `an interrupted write keeps the old file and leaves nothing behind`() throws {
-    try withDirectory { directory in
+    try withTemporaryDirectory { directory in
         let path = directory + "/file"
         try writeDurably(path) { try $0.write("old") }
         #expect(throws: Interruption.self) {
@@ -78,7 +71,7 @@ private struct Interruption: Error {}
 }
 
 @Test func `files that belong together come together or not at all`() throws {
-    try withDirectory { directory in
+    try withTemporaryDirectory { directory in
         let paths = [directory + "/a", directory + "/b"]
         #expect(throws: Interruption.self) {
             try writeDurably(paths) { files in
@@ -100,7 +93,7 @@ private struct Interruption: Error {}
 }
 
 @Test func `a missing file and a directory cannot be read`() throws {
-    try withDirectory { directory in
+    try withTemporaryDirectory { directory in
         #expect { try InputFile(directory + "/none", hint: "make it") } throws: { error in
             let error = error as? UserError
             return error?.message.contains("none: No such file") == true && error?.hint == "make it"
@@ -112,7 +105,7 @@ private struct Interruption: Error {}
 }
 
 @Test func `a read past the end says where the file ends`() throws {
-    try withDirectory { directory in
+    try withTemporaryDirectory { directory in
         let path = directory + "/file"
         try writeDurably(path) { try $0.write("12345") }
         let file = try InputFile(path, hint: "")
@@ -125,7 +118,7 @@ private struct Interruption: Error {}
 }
 
 @Test func `a pattern finds its files in order`() throws {
-    try withDirectory { directory in
+    try withTemporaryDirectory { directory in
         for name in ["train_2.bin", "train_1.bin", "val_1.bin"] { try writeDurably(directory + "/" + name) { _ in } }
         #expect(paths(matching: directory + "/train_*.bin") == ["/train_1.bin", "/train_2.bin"].map { directory + $0 })
         #expect(paths(matching: directory + "/none_*") == [])
@@ -133,7 +126,7 @@ private struct Interruption: Error {}
 }
 
 @Test func `a directory is made with its parents, unless a file is in the way`() throws {
-    try withDirectory { directory in
+    try withTemporaryDirectory { directory in
         try createDirectory(directory + "/a/b")
         try createDirectory(directory + "/a/b")
         #expect(fileExists(directory + "/a/b"))

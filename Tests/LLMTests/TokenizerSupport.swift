@@ -4,10 +4,6 @@ import Foundation
 import LLM
 import Testing
 
-func fixture(_ name: String) throws -> String {
-    try #require(Bundle.module.resourcePath) + "/Fixtures/" + name
-}
-
 func contents(of path: String) throws -> [UInt8] { try Array(Data(contentsOf: URL(fileURLWithPath: path))) }
 
 /// A hard string with its words and ids, as Hugging Face's library gives them.
