@@ -4,7 +4,8 @@
 #   make run        the whole line on a small corpus of its own: text → tokenizer → tokens → GPT-2 → samples
 #   make run TEXT=book.txt [VOCAB=4096] [DOCUMENT=blank|line|file] [STEPS=500]    the same with your text
 #   make test       format, build, tests, and the model against PyTorch's reference
-#   make test-widths    the kernels' tests at every SIMD width
+#   make test-widths    the tests at the other SIMD widths
+#   make test-kill  a run that is killed again and again ends in the same bytes
 #   make bench      what the kernels reach of what this machine allows
 #   make clean
 #
@@ -23,7 +24,7 @@ STEPS ?= 500
 # The same as train_gpt2 takes without options, but for -y: a run of `make run` starts over.
 TRAIN = -o data/model -y 0 -b 16 -t 256 -x $(STEPS) -l 2e-3 -u 20 -q 0.1 -c 0.1 -v 50 -s 100 -g 256
 
-.PHONY: all run test test-widths bench clean $(PROGRAMS)
+.PHONY: all run test test-widths test-kill bench clean $(PROGRAMS)
 
 all:
 	swift build $(SWIFT_OPTIONS)
@@ -51,11 +52,13 @@ test:
 	swift test $(SWIFT_OPTIONS) --skip-build
 	$(SCRATCH)/release/test_gpt2
 
-# Slower: everything is built again for AVX2 (8 floats) and for SSE (4).
+# Slower: everything is built again for AVX2 (8 floats) and for SSE (4). `make test` has the width of this machine.
 test-widths:
-	LLM_CPU=native swift test -c release --scratch-path .build --filter KernelsTests
 	LLM_CPU=x86-64-v3 swift test -c release --scratch-path .build-x86-64-v3 --filter KernelsTests
 	LLM_CPU=x86-64-v2 swift test -c release --scratch-path .build-x86-64-v2 --filter KernelsTests
+
+test-kill: all
+	dev/test_kill.sh
 
 bench:
 	swift build $(SWIFT_OPTIONS) --product bench

@@ -177,6 +177,13 @@ package struct CheckpointDirectory {
         unlink(modelPath(step))
     }
 
+    /// Removes what a killed run was writing when it died.
+    package func removeLeftovers() {
+        for pattern in ["model_*.tmp", "state_*.tmp", "DONE_*.tmp", "main.log.*.tmp"] {
+            for path in paths(matching: "\(path)/\(pattern)") { unlink(path) }
+        }
+    }
+
     /// Fills the model's moments and gives the rest of the state. The parameters come from `readModel`.
     package func readState(_ step: Int, into model: GPT2) throws -> TrainingState {
         try LLM.readState(statePath(step), into: model)

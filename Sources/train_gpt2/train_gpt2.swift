@@ -173,6 +173,7 @@ enum Main {
                 "the last checkpoint is of step \(state.step), and --steps asks for \(steps)",
                 hint: "take --steps (-x) of more, or --resume 0 to start over")
         }
+        directory?.removeLeftovers()
         let log = try directory.map { try RunLog(path: "\($0.path)/main.log", resumingAt: resumed) }
 
         let peak = measurePeakFlops()
