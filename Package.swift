@@ -45,7 +45,8 @@ let package = Package(
         .executableTarget(name: "tokenize", dependencies: ["LLM"]),
         .executableTarget(name: "train_gpt2", dependencies: ["LLM"]),
         .executableTarget(name: "test_gpt2", dependencies: ["LLM"]),
-        .executableTarget(name: "bench", dependencies: ["LLM", "Kernels"], path: "dev/bench"),
+        .executableTarget(
+            name: "bench", dependencies: ["LLM", "Kernels"], path: "dev/bench", sources: ["bench.swift"]),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
         .testTarget(name: "LLMTests", dependencies: ["LLM", "Kernels"], resources: [.copy("Fixtures")]),
     ],

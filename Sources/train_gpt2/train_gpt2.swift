@@ -176,7 +176,7 @@ enum Main {
         directory?.removeLeftovers()
         let log = try directory.map { try RunLog(path: "\($0.path)/main.log", resumingAt: resumed) }
 
-        let peak = measurePeakFlops()
+        var peak = measurePeakFlops()
         print(
             "model       \(origin): \(config.L) layers, \(config.NH) heads, \(config.C) channels, vocabulary \(config.V)"
         )
@@ -195,6 +195,7 @@ enum Main {
             // Validate, and keep the model that does best.
             if let validation, isDue(options.int("val-every")) {
                 let result = try validate(model, validation, batches: options.int("val-batches"))
+                peak = max(peak, measurePeakFlops())  // the first time the machine may have been busy
                 print(String(format: "val loss %.6f | next-token accuracy %.2f%%", result.loss, 100 * result.accuracy))
                 try log?.validation(step: step, loss: result.loss, accuracy: result.accuracy)
                 let byAccuracy = options.text("best-by") == "accuracy"

@@ -28,6 +28,13 @@ func randomFloats(_ count: Int) -> UnsafeMutablePointer<Float> {
     return floats
 }
 
+/// The most memory this process ever held, in bytes; 0 where the system does not say.
+func peakMemory() -> Double {
+    let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
+    let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+    return (line?.split(separator: " ").dropFirst().first.flatMap { Double($0) } ?? 0) * 1024
+}
+
 /// Forward, dinp and dweight of every linear layer: milliseconds and % of the peak measured beside them.
 func products(N: Int) {
     print("products of GPT-2 124M, B·T = \(N), \(threadCount) threads")
@@ -82,8 +89,8 @@ func step(B: Int, T: Int) {
     }
     print(
         String(
-            format: "GPT-2 124M, B %d, T %d: %.0f ms a step, %.1f tok/s, %.0f%% of the peak", B, T, seconds * 1000,
-            Double(B * T) / seconds, 100 * share))
+            format: "GPT-2 124M, B %d, T %d: %.0f ms a step, %.1f tok/s, %.0f%% of the peak, peak memory %.1f GB", B, T,
+            seconds * 1000, Double(B * T) / seconds, 100 * share, peakMemory() * 0x1p-30))
 }
 
 @main

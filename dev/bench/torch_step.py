@@ -1,0 +1,45 @@
+"""Times training steps of a new GPT-2 124M in PyTorch (transformers' model), to set beside `bench step B T`.
+
+    python dev/bench/torch_step.py B T [--bfloat16] [--steps 3]
+
+Forward, backward, gradient clipping and AdamW, as train_gpt2 does. Needs torch and transformers; nothing is downloaded.
+"""
+
+import argparse
+import resource
+import time
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+parser = argparse.ArgumentParser()
+parser.add_argument("B", type=int)
+parser.add_argument("T", type=int)
+parser.add_argument("--bfloat16", action="store_true", help="autocast the forward and backward pass")
+parser.add_argument("--steps", type=int, default=3, help="steps to take the median of, after one to warm up")
+arguments = parser.parse_args()
+B, T = arguments.B, arguments.T
+
+torch.manual_seed(42)
+model = GPT2LMHeadModel(GPT2Config(resid_pdrop=0, embd_pdrop=0, attn_pdrop=0))  # with PyTorch's fused attention
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0, fused=True)
+tokens = torch.randint(0, 50257, (B, T + 1))
+x, y = tokens[:, :-1], tokens[:, 1:]
+
+times = []
+for _ in range(arguments.steps + 1):
+    start = time.perf_counter()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=arguments.bfloat16):
+        logits = model(x).logits
+        loss = torch.nn.functional.cross_entropy(logits.view(-1, logits.size(-1)), y.reshape(-1))
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    times.append(time.perf_counter() - start)
+
+seconds = sorted(times[1:])[arguments.steps // 2]
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+kind = "bfloat16 autocast" if arguments.bfloat16 else "float32"
+print(f"PyTorch {torch.__version__}, {kind}, {torch.get_num_threads()} threads, B {B}, T {T}: "
+      f"{seconds * 1000:.0f} ms a step, {B * T / seconds:.1f} tok/s, peak memory {memory:.1f} GB")
