@@ -30,13 +30,16 @@
 #endif
 
 let panelWidth = 3 * Vector.scalarCount
-/// The sum over k is cut so that a tile's panel (768 × 48 floats, 147 kB) and its neighbours stay in the L2 cache.
+/// The sum over k is cut so that a panel (768 × 48 floats, 147 kB) and a task's rows of A stay in the L2 cache.
 private let blockK = 768
 /// From one copied strip of A to the next: a cache line more than the strip, or all strips would fall into one cache set.
 private let stripStride = tileRows * blockK + 16
-/// A task's part of the result: 96 rows by up to four panels.
+/// A task's part of the result: 96 rows, whose part of A (96 × 768 floats) stays in the L2 cache while panel after
+/// panel of B comes by, up to 32 of them.
 private let taskRows = 96
-private let taskPanels = 4
+private let taskPanels = 32
+/// Fewer panels a task, if there would be too few tasks to share out evenly.
+private let tasksPerThread = 8
 /// Packed columns are limited to 4 M floats at a time; malloc keeps memory of that size instead of returning it.
 private let packedLimit = 4 << 20
 
@@ -109,8 +112,8 @@ package func matmulBackwardWeight(
 /// Adds Σ_k A·B, tile by tile, to where `store` puts it.
 /// - Parameters:
 ///   - pack: writes one panel (countK, panelWidth) of B: (destination, first column, columns, first k, count of k).
-///   - store: takes a finished part (rows, panelWidth) of the result: (tile, first row, rows, first column, columns, whether it is
-///     the first part of the sum over k). Only one task at a time stores a given part of the result.
+///   - store: takes a finished part (rows, panelWidth) of the result: (tile, first row, rows, first column, columns,
+///     whether it is the first part of the sum over k). Only one task at a time stores a given part of the result.
 @inline(__always)
 private func product(
     rows: Int, columns: Int, K: Int, a: UnsafePointer<Float>, aRowStride: Int, aKStride: Int,
@@ -120,7 +123,7 @@ private func product(
     // A block of the sum: as many k, then as many panels, as the packed buffer holds.
     let partK = min(K, 4 * blockK)
     let allPanels = (columns + panelWidth - 1) / panelWidth
-    let partPanels = min(allPanels, max(taskPanels, packedLimit / (partK * panelWidth)))
+    let partPanels = min(allPanels, max(4, packedLimit / (partK * panelWidth)))
     let packed = allocateAligned(partPanels * panelWidth * partK)
     defer { freeAligned(packed) }
 
@@ -134,15 +137,19 @@ private func product(
                     packed + panel * panelWidth * countK, column, min(panelWidth, columns - column), k0, countK)
             }
             let rowTasks = (rows + taskRows - 1) / taskRows
-            let panelTasks = (panels + taskPanels - 1) / taskPanels
+            // How the work is cut never shows in the result: each of its elements is one sum, in the order of k.
+            let wanted = max(
+                (tasksPerThread * threadCount + rowTasks - 1) / rowTasks, (panels + taskPanels - 1) / taskPanels)
+            let panelsPerTask = (panels + wanted - 1) / wanted
+            let panelTasks = (panels + panelsPerTask - 1) / panelsPerTask
             parallelFor(rowTasks * panelTasks) { task in
                 let row0 = task % rowTasks * taskRows
-                let first = task / rowTasks * taskPanels
+                let first = task / rowTasks * panelsPerTask
                 blockProduct(
-                    rows: min(taskRows, rows - row0), panels: min(taskPanels, panels - first), K: countK,
+                    rows: min(taskRows, rows - row0), panels: min(panelsPerTask, panels - first), K: countK,
                     a: a + row0 * aRowStride + k0 * aKStride, aRowStride: aRowStride, aKStride: aKStride,
                     b: packed + first * panelWidth * countK,
-                    lastColumns: min(columns - (panel0 + first) * panelWidth, taskPanels * panelWidth)
+                    lastColumns: min(columns - (panel0 + first) * panelWidth, panelsPerTask * panelWidth)
                 ) { tile, row, tileRows, column, tileColumns in
                     store(
                         tile, row0 + row, tileRows, (panel0 + first) * panelWidth + column, tileColumns, k0 == 0)
@@ -152,7 +159,7 @@ private func product(
     }
 }
 
-/// One task: up to `taskRows` rows by `taskPanels` panels, the sum over k in blocks that fit the caches.
+/// One task: up to `taskRows` rows by some panels, the sum over k in blocks that fit the caches.
 @inline(__always)
 private func blockProduct(
     rows: Int, panels: Int, K: Int, a: UnsafePointer<Float>, aRowStride: Int, aKStride: Int,
@@ -171,9 +178,9 @@ private func blockProduct(
         if packsA {
             copyRowsTogether(copied, from: a + k0 * aKStride, rows: rows, countK: countK, kStride: aKStride)
         }
-        for strip in 0..<strips {
-            let row = strip * tileRows
-            for panel in 0..<panels {
+        for panel in 0..<panels {
+            for strip in 0..<strips {
+                let row = strip * tileRows
                 let tile = scratch + (panel * taskRows + row) * panelWidth
                 let bPanel = b + panel * panelWidth * K + k0 * panelWidth
                 let vectors = min(3, (columns - panel * panelWidth + Vector.scalarCount - 1) / Vector.scalarCount)
