@@ -30,16 +30,14 @@
 #endif
 
 let panelWidth = 3 * Vector.scalarCount
-/// The sum over k is cut so that a panel (768 × 48 floats, 147 kB) and a task's rows of A stay in the L2 cache.
-private let blockK = 768
+/// The sum over k is cut into parts this long. A task's rows of A (48 × 3072 floats, 590 kB) then stay in the L2 cache
+/// while panel after panel of B comes by; longer parts mean fewer passes over the result.
+private let partK = 3072
+private let taskRows = 48
 /// From one copied strip of A to the next: a cache line more than the strip, or all strips would fall into one cache set.
-private let stripStride = tileRows * blockK + 16
-/// A task's part of the result: 96 rows, whose part of A (96 × 768 floats) stays in the L2 cache while panel after
-/// panel of B comes by, up to 32 of them.
-private let taskRows = 96
-private let taskPanels = 32
-/// Fewer panels a task, if there would be too few tasks to share out evenly.
-private let tasksPerThread = 8
+private let stripStride = tileRows * partK + 16
+/// Tasks take as many panels as leave this many tasks to share out evenly.
+private let tasksPerThread = 4
 /// Packed columns are limited to 4 M floats at a time; malloc keeps memory of that size instead of returning it.
 private let packedLimit = 4 << 20
 
@@ -120,11 +118,10 @@ private func product(
     pack: (UnsafeMutablePointer<Float>, Int, Int, Int, Int) -> Void,
     store: (UnsafePointer<Float>, Int, Int, Int, Int, Bool) -> Void
 ) {
-    // A block of the sum: as many k, then as many panels, as the packed buffer holds.
-    let partK = min(K, 4 * blockK)
+    let longestK = min(K, partK)
     let allPanels = (columns + panelWidth - 1) / panelWidth
-    let partPanels = min(allPanels, max(4, packedLimit / (partK * panelWidth)))
-    let packed = allocateAligned(partPanels * panelWidth * partK)
+    let partPanels = min(allPanels, max(1, packedLimit / (longestK * panelWidth)))
+    let packed = allocateAligned(partPanels * panelWidth * longestK)
     defer { freeAligned(packed) }
 
     for panel0 in stride(from: 0, to: allPanels, by: partPanels) {
@@ -133,73 +130,60 @@ private func product(
             let countK = min(partK, K - k0)
             parallelFor(panels) { panel in
                 let column = (panel0 + panel) * panelWidth
-                pack(
-                    packed + panel * panelWidth * countK, column, min(panelWidth, columns - column), k0, countK)
+                pack(packed + panel * panelWidth * countK, column, min(panelWidth, columns - column), k0, countK)
             }
-            let rowTasks = (rows + taskRows - 1) / taskRows
             // How the work is cut never shows in the result: each of its elements is one sum, in the order of k.
-            let wanted = max(
-                (tasksPerThread * threadCount + rowTasks - 1) / rowTasks, (panels + taskPanels - 1) / taskPanels)
-            let panelsPerTask = (panels + wanted - 1) / wanted
+            let rowTasks = (rows + taskRows - 1) / taskRows
+            let wantedPanelTasks = min(panels, (tasksPerThread * threadCount + rowTasks - 1) / rowTasks)
+            let panelsPerTask = (panels + wantedPanelTasks - 1) / wantedPanelTasks
             let panelTasks = (panels + panelsPerTask - 1) / panelsPerTask
             parallelFor(rowTasks * panelTasks) { task in
                 let row0 = task % rowTasks * taskRows
                 let first = task / rowTasks * panelsPerTask
-                blockProduct(
-                    rows: min(taskRows, rows - row0), panels: min(panelsPerTask, panels - first), K: countK,
-                    a: a + row0 * aRowStride + k0 * aKStride, aRowStride: aRowStride, aKStride: aKStride,
-                    b: packed + first * panelWidth * countK,
-                    lastColumns: min(columns - (panel0 + first) * panelWidth, panelsPerTask * panelWidth)
-                ) { tile, row, tileRows, column, tileColumns in
-                    store(
-                        tile, row0 + row, tileRows, (panel0 + first) * panelWidth + column, tileColumns, k0 == 0)
+                multiplyPanels(
+                    rows: min(taskRows, rows - row0), K: countK, a: a + row0 * aRowStride + k0 * aKStride,
+                    aRowStride: aRowStride, aKStride: aKStride, b: packed + first * panelWidth * countK,
+                    panels: min(panelsPerTask, panels - first), columns: columns - (panel0 + first) * panelWidth
+                ) { tile, rows, column, columns in
+                    store(tile, row0, rows, (panel0 + first) * panelWidth + column, columns, k0 == 0)
                 }
             }
         }
     }
 }
 
-/// One task: up to `taskRows` rows by some panels, the sum over k in blocks that fit the caches.
+/// One task: up to `taskRows` rows by some panels. `columns` counts what is left of B from its first panel on.
 @inline(__always)
-private func blockProduct(
-    rows: Int, panels: Int, K: Int, a: UnsafePointer<Float>, aRowStride: Int, aKStride: Int,
-    b: UnsafePointer<Float>, lastColumns columns: Int, store: (UnsafePointer<Float>, Int, Int, Int, Int) -> Void
+private func multiplyPanels(
+    rows: Int, K: Int, a: UnsafePointer<Float>, aRowStride: Int, aKStride: Int, b: UnsafePointer<Float>, panels: Int,
+    columns: Int, store: (UnsafePointer<Float>, Int, Int, Int) -> Void
 ) {
     let strips = (rows + tileRows - 1) / tileRows
-    let packsA = aKStride != 1
-    // The task's part of the result, (panels, taskRows, panelWidth), and a block of A.
-    let partSize = panels * taskRows * panelWidth
-    let scratch = allocateAligned(partSize + (packsA ? strips * stripStride : 0))
+    let copiesA = aKStride != 1
+    // The result for one panel, (taskRows, panelWidth), and the copy of A.
+    let scratch = allocateAligned(taskRows * panelWidth + (copiesA ? strips * stripStride : 0))
     defer { freeAligned(scratch) }
-    let copied = scratch + partSize
+    let copied = scratch + taskRows * panelWidth
+    if copiesA { copyRowsTogether(copied, from: a, rows: rows, countK: K, kStride: aKStride) }
 
-    for k0 in stride(from: 0, to: K, by: blockK) {
-        let countK = min(blockK, K - k0)
-        if packsA {
-            copyRowsTogether(copied, from: a + k0 * aKStride, rows: rows, countK: countK, kStride: aKStride)
-        }
-        for panel in 0..<panels {
-            for strip in 0..<strips {
-                let row = strip * tileRows
-                let tile = scratch + (panel * taskRows + row) * panelWidth
-                let bPanel = b + panel * panelWidth * K + k0 * panelWidth
-                let vectors = min(3, (columns - panel * panelWidth + Vector.scalarCount - 1) / Vector.scalarCount)
-                if packsA {
-                    multiplyTile(
-                        tile, copied + strip * stripStride, rows: tileRows, rowStride: 1, kStride: tileRows,
-                        bPanel, K: countK, vectors: vectors, accumulate: k0 > 0)
-                } else {
-                    multiplyTile(
-                        tile, a + row * aRowStride + k0, rows: rows - row, rowStride: aRowStride, kStride: 1,
-                        bPanel, K: countK, vectors: vectors, accumulate: k0 > 0)
-                }
+    for panel in 0..<panels {
+        let count = min(panelWidth, columns - panel * panelWidth)
+        let vectors = (count + Vector.scalarCount - 1) / Vector.scalarCount
+        for strip in 0..<strips {
+            let row = strip * tileRows
+            let tile = scratch + row * panelWidth
+            let bPanel = b + panel * panelWidth * K
+            if copiesA {
+                multiplyTile(
+                    tile, copied + strip * stripStride, rows: tileRows, rowStride: 1, kStride: tileRows, bPanel, K: K,
+                    vectors: vectors, accumulate: false)
+            } else {
+                multiplyTile(
+                    tile, a + row * aRowStride, rows: rows - row, rowStride: aRowStride, kStride: 1, bPanel, K: K,
+                    vectors: vectors, accumulate: false)
             }
         }
-    }
-    for panel in 0..<panels {
-        store(
-            scratch + panel * taskRows * panelWidth, 0, rows, panel * panelWidth,
-            min(panelWidth, columns - panel * panelWidth))
+        store(scratch, rows, panel * panelWidth, count)
     }
 }
 
@@ -367,7 +351,7 @@ func packStraight(
     }
 }
 
-/// copied (strips, stripStride), each strip (countK, tileRows) ← A (countK, kStride), whose rows are neighbours in memory, `tileRows` at a time.
+/// copied (strips, stripStride), each strip (countK, tileRows), ← A (countK, kStride), whose rows are neighbours in memory, `tileRows` at a time.
 /// Rows past the end are zero.
 private func copyRowsTogether(
     _ copied: UnsafeMutablePointer<Float>, from a: UnsafePointer<Float>, rows: Int, countK: Int, kStride: Int

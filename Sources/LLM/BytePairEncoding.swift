@@ -210,12 +210,14 @@ package struct BytePairTrainer {
 
     /// The pairs of bytes: at most 65,536, so they are counted in a plain table.
     private mutating func countPairs() {
-        let side = Int((byteIDs.max() ?? 0) + 1)
+        // The bytes' ids follow one another, after the special tokens'.
+        let base = byteIDs.min() ?? 0
+        let side = 256
         var total = [Int64](repeating: 0, count: side * side)
         var size = [Int](repeating: 0, count: side * side)
         for word in 0..<starts.count {
             for i in starts[word]..<starts[word] + Int(lengths[word]) - 1 {
-                let pair = Int(symbols[i]) * side + Int(symbols[i + 1])
+                let pair = Int(symbols[i] - base) * side + Int(symbols[i + 1] - base)
                 total[pair] += counts[word]
                 size[pair] += 1
             }
@@ -229,13 +231,13 @@ package struct BytePairTrainer {
         occurrences = [UInt32](repeating: 0, count: sum)
         for word in 0..<starts.count {
             for i in starts[word]..<starts[word] + Int(lengths[word]) - 1 {
-                let pair = Int(symbols[i]) * side + Int(symbols[i + 1])
+                let pair = Int(symbols[i] - base) * side + Int(symbols[i + 1] - base)
                 occurrences[end[pair]] = UInt32(word)
                 end[pair] += 1
             }
         }
         for pair in 0..<side * side where size[pair] > 0 {
-            let key = pairKey(Int32(pair / side), Int32(pair % side))
+            let key = pairKey(base + Int32(pair / side), base + Int32(pair % side))
             totals.set(key, total[pair])
             queue.push(
                 Candidate(

@@ -89,7 +89,9 @@ private func readConfiguration(of file: InputFile) throws -> GPT2Configuration {
 /// - Parameter trains: whether to make room for gradients and moments.
 package func readModel(_ path: String, trains: Bool) throws -> GPT2 {
     let file = try InputFile(path, hint: "give a checkpoint such as gpt2_124M.bin, or make one: make run")
-    let model = GPT2(try readConfiguration(of: file), trains: trains)
+    let config = try readConfiguration(of: file)
+    try checkMemory(GPT2.bytes(config, B: 1, T: 1, trains: trains))
+    let model = GPT2(config, trains: trains)
     let bytes = model.table.count * MemoryLayout<Float>.stride
     try file.read(into: UnsafeMutableRawBufferPointer(start: model.parameters, count: bytes), at: headerBytes)
     return model
@@ -110,6 +112,9 @@ private func write(_ model: GPT2, to file: OutputFile) throws {
 
 // MARK: - the training's state
 
+/// By what the best model is chosen.
+package enum BestBy: String, CaseIterable { case none, loss, accuracy }
+
 /// What goes on with a resumed run beside the parameters and AdamW's moments.
 package struct TrainingState: Equatable {
     package var step: Int
@@ -118,13 +123,19 @@ package struct TrainingState: Equatable {
     package var loader: DataLoader.Position
     package var lossWindow: OutlierWindow
     package var normWindow: OutlierWindow
-    /// The best validation result so far.
+    /// The best validation result so far, and what it was measured by.
     package var best: Double?
+    package var bestBy: BestBy
+    /// The micro-batch (B,T) and the data's fingerprint, which a resumed run must share; 0 where a file does not say.
+    package var B: Int
+    package var T: Int
+    package var data: UInt64
 
     package init(
         step: Int, samplerState: UInt64, loader: DataLoader.Position, lossWindow: OutlierWindow,
-        normWindow: OutlierWindow, best: Double?
+        normWindow: OutlierWindow, best: Double?, bestBy: BestBy = .none, B: Int = 0, T: Int = 0, data: UInt64 = 0
     ) {
+        (self.bestBy, self.B, self.T, self.data) = (bestBy, B, T, data)
         self.step = step
         self.samplerState = samplerState
         self.loader = loader
@@ -150,9 +161,9 @@ package struct CheckpointDirectory {
 
     /// The steps of all whole checkpoints, ascending.
     package func steps() -> [Int] {
-        paths(matching: "\(path)/DONE_*").compactMap { path in
-            let name = (path as NSString).lastPathComponent.dropFirst("DONE_".count)
-            return Int(name).flatMap { fileExists(modelPath($0)) && fileExists(statePath($0)) ? $0 : nil }
+        names(in: path).compactMap { name in
+            guard name.hasPrefix("DONE_"), let step = Int(name.dropFirst("DONE_".count)) else { return nil }
+            return fileExists(modelPath(step)) && fileExists(statePath(step)) ? step : nil
         }.sorted()
     }
 
@@ -179,22 +190,31 @@ package struct CheckpointDirectory {
 
     /// Removes what a killed run was writing when it died.
     package func removeLeftovers() {
-        for pattern in ["model_*.tmp", "state_*.tmp", "DONE_*.tmp", "main.log.*.tmp"] {
-            for path in paths(matching: "\(path)/\(pattern)") { unlink(path) }
+        for name in names(in: path)
+        where name.hasSuffix(".tmp") && ["model_", "state_", "DONE_", "main.log"].contains(where: name.hasPrefix) {
+            unlink("\(path)/\(name)")
         }
+    }
+
+    /// Removes an earlier run: all checkpoints, whole or not, and the best model.
+    package func removeAll() {
+        for step in steps() { remove(step) }
+        let ours = /model_(\d{8}|best)\.bin|state_\d{8}_\d{5}\.bin|DONE_\d{8}/
+        for name in names(in: path) where name.wholeMatch(of: ours) != nil { unlink("\(path)/\(name)") }
     }
 
     /// Fills the model's moments and gives the rest of the state. The parameters come from `readModel`.
     package func readState(_ step: Int, into model: GPT2) throws -> TrainingState {
-        try LLM.readState(statePath(step), into: model)
+        try LLM.readState(statePath(step), step: step, into: model)
     }
 }
 
 // The state's header: [0] magic, [1] version 1, [2] processes 1, [3] rank 0, [4] master weights 0, [5] shuffled,
 // [10] step, u64 at [20] and [22] random state, u64 at [30] shard, u64 at [32] sample. Then m, v, and for a shuffled
 // loader u64 shards, Int32 order, u64 samples, Int32 order, llm.c's mt19937 struct: u64 seed, Int32 left, UInt32 next,
-// 624 UInt32, 2 UInt32 (0 and 0x9908b0df). What follows is ours, where llm.c has stopped reading: the two windows that
-// judge outliers, and the best validation result, so that a resumed run goes on as if it had never stopped.
+// 624 UInt32, 2 UInt32 (0 and 0x9908b0df). Ours, where llm.c does not look: [40] B, [41] T, u64 at [42] the data's
+// fingerprint, [44] by what the best model is chosen; and after the end the two windows that judge outliers, and the
+// best validation result. So a resumed run goes on as if it had never stopped.
 
 private func write(_ model: GPT2, _ state: TrainingState, to file: OutputFile) throws {
     var header = [Int32](repeating: 0, count: headerBytes / 4)
@@ -208,6 +228,9 @@ private func write(_ model: GPT2, _ state: TrainingState, to file: OutputFile) t
     put(state.samplerState, at: 22)
     put(UInt64(state.loader.shard), at: 30)
     put(UInt64(state.loader.sample), at: 32)
+    (header[40], header[41]) = (Int32(state.B), Int32(state.T))
+    put(state.data, at: 42)
+    header[44] = Int32(BestBy.allCases.firstIndex(of: state.bestBy) ?? 0)
     try file.write(header)
     try file.write(UnsafeRawBufferPointer(start: model.m, count: model.table.count * 4))
     try file.write(UnsafeRawBufferPointer(start: model.v, count: model.table.count * 4))
@@ -221,13 +244,13 @@ private func write(_ model: GPT2, _ state: TrainingState, to file: OutputFile) t
         try file.write([UInt64(0)])
         try file.write([UInt32(624 - used + 1), UInt32(used == 624 ? 0 : used)])
         try file.write(shuffle.random.state)
-        try file.write([UInt32(0), 0x9908_b0df, 0])  // the last is the struct's padding
+        try file.write([UInt32(0), 0x9908_b0df])
     }
     for window in [state.lossWindow, state.normWindow] { try file.write([Double(window.values.count)] + window.values) }
     try file.write([state.best ?? .nan])
 }
 
-private func readState(_ path: String, into model: GPT2) throws -> TrainingState {
+private func readState(_ path: String, step: Int, into model: GPT2) throws -> TrainingState {
     let file = try InputFile(path, hint: "start anew without --resume, or copy the state file beside the model")
     func damaged(_ what: String) -> UserError {
         UserError(
@@ -247,19 +270,23 @@ private func readState(_ path: String, into model: GPT2) throws -> TrainingState
     }
     let header = try read(headerBytes / 4, of: Int32.self)
     guard header[0] == stateMagic, header[1] == 1 else { throw damaged("this is no state file of version 1") }
-    guard header[2] == 1, header[3] == 0, header[4] == 0 else {
-        throw damaged("it belongs to a run with several processes or with master weights")
-    }
+    guard header[2] == 1, header[3] == 0 else { throw damaged("it belongs to a run with several processes") }
+    guard Int(header[10]) == step else { throw damaged("it says that it is of step \(header[10])") }
     func u64(_ index: Int) -> UInt64 {
         UInt64(UInt32(bitPattern: header[index])) | UInt64(UInt32(bitPattern: header[index + 1])) << 32
     }
-    guard header[10] >= 0, let shard = Int(exactly: u64(30)), let sample = Int(exactly: u64(32)) else {
+    guard let shard = Int(exactly: u64(30)), let sample = Int(exactly: u64(32)) else {
         throw damaged("its place in the data makes no sense")
     }
     let bytes = model.table.count * 4
     guard file.size - position >= 2 * bytes else { throw damaged("it ends too early, or belongs to another model") }
     for moments in [model.m, model.v] {
         try file.read(into: UnsafeMutableRawBufferPointer(start: moments, count: bytes), at: position)
+        position += bytes
+    }
+    if header[4] == 1 {
+        // llm.c's master weights, which are the parameters again where those are float32.
+        guard file.size - position >= bytes else { throw damaged("it ends too early") }
         position += bytes
     }
     var loader = DataLoader.Position(shard: shard, sample: sample, shuffle: nil)
@@ -272,7 +299,7 @@ private func readState(_ path: String, into model: GPT2) throws -> TrainingState
         random.state = try read(624, of: UInt32.self)
         random.position = counters[0] <= 1 ? 624 : Int(counters[1])
         guard random.position <= 624 else { throw damaged("its random numbers make no sense") }
-        _ = try read(3, of: UInt32.self)
+        _ = try read(2, of: UInt32.self)
         loader.shuffle = .init(shards: shards, samples: samples, random: random)
     }
     var windows = [OutlierWindow(), OutlierWindow()]
@@ -290,7 +317,9 @@ private func readState(_ path: String, into model: GPT2) throws -> TrainingState
     }
     return TrainingState(
         step: Int(header[10]), samplerState: u64(20), loader: loader, lossWindow: windows[0], normWindow: windows[1],
-        best: best)
+        best: best,
+        bestBy: BestBy.allCases.indices.contains(Int(header[44])) ? BestBy.allCases[Int(header[44])] : .none,
+        B: Int(header[40]), T: Int(header[41]), data: u64(42))
 }
 
 // MARK: - the debug state

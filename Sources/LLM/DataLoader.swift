@@ -75,6 +75,17 @@ package final class DataLoader {
         startEpoch()
     }
 
+    /// A hash (FNV-1a) of the shards' lengths and beginnings: whether a resumed run sees the same data.
+    package func fingerprint() throws -> UInt64 {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for shard in shards {
+            for value in [Int32(shard.count)] + (try shard.read(min(shard.count, 4096), at: 0)) {
+                hash = (hash ^ UInt64(UInt32(bitPattern: value))) &* 0x100_0000_01b3
+            }
+        }
+        return hash
+    }
+
     /// Samples in all shards.
     package var samplesPerEpoch: Int { shards.indices.reduce(0) { $0 + samples(in: $1) } }
 

@@ -21,14 +21,16 @@ package final class InputFile {
 
     /// - Parameter hint: what to tell the user if the file is not there.
     package init(_ path: String, hint: String) throws {
-        let descriptor = open(path, O_RDONLY)
+        // Not blocking: a pipe without a writer would hold us for ever.
+        let descriptor = open(path, O_RDONLY | O_NONBLOCK)
         guard descriptor >= 0 else {
             throw UserError("cannot read \(path): \(String(cString: strerror(errno)))", hint: hint)
         }
         var status = stat()
-        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT != S_IFDIR else {
+        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
             close(descriptor)
-            throw UserError("cannot read \(path): it is a directory", hint: hint)
+            throw UserError(
+                "cannot read \(path): it is \(isDirectory(path) ? "a directory" : "no regular file")", hint: hint)
         }
         self.path = path
         self.size = Int(status.st_size)
@@ -177,7 +179,11 @@ package final class DurableFiles {
     /// Gives all files, which must be finished, their final names, and removes `stale` ones.
     package func commit(removing stale: [String] = []) throws {
         let finals = Set(names.map(\.final))
-        for path in stale where !finals.contains(path) { unlink(path) }
+        // What would stop a rename halfway is looked for before the first one.
+        for path in finals where isDirectory(path) {
+            throw UserError(
+                "cannot write \(path): a directory is in its place", hint: "move it, or choose another output")
+        }
         while let name = names.first {
             guard rename(name.temporary, name.final) == 0 else {
                 throw UserError(
@@ -185,9 +191,8 @@ package final class DurableFiles {
             }
             names.removeFirst()
         }
-        for directory in Set(finals.map { ($0 as NSString).deletingLastPathComponent }) {
-            synchronizeDirectory(directory.isEmpty ? "." : directory)
-        }
+        for path in stale where !finals.contains(path) { unlink(path) }
+        for directory in Set(finals.map { folder(of: $0) }) { synchronizeDirectory(directory) }
     }
 }
 
@@ -207,6 +212,22 @@ package func createDirectory(_ path: String) throws {
     } catch {
         throw UserError("cannot create the directory \(path)", hint: "choose another --output")
     }
+}
+
+package func isDirectory(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+}
+
+/// The names in a directory; none if it can't be read.
+package func names(in directory: String) -> [String] {
+    (try? FileManager.default.contentsOfDirectory(atPath: directory))?.sorted() ?? []
+}
+
+/// The folder a path lies in, `.` for a bare name.
+package func folder(of path: String) -> String {
+    guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return "." }
+    return slash == path.startIndex ? "/" : String(path[..<slash])
 }
 
 package func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }

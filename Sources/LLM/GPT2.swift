@@ -205,19 +205,23 @@ package final class GPT2 {
     /// that its variance does not grow with depth; biases 0, layer norms 1.
     package func initialize(seed: UInt32) {
         var random = MersenneTwister(seed: seed)
-        for tensor in table.tensors {
-            // The padding of wte stays zero.
-            let count = tensor.name == "wte" ? config.V * config.C : tensor.count
-            let values = UnsafeMutableBufferPointer(start: parameters + tensor, count: count)
-            switch tensor.name {
-            case "wte", "wpe", "qkvw", "fcw":
-                random.fillNormal(values, deviation: 0.02)
-            case "attprojw", "fcprojw":
-                random.fillNormal(values, deviation: 0.02 / Float(2 * config.L).squareRoot())
-            case "ln1w", "ln2w", "lnfw":
-                values.update(repeating: 1)
-            default:
-                values.update(repeating: 0)
+        // Layer by layer, as llm.c draws them: its seed 42 gives the same model.
+        for l in 0..<config.L {
+            for tensor in table.tensors where l == 0 || tensor.isPerLayer {
+                // The padding of wte stays zero.
+                let count =
+                    tensor.name == "wte" ? config.V * config.C : tensor.count / (tensor.isPerLayer ? config.L : 1)
+                let values = UnsafeMutableBufferPointer(start: parameters.at(tensor, l), count: count)
+                switch tensor.name {
+                case "wte", "wpe", "qkvw", "fcw":
+                    random.fillNormal(values, deviation: 0.02)
+                case "attprojw", "fcprojw":
+                    random.fillNormal(values, deviation: 0.02 / Float(2 * config.L).squareRoot())
+                case "ln1w", "ln2w", "lnfw":
+                    values.update(repeating: 1)
+                default:
+                    values.update(repeating: 0)
+                }
             }
         }
     }
@@ -412,12 +416,13 @@ package final class GPT2 {
 
     // MARK: memory
 
-    /// What a model takes to train on batches of (B,T), in bytes; a Double, because nobody has checked the sizes yet.
-    package static func trainingBytes(_ config: GPT2Configuration, B: Int, T: Int) -> Double {
+    /// What a model takes for batches of (B,T), in bytes; a Double, because nobody has checked the sizes yet.
+    package static func bytes(_ config: GPT2Configuration, B: Int, T: Int, trains: Bool) -> Double {
         let (C, L, N) = (Double(config.C), Double(config.L), Double(B) * Double(T))
         let parameters = (Double(config.Vp) + Double(config.maxT)) * C + L * (12 * C * C + 13 * C) + 2 * C
-        let activations = N * (C * (10 * L + 15) + Double(config.NH) * L) + Double(GPT2.logitRows * config.Vp)
-        return 4 * (4 * parameters + activations)
+        let activations = N * (C * (10 * (trains ? L : 1) + 15) + Double(config.NH) * L)
+        let logits = min(N, Double(GPT2.logitRows)) * Double(config.Vp)
+        return 4 * ((trains ? 4 : 1) * parameters + activations + logits)
     }
 
     /// Room for a pass over (B,T); kept until a larger one comes.

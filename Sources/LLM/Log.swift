@@ -12,9 +12,14 @@ import Foundation
 /// Seconds of a clock that never jumps.
 package func now() -> Double { Double(DispatchTime.now().uptimeNanoseconds) * 1e-9 }
 
+/// Progress that nobody can read is no reason to stop: an error here is ignored.
+package func writeToStandardError(_ text: String) {
+    try? FileHandle.standardError.write(contentsOf: Data(text.utf8))
+}
+
 /// One line on standard error.
 package func note(_ text: String) {
-    FileHandle.standardError.write(Data((text + "\n").utf8))
+    writeToStandardError(text + "\n")
 }
 
 /// `73 s`, `4 min 05 s`, `2 h 13 min`.
@@ -54,7 +59,7 @@ package struct Progress {
     package func finish() {
         let seconds = now() - start
         let text = String(format: "%@: %.0f %@ in %.1f s", phase, total, unit, seconds)
-        FileHandle.standardError.write(Data(((redraws ? "\r\u{1B}[K" : "") + text + "\n").utf8))
+        writeToStandardError((redraws ? "\r\u{1B}[K" : "") + text + "\n")
     }
 
     private func show(_ done: Double, ending: String) {
@@ -63,7 +68,7 @@ package struct Progress {
         let text = String(
             format: "%@: %3.0f%%  %.1f %@/s  %@ left", phase, 100 * done / max(total, 1e-9), done / seconds, unit,
             durationText(left))
-        FileHandle.standardError.write(Data(((redraws ? "\r\u{1B}[K" : "") + text + ending).utf8))
+        writeToStandardError((redraws ? "\r\u{1B}[K" : "") + text + ending)
     }
 }
 
@@ -99,11 +104,11 @@ package struct RunLog {
     }
 
     package func validation(step: Int, loss: Double, accuracy: Double) throws {
-        try write(String(format: "s:%d tel:%.4f\ns:%d eval:%.4f\n", step, loss, step, accuracy))
+        try write(String(format: "s:%ld tel:%.4f\ns:%ld eval:%.4f\n", step, loss, step, accuracy))
     }
 
     package func training(step: Int, loss: Double, learningRate: Double, norm: Double) throws {
-        try write(String(format: "s:%d trl:%.4f lr:%.6f norm:%.2f\n", step, loss, learningRate, norm))
+        try write(String(format: "s:%ld trl:%.4f lr:%.6f norm:%.2f\n", step, loss, learningRate, norm))
     }
 
     private func write(_ text: String) throws { try file.write(contentsOf: Data(text.utf8)) }

@@ -1,10 +1,22 @@
 // The large buffers, straight from the system.
 
+import Foundation
+
 #if canImport(Glibc)
     import Glibc
 #elseif canImport(Darwin)
     import Darwin
 #endif
+
+/// Refuses what the machine has no memory for, before it is taken.
+package func checkMemory(_ bytes: Double) throws {
+    let there = Double(ProcessInfo.processInfo.physicalMemory)
+    guard bytes < there else {
+        throw UserError(
+            String(format: "this takes %.1f GB, and the machine has %.1f GB", bytes * 1e-9, there * 1e-9),
+            hint: "take a smaller --batch-size (-b), --sequence-length (-t) or model")
+    }
+}
 
 /// `count` floats, zero, at the start of a page. A page takes memory when it is first written.
 ///

@@ -1,5 +1,5 @@
 // The command line. One table per executable gives the parsing, the defaults and `--help`; nothing else in the
-// project knows argv. Short names are llm.c's (`-i`, `-nk`), so that its command lines work as they are.
+// project knows how options are written. Short names are llm.c's (`-i`, `-nk`), so that its command lines work as they are.
 
 import Foundation
 import Kernels
@@ -27,7 +27,7 @@ package func runReportingErrors(_ story: () throws -> Void) {
             error as? UserError
             ?? UserError("\(error.localizedDescription)", hint: "see --help for what this program reads and writes")
         fflush(nil)
-        FileHandle.standardError.write(Data("error: \(known.message)\nhint: \(known.hint)\n".utf8))
+        writeToStandardError("error: \(known.message)\nhint: \(known.hint)\n")
         exit(known.exitCode)
     }
 }

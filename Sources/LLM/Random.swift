@@ -1,7 +1,7 @@
 // Our own random numbers, so that a run repeats on any machine.
 //
-// MersenneTwister is PyTorch's CPU generator (and llm.c's): the same seed gives the same initial weights and the same
-// order of the data as there. Xorshift is the small generator llm.c samples with.
+// MersenneTwister is PyTorch's CPU generator (and llm.c's): the same seed gives llm.c's initial weights (to the
+// last bit or two) and its order of the data. Xorshift is the small generator llm.c samples with.
 
 import Foundation
 

@@ -75,8 +75,8 @@ package func lineAndByte(in file: InputFile, at offset: Int) throws -> String {
     return "line \(line), byte \(offset - lineStart + 1)"
 }
 
-/// Opens the text files of a command line. `-` is standard input, which is copied to a nameless temporary file, for it
-/// may be read more than once.
+/// Opens the text files of a command line. `-` is standard input, which is copied to a temporary file that loses its
+/// name at once, for it may be read more than once.
 package func openTexts(_ paths: [String]) throws -> [InputFile] {
     try paths.map { path in
         let file =

@@ -78,13 +78,14 @@ package struct TokenShardWriter {
     }
 }
 
-/// One shard, open for reading.
+/// One shard, for reading.
 package final class TokenShard: Sendable {
     package let path: String
     /// Tokens.
     package let count: Int
     private let format: ShardFormat
-    private nonisolated(unsafe) let file: InputFile
+    /// Bytes of the file.
+    private let size: Int
 
     package init(_ path: String) throws {
         let file = try InputFile(path, hint: "write token shards first: tokenize --tokenizer DIR --input text.txt")
@@ -109,7 +110,7 @@ package final class TokenShard: Sendable {
         self.path = path
         self.count = count
         self.format = format
-        self.file = file
+        size = file.size
     }
 
     /// `count` tokens from token `position` on.
@@ -119,6 +120,11 @@ package final class TokenShard: Sendable {
                 "\(path) has \(self.count) tokens, not \(count) from \(position) on", hint: "use a longer text")
         }
         let offset = ShardFormat.headerBytes + position * format.bytesPerToken
+        // Opened for every read: a corpus may have more shards than a process may have files open.
+        let file = try InputFile(path, hint: "the shard was there at the start; write it anew with tokenize")
+        guard file.size == size else {
+            throw UserError("\(path) has changed its length since the start", hint: "start again with the new shards")
+        }
         switch format {
         case .narrow: return try file.read(count, of: UInt16.self, at: offset).map { Int32($0) }
         case .wide:

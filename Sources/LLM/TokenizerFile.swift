@@ -50,6 +50,11 @@ package struct Tokenizer: Sendable {
         endOfText = (named ?? special.first).map { Int($0.id) }
     }
 
+    /// Reads a tokenizer from a directory, or from a file.
+    package init(at path: String) throws {
+        self = fileExists(path) && !isDirectory(path) ? try Tokenizer(path: path) : try Tokenizer(directory: path)
+    }
+
     /// Reads tokenizer.json in `directory`, or tokenizer.bin if there is no other.
     package init(directory: String) throws {
         let names = ["tokenizer.json", "tokenizer.bin"].map { "\(directory)/\($0)" }
@@ -77,7 +82,7 @@ package struct Tokenizer: Sendable {
         }
     }
 
-    private static let largestFile = 1 << 30
+    private static let largestFile = 1 << 27
 
     /// Whether tokens of these contents can be trained with.
     package static func checkSpecialTokens(_ contents: [[UInt8]]) throws {
@@ -278,9 +283,14 @@ extension Tokenizer {
             let spelling = Array(idOf[index])
             guard id < ids.count else { throw refuse("id \(id) is out of range: there are \(ids.count) tokens") }
             guard tokens[id].isEmpty else { throw refuse("id \(id) is given to two tokens") }
-            // Characters outside the alphabet stand for themselves, as Hugging Face's decoder has it.
-            tokens[id] =
-                isAdded.contains(Int32(id)) ? spelling : ByteAlphabet.bytes(for: spelling) ?? spelling
+            if isAdded.contains(Int32(id)) {
+                tokens[id] = spelling
+            } else if let bytes = ByteAlphabet.bytes(for: spelling) {
+                tokens[id] = bytes
+            } else {
+                let shown = String(decoding: spelling, as: UTF8.self)
+                throw refuse("the token \"\(shown)\" is neither written in the byte alphabet nor an added token", scope)
+            }
         }
 
         func id(of spelling: [UInt8], rank: Int) throws -> Int32 {
@@ -355,6 +365,8 @@ extension Tokenizer {
         guard let list, !list.isNull else { return [] }
         guard case .array(let values) = list else { throw refuse("added_tokens is no array") }
         var tokens: [AddedToken] = []
+        var contents = ByteStringTable()
+        var ids: Set<Int32> = []
         for (index, value) in values.enumerated() {
             guard case .string(let content)? = value["content"], !content.isEmpty else {
                 throw refuse("added token \(index) has no content")
@@ -366,7 +378,7 @@ extension Tokenizer {
             if let flag = ["single_word", "lstrip", "rstrip"].first(where: { value[$0]?.bool ?? false }) {
                 throw refuse("the added token \"\(shown)\" has \(flag), which this program does not know")
             }
-            guard !tokens.contains(where: { $0.content == content || $0.id == id }) else {
+            guard contents.insert(content) == tokens.count, ids.insert(id).inserted else {
                 throw refuse("the added token \"\(shown)\" or its id \(id) occurs twice")
             }
             tokens.append(

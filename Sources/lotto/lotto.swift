@@ -38,7 +38,7 @@ enum Lotto {
         let count = options.int("count")
         let validationCount = options.isGiven("val-count") ? options.int("val-count") : max(1, count / 50)
         let directory = options.text("output") ?? "data"
-        let paths = ["lotto_train.txt", "lotto_val.txt"].map { (directory as NSString).appendingPathComponent($0) }
+        let paths = ["lotto_train.txt", "lotto_val.txt"].map { "\(directory)/\($0)" }
 
         try createDirectory(directory)
         var machine = LottoMachine(seed: UInt64(options.int("seed")), maxTickets: options.int("max-tickets"))

@@ -55,7 +55,8 @@ enum Main {
                 }
             default:
                 throw UserError(
-                    "a checkpoint alone is not enough", hint: "test_gpt2 CHECKPOINT STATE [--expected-losses FILE]",
+                    "a checkpoint and its debug state are needed, not \(paths.count) files",
+                    hint: "test_gpt2 CHECKPOINT STATE [--expected-losses FILE]",
                     exitCode: 2)
             }
             print(failures == 0 ? "overall okay: 1" : "overall okay: 0 (\(failures) comparisons failed)")
@@ -124,7 +125,7 @@ enum Main {
     }
 
     static func expectedLosses(_ file: String?, checkpoint: String, config: GPT2Configuration) throws -> [Double] {
-        let beside = checkpoint.replacingOccurrences(of: ".bin", with: "_losses.txt")
+        let beside = (checkpoint.hasSuffix(".bin") ? String(checkpoint.dropLast(4)) : checkpoint) + "_losses.txt"
         guard let path = file ?? (fileExists(beside) ? beside : nil) else {
             if config == GPT2Configuration(maxT: 1024, V: 50257, L: 12, NH: 12, C: 768) { return losses124M }
             throw UserError(

@@ -37,18 +37,12 @@ enum Tokenize {
             let example = "tokenize --tokenizer data/tokenizer --input text.txt --output data/tokens"
             let path = try options.required("tokenizer", example: example)
             if let text = options.text("text") {
-                try show(text, try open(path))
+                try show(text, try Tokenizer(at: path))
                 return
             }
             _ = try options.required("input", example: example)
-            try encodeCorpus(try open(path), options, output: try options.required("output", example: example))
+            try encodeCorpus(try Tokenizer(at: path), options, output: try options.required("output", example: example))
         }
-    }
-
-    static func open(_ path: String) throws -> Tokenizer {
-        var isDirectory: ObjCBool = false
-        let exists = FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory)
-        return exists && !isDirectory.boolValue ? try Tokenizer(path: path) : try Tokenizer(directory: path)
     }
 
     static func show(_ text: String, _ tokenizer: Tokenizer) throws {

@@ -31,7 +31,7 @@ let table: [Option] = [
     Option("keep", "nk", .integer(0...Int.max), "K", default: "0", "keep the last K checkpoints; 0 all"),
     Option("major-every", "nm", .integer(0...Int.max), "N", default: "0", "keep every N-th step's for good; 0 none"),
     Option(
-        "best-by", nil, .choice(["loss", "accuracy", "none"]), default: "loss",
+        "best-by", nil, .choice(BestBy.allCases.map(\.rawValue)), default: "loss",
         "keep the best validated model as model_best.bin in --output, by this"),
     Option(
         "resume", "y", .flag, "[0|1]",
@@ -42,7 +42,9 @@ let table: [Option] = [
         "tokens of a sequence, and positions of a new model (default 1024, or fewer if the checkpoint has fewer)"),
     Option(
         "total-batch-size", "d", .integer(1...Int.max), "N", "tokens of a step, in passes of B·T each (default B·T)"),
-    Option("steps", "x", .integer(-1...Int.max), "N", default: "-1", "steps to train; -1 as many as --epochs asks for"),
+    Option(
+        "steps", "x", .integer(-1...Int(Int32.max)), "N", default: "-1",
+        "steps to train; -1 as many as --epochs asks for"),
     Option("epochs", nil, .number(0.0001...1e9), "X", default: "1", "how often to go through the train data"),
     Option(
         "overfit-batch", "a", .flag, "[0|1]", "train on the first batch alone, to see whether the model can learn it"),
@@ -71,7 +73,9 @@ let table: [Option] = [
 ]
 
 /// Options of llm.c's GPU trainer that mean nothing here; each takes one value.
-let gpuOptions: Set = ["-h", "-f", "-w", "-ge", "-z", "-r", "-lg", "-pn", "-pr", "-pg", "-pm", "-ps", "-pp"]
+let gpuOptions: Set = [
+    "-h", "-f", "-w", "-ge", "-z", "-r", "-lg", "-pn", "-pr", "-pg", "-pm", "-ps", "-pp", "-pi", "-pf",
+]
 
 /// llm.c's place for tinyshakespeare, else where `make run` puts its shards.
 func defaultData(_ split: String) -> String {
@@ -101,7 +105,9 @@ enum Main {
         }
         var position = 0
         while position < arguments.count {
-            let takesValue = position + 1 < arguments.count && !arguments[position + 1].hasPrefix("-")
+            let takesValue =
+                position + 1 < arguments.count
+                && (!arguments[position + 1].hasPrefix("-") || Double(arguments[position + 1]) != nil)
             if gpuOptions.contains(arguments[position]), takesValue {
                 note("\(arguments[position]) \(arguments[position + 1]) is for llm.c's GPU trainer; ignored here")
                 arguments.removeSubrange(position...position + 1)
@@ -133,7 +139,7 @@ enum Main {
                 "a sequence length of \(T), where the model has positions for \(config.maxT)",
                 hint: "take --sequence-length (-t) \(config.maxT) or less")
         }
-        try checkMemory(config, B: B, T: T)
+        try checkMemory(GPT2.bytes(config, B: B, T: T, trains: true))
         let overfits = options.flag("overfit-batch")
         let loader = try DataLoader(
             pattern: options.text("train-data") ?? "", B: B, T: T, vocabularySize: config.V,
@@ -148,7 +154,7 @@ enum Main {
         guard totalBatch % (B * T) == 0 else {
             throw UserError(
                 "a total batch of \(totalBatch) tokens is not made of whole passes of \(B) · \(T) = \(B * T)",
-                hint: "take --total-batch-size (-d) \(max(1, totalBatch / (B * T)) * B * T)")
+                hint: "take --total-batch-size (-d) \(B * T) or a multiple of it")
         }
         let microBatches = totalBatch / (B * T)
         let steps = try numberOfSteps(options, loader, totalBatch)
@@ -160,13 +166,23 @@ enum Main {
         // What is kept.
         var state = TrainingState(
             step: 0, samplerState: UInt64(options.int("seed")), loader: loader.position, lossWindow: OutlierWindow(),
-            normWindow: OutlierWindow(), best: nil)
+            normWindow: OutlierWindow(), best: nil,
+            bestBy: BestBy(rawValue: options.text("best-by") ?? "") ?? .none, B: B, T: T, data: try loader.fingerprint()
+        )
         if let resumed, let directory {
+            let fresh = state
             state = try directory.readState(resumed, into: model)
             try loader.resume(at: state.loader)
+            guard state.B == 0 || state.B == B && state.T == T && state.data == fresh.data else {
+                throw UserError(
+                    "the checkpoint was made on other data, or with batches of \(state.B) · \(state.T)",
+                    hint: "resume with the shards, --batch-size and --sequence-length of the first start")
+            }
+            (state.B, state.T, state.data) = (B, T, fresh.data)
+            if state.bestBy != fresh.bestBy { (state.best, state.bestBy) = (nil, fresh.bestBy) }
         } else if let directory {
             try createDirectory(directory.path)
-            for step in directory.steps() { directory.remove(step) }
+            directory.removeAll()
         }
         guard state.step <= steps else {
             throw UserError(
@@ -184,7 +200,7 @@ enum Main {
         print("train data  \(grouped(loader.tokenCount)) tokens, \(loader.samplesPerEpoch) batches of \(B) · \(T)")
         if let validation { print("val data    \(grouped(validation.tokenCount)) tokens") }
         print("steps       \(steps) of \(grouped(totalBatch)) tokens in \(microBatches) micro-batches")
-        print(String(format: "machine     %d threads, %.0f GFLOP/s at most", threadCount, peak * 1e-9))
+        print(String(format: "machine     %ld threads, %.0f GFLOP/s at most", threadCount, peak * 1e-9))
         if let resumed { print("resumed     at step \(resumed)") }
 
         var secondsPerStep = 0.0
@@ -198,10 +214,10 @@ enum Main {
                 peak = max(peak, measurePeakFlops())  // the first time the machine may have been busy
                 print(String(format: "val loss %.6f | next-token accuracy %.2f%%", result.loss, 100 * result.accuracy))
                 try log?.validation(step: step, loss: result.loss, accuracy: result.accuracy)
-                let byAccuracy = options.text("best-by") == "accuracy"
+                let byAccuracy = state.bestBy == .accuracy
                 let value = byAccuracy ? result.accuracy : result.loss
                 let isBest = state.best.map { byAccuracy ? value > $0 : value < $0 } ?? true
-                if let directory, step > 0, isBest, value.isFinite, options.text("best-by") != "none" {
+                if let directory, step > 0, isBest, value.isFinite, state.bestBy != .none {
                     state.best = value
                     try writeModel(model, to: directory.bestPath)
                 }
@@ -268,7 +284,7 @@ enum Main {
             let share = model.flopsPerToken(T: T) * Double(totalBatch) / seconds / peak
             print(
                 String(
-                    format: "step %4d/%d | loss %.6f (%+.2fz)| norm %.4f (%+.2fz)| lr %.2e | %.2f ms | %.1f%% MFU | "
+                    format: "step %4ld/%ld | loss %.6f (%+.2fz)| norm %.4f (%+.2fz)| lr %.2e | %.2f ms | %.1f%% MFU | "
                         + "%.0f tok/s | %@ left", step + 1, steps, loss, lossScore, norm, normScore, rate,
                     seconds * 1000, 100 * share, Double(totalBatch) / secondsPerStep,
                     durationText(secondsPerStep * Double(steps - step - 1))))
@@ -276,9 +292,8 @@ enum Main {
             try log?.training(step: step, loss: loss, learningRate: rate, norm: norm)
         }
         if let directory {
-            print(
-                "in \(directory.path): \(directory.steps().suffix(1).map { directory.modelPath($0) }.joined())"
-                    + (fileExists(directory.bestPath) ? " and \(directory.bestPath)" : ""))
+            let kept = directory.steps().suffix(1).map { directory.modelPath($0) } + [directory.bestPath]
+            for path in kept where fileExists(path) { print("wrote \(path)") }
         }
     }
 
@@ -302,11 +317,10 @@ enum Main {
     // MARK: - where things come from
 
     static func findTokenizer(_ options: Options) throws -> Tokenizer? {
-        if let directory = options.text("tokenizer") { return try Tokenizer(directory: directory) }
-        let folder = ((options.text("train-data") ?? "") as NSString).deletingLastPathComponent
-        if ["tokenizer.json", "tokenizer.bin"].contains(where: { fileExists("\(folder.isEmpty ? "." : folder)/\($0)") })
-        {
-            return try Tokenizer(directory: folder.isEmpty ? "." : folder)
+        if let directory = options.text("tokenizer") { return try Tokenizer(at: directory) }
+        let beside = folder(of: options.text("train-data") ?? "")
+        if ["tokenizer.json", "tokenizer.bin"].contains(where: { fileExists("\(beside)/\($0)") }) {
+            return try Tokenizer(directory: beside)
         }
         return fileExists("gpt2_tokenizer.bin") ? try Tokenizer(path: "gpt2_tokenizer.bin") : nil
     }
@@ -333,6 +347,17 @@ enum Main {
     ) throws -> (GPT2, String) {
         if let resumed, let directory {
             let path = directory.modelPath(resumed)
+            let config = try readConfiguration(path)
+            let wanted = options.text("model").flatMap { GPT2Configuration.descriptors[$0] }
+            for (option, has, asked) in [
+                ("layers", config.L, wanted?.L), ("channels", config.C, wanted?.C), ("heads", config.NH, wanted?.NH),
+                ("vocab-size", config.V, nil),
+            ] {
+                guard let asked = options.isGiven(option) ? options.int(option) : asked, asked != has else { continue }
+                throw UserError(
+                    "\(path) has \(has) \(option), not \(asked)",
+                    hint: "resume with the model of the first start, or choose another --output")
+            }
             return (try readModel(path, trains: true), path)
         }
         let name =
@@ -360,7 +385,7 @@ enum Main {
             maxT: options.isGiven("sequence-length") ? options.int("sequence-length") : 1024,
             V: options.isGiven("vocab-size") ? options.int("vocab-size") : tokenizer?.vocabularySize ?? 50257,
             L: shape.L, NH: shape.NH, C: shape.C)
-        try checkMemory(config, B: options.int("batch-size"), T: config.maxT)
+        try checkMemory(GPT2.bytes(config, B: options.int("batch-size"), T: config.maxT, trains: true))
         let model = GPT2(config, trains: true)
         model.initialize(seed: UInt32(options.int("seed")))
         return (model, "new")
@@ -379,16 +404,6 @@ enum Main {
             throw UserError(
                 "the tokenizer has \(tokenizer.vocabularySize) tokens, the model a vocabulary of \(config.V)",
                 hint: "give the tokenizer the model was made with by --tokenizer DIR, and shards made with it")
-        }
-    }
-
-    static func checkMemory(_ config: GPT2Configuration, B: Int, T: Int) throws {
-        let needed = GPT2.trainingBytes(config, B: B, T: T)
-        let there = Double(ProcessInfo.processInfo.physicalMemory)
-        guard needed < there else {
-            throw UserError(
-                String(format: "this takes %.1f GB, and the machine has %.1f GB", needed * 1e-9, there * 1e-9),
-                hint: "take a smaller --batch-size (-b), --sequence-length (-t) or model")
         }
     }
 

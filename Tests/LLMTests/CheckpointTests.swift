@@ -178,7 +178,7 @@ func `a resumed run ends in the same bytes as one never interrupted`(shuffles: B
         #expect(integer(file, at: offset + 4, as: UInt32.self) == 0x9908_b0df)
 
         // llm.c's own file ends here: no windows, no best result.
-        try write(Array(file[..<(offset + 12)]), to: checkpoints.statePath(6))
+        try write(Array(file[..<(offset + 8)]), to: checkpoints.statePath(6))
         let state = try checkpoints.readState(6, into: run.model)
         #expect(state.loader == run.state.loader && state.best == nil)
         #expect(state.lossWindow == OutlierWindow() && state.normWindow == OutlierWindow())
@@ -349,7 +349,7 @@ private func withState(
         try read(good)
         // Where the mt19937 state ends, llm.c's files end too: that one is whole.
         let samples = integer(good, at: loaderOffset + 8 + 4 * 2, as: UInt64.self)
-        let llmcEnd = loaderOffset + 8 + 4 * 2 + 8 + 4 * Int(samples) + 8 + 8 + 4 * 624 + 12
+        let llmcEnd = loaderOffset + 8 + 4 * 2 + 8 + 4 * Int(samples) + 8 + 8 + 4 * 624 + 8
         let cuts = [0, 1, 4, 1023, 1024, 1025, loaderOffset - 4, loaderOffset - 1, loaderOffset, loaderOffset + 7]
         let all =
             cuts + [llmcEnd - 1, llmcEnd + 1, good.count - 1, good.count - 8] + stride(from: 0, to: good.count, by: 97)
