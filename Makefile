@@ -22,7 +22,8 @@ VOCAB ?= $(if $(TEXT),4096,512)
 DOCUMENT ?= blank
 STEPS ?= 500
 # The same as train_gpt2 takes without options, but for -y: a run of `make run` starts over.
-TRAIN = -o data/model -y 0 -b 16 -t 256 -x $(STEPS) -l 2e-3 -u 20 -q 0.1 -c 0.1 -v 50 -s 100 -g 256
+TRAIN = -o data/model -y 0 --layers 4 --heads 4 --channels 128 -b 16 -t 256 -x $(STEPS) -l 2e-3 -u 20 \
+	-q 0.1 -c 0.1 -v 50 -s 100 -g 256
 
 .PHONY: all run test test-widths test-kill bench clean $(PROGRAMS)
 

@@ -16,6 +16,12 @@ tolerance, never by ratio alone.
 The model is checked against transformers' GPT-2 (logits, loss and every gradient) before anything is written.
 
     python dev/reference/gpt2_fixtures.py [--output DIR]
+
+With --checkpoint FILE it writes the debug state and the losses of that model instead, beside it or into DIR, for a random
+batch: a way to hold any checkpoint of ours, of any size, against PyTorch.
+
+    ./train_gpt2 -e d12 -x 0 -o start && python dev/reference/gpt2_fixtures.py --checkpoint start/model_00000000.bin
+    ./test_gpt2 start/model_00000000.bin start/model_00000000_debug_state.bin
 """
 
 import argparse
@@ -117,11 +123,40 @@ def train(parameters, config, x, y):
     return losses
 
 
+def write_reference(stem, config, x, y, out, loss, gradients, losses):
+    """The debug state and the ten losses."""
+    with open(stem + "_debug_state.bin", "wb") as file:
+        file.write(gpt2.header(gpt2.DEBUG_STATE_MAGIC, gpt2.DEBUG_STATE_VERSION, *x.shape))
+        file.write(x.numpy().astype("<i4").tobytes() + y.numpy().astype("<i4").tobytes())
+        file.write(out.numpy().astype("<f4").tobytes() + np.array(loss, "<f4").tobytes())
+        file.write(gpt2.tensors_as_bytes(gradients, config))
+    with open(stem + "_losses.txt", "w") as file:
+        file.writelines(f"{loss:.9f}\n" for loss in losses)
+
+
+def random_batch(config, B, T, random):
+    return (torch.from_numpy(random.randint(0, config.V, size=(B, T))),
+            torch.from_numpy(random.randint(0, config.V, size=(B, T))))
+
+
+def reference_of(checkpoint, output):
+    config, parameters = gpt2.read_checkpoint(checkpoint)
+    x, y = random_batch(config, 4, min(64, config.maxT), np.random.RandomState(4))
+    stem = os.path.join(output or os.path.dirname(checkpoint), os.path.basename(checkpoint).removesuffix(".bin"))
+    write_reference(stem, config, x, y, *evaluate(parameters, config, x, y), train(parameters, config, x, y))
+    print(f"wrote {stem}_debug_state.bin and {stem}_losses.txt")
+
+
 def main():
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--output", default=os.path.normpath(os.path.join(root, "Tests", "LLMTests", "Fixtures")))
-    output = parser.parse_args().output
+    parser.add_argument("--output", help="default: the tests' fixtures, or beside the checkpoint")
+    parser.add_argument("--checkpoint", help="write the reference of this model, not the fixtures")
+    arguments = parser.parse_args()
+    if arguments.checkpoint:
+        reference_of(arguments.checkpoint, arguments.output)
+        return
+    output = arguments.output or os.path.normpath(os.path.join(root, "Tests", "LLMTests", "Fixtures"))
     torch.set_num_threads(1)
     os.makedirs(output, exist_ok=True)
 
@@ -129,8 +164,7 @@ def main():
     for tag, (config, B, T, seed) in MODELS.items():
         random = np.random.RandomState(seed)  # its stream is frozen: the same fixtures from any version of numpy
         parameters = random_parameters(config, random)
-        x = torch.from_numpy(random.randint(0, config.V, size=(B, T)))
-        y = torch.from_numpy(random.randint(0, config.V, size=(B, T)))
+        x, y = random_batch(config, B, T, random)
 
         out, loss, gradients = evaluate(parameters, config, x, y)
         their_out, their_loss, their_gradients = evaluate_transformers(parameters, config, x, y)
@@ -145,13 +179,7 @@ def main():
 
         stem = os.path.join(output, f"gpt2_{tag}")
         gpt2.write_checkpoint(stem + ".bin", parameters, config)
-        with open(stem + "_debug_state.bin", "wb") as file:
-            file.write(gpt2.header(gpt2.DEBUG_STATE_MAGIC, gpt2.DEBUG_STATE_VERSION, B, T))
-            file.write(x.numpy().astype("<i4").tobytes() + y.numpy().astype("<i4").tobytes())
-            file.write(out.numpy().astype("<f4").tobytes() + np.array(loss, "<f4").tobytes())
-            file.write(gpt2.tensors_as_bytes(gradients, config))
-        with open(stem + "_losses.txt", "w") as file:
-            file.writelines(f"{loss:.9f}\n" for loss in losses)
+        write_reference(stem, config, x, y, out, loss, gradients, losses)
 
         sizes = [os.path.getsize(stem + end) for end in (".bin", "_debug_state.bin", "_losses.txt")]
         total += sum(sizes)
