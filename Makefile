@@ -2,7 +2,8 @@
 #
 #   make            builds everything and leaves the programs here
 #   make run        the whole line on a small corpus of its own: text → tokenizer → tokens → GPT-2 → samples
-#   make run TEXT=book.txt [VOCAB=4096] [DOCUMENT=blank|line|file] [STEPS=500]    the same with your text
+#   make run TEXT=book.txt [VOCAB=4096] [DOCUMENT=blank|line|file] [STEPS=500] [BATCH=16] [T=256]
+#                   the same with your text (each run replaces data/)
 #   make test       format, build, tests, and the model against PyTorch's reference
 #   make test-widths    the tests at the other SIMD widths
 #   make test-kill  a run that is killed again and again ends in the same bytes
@@ -18,12 +19,14 @@ SCRATCH = .build$(if $(filter-out native,$(LLM_CPU)),-$(LLM_CPU))
 SWIFT_OPTIONS = -c release --scratch-path $(SCRATCH)
 export LLM_CPU
 
+BATCH ?= 16
+T ?= 256
 VOCAB ?= $(if $(TEXT),4096,512)
 DOCUMENT ?= blank
 STEPS ?= 500
 # The same as train_gpt2 takes without options, but for -y: a run of `make run` starts over.
-TRAIN = -o data/model -y 0 --layers 4 --heads 4 --channels 128 -b 16 -t 256 -x $(STEPS) -l 2e-3 -u 20 \
-	-q 0.1 -c 0.1 -v 50 -s 100 -g 256
+TRAIN = -o data/model -y 0 --layers 4 --heads 4 --channels 128 -b $(BATCH) -t $(T) -x $(STEPS) \
+	-l 2e-3 -u 20 -q 0.1 -c 0.1 -v 50 -s 100 -g 256 -n 100 -nk 2
 
 .PHONY: all run test test-widths test-kill bench clean $(PROGRAMS)
 

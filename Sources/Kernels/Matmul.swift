@@ -1,13 +1,13 @@
 // The matrix products of a linear layer, out = inp · weightᵀ + bias, and of its backward pass:
 //
 //     forward   out (N,OC)     = inp (N,C) · weight (OC,C)ᵀ      row of out:     oc, sum over c
-//     backward  dinp (N,C)    += dout (N,OC) · weight (OC,C)     row of dinp:    c,  sum over oc
+//     backward  dinp (N,C)     = dout (N,OC) · weight (OC,C)     row of dinp:    c,  sum over oc
 //               dweight (OC,C) += dout (N,OC)ᵀ · inp (N,C)       row of dweight: oc, sum over n
 //
 // All three are one core: R (rows, columns) = Σ_k A (rows, k) · B (k, columns).
 //
 //  - B is packed: the columns are cut into panels of three vectors (48 floats with AVX-512), and a panel lies as
-//    (k, 48) in one piece. It is always the activations that are packed, so the cost does not grow with the weights:
+//    (k, 48) in one piece. It is always activations or their gradients that are packed, never weights, so the cost does not grow with the weights:
 //    with few rows, packing the weights costs as much as 40% of the product.
 //  - A stays where it is; its elements are read one by one and broadcast. Where they are far apart in k (the backward
 //    products) a task first copies its own rows together, so that the loop touches neither a new page nor an unlucky
@@ -15,7 +15,7 @@
 //  - A tile of `tileRows` × 3 vectors of the result stays in registers for the whole sum over k: 24 accumulators,
 //    three vectors of B and one broadcast are 28 of AVX-512's 32 registers.
 //  - In the first two products the columns are the tokens, so the tile holds the result transposed, and a task turns
-//    it when it stores it. That is one pass over the output for K passes over the tile.
+//    it when it stores it. That is one pass over the output, where the tile took K.
 //
 // Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008), has the general idea.
 
@@ -107,7 +107,7 @@ package func matmulBackwardWeight(
 
 // MARK: - the core
 
-/// Adds Σ_k A·B, tile by tile, to where `store` puts it.
+/// Computes Σ_k A·B, panel by panel; `store` writes it or adds it.
 /// - Parameters:
 ///   - pack: writes one panel (countK, panelWidth) of B: (destination, first column, columns, first k, count of k).
 ///   - store: takes a finished part (rows, panelWidth) of the result: (tile, first row, rows, first column, columns,
@@ -192,6 +192,7 @@ private func multiplyPanels(
 ///   - tileStride, bStride: floats from one row to the next.
 ///   - rows: how many rows of `a` exist; past them the last one is read again, and the caller ignores the result.
 ///   - vectors: how many vectors of the tile's row are wanted, up to three.
+///   - accumulate: whether to add to what the tile holds (attention's backward pass does).
 @inline(__always)
 func multiplyTile(
     _ tile: UnsafeMutablePointer<Float>, tileStride: Int = panelWidth, _ a: UnsafePointer<Float>, rows: Int,

@@ -125,7 +125,9 @@ extension WordCounts {
                 if let position = invalid.compactMap({ $0 }).first {
                     throw UserError(
                         "\(file.path), \(try lineAndByte(in: file, at: offset + position)): not UTF-8",
-                        hint: "convert the file first: iconv -f CP949 -t UTF-8 FILE, or from whatever it is in")
+                        hint:
+                            "convert the file first: iconv -f CP949 -t UTF-8 FILE, or -f UTF-16 if it begins with FF FE"
+                    )
                 }
                 read += block.count
                 progress(read)

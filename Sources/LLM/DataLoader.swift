@@ -54,7 +54,9 @@ package final class DataLoader {
                 throw UserError(
                     "\(pattern): the longest shard has \(longest) tokens, and a batch of \(B) sequences of \(T) needs "
                         + (overflow ? "more than there can be" : "\(sampleSize + 1)"),
-                    hint: "take more text, or a smaller --batch-size (-b) or --sequence-length (-t)")
+                    hint:
+                        "take more text, or a smaller --batch-size (-b) or --sequence-length (-t); with make: BATCH=4 T=64"
+                )
             }
             self.B = max(1, (longest - 1) / T)
             self.T = min(T, longest - 1)
@@ -104,7 +106,9 @@ package final class DataLoader {
         func misfit() -> UserError {
             UserError(
                 "the checkpoint was made on other data, or with another batch size",
-                hint: "resume with the shards, --batch-size and --sequence-length of the first start")
+                hint:
+                    "resume with the shards, --batch-size and --sequence-length of the first start, or start over by -y 0"
+            )
         }
         if let shuffle = place.shuffle {
             guard shuffle.shards.sorted() == (0..<Int32(shards.count)).map({ $0 }), shards.indices.contains(place.shard)

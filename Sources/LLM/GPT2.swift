@@ -4,7 +4,11 @@
 //     token + position → L × [ x += attention(layernorm(x));  x += mlp(layernorm(x)) ] → layernorm → classifier
 //
 // Dimensions: B batch, T time, C channels, V vocabulary, Vp vocabulary padded, NH heads, HS head size, L layers.
-// A name with a `d` in front is the gradient of the loss by that tensor.
+// A name with a `d` in front is the gradient of the loss by that tensor. Short names, as in llm.c: w weight, b bias,
+// ln layer norm, lnf the last one, rstd reciprocal standard deviation, lse log-sum-exp of a row of attention scores,
+// atty what attention gives, attproj the projection after it, fc and fcproj the two layers of the MLP, fch what fc gives.
+// wte is both the token embedding and the classifier, so its gradient has two parts: one from `classify`, one from
+// `embeddingBackward`.
 
 import Foundation
 import Kernels
@@ -201,7 +205,7 @@ package final class GPT2 {
         freeFloats(acts, count: activations.count)
     }
 
-    /// GPT-2's initialisation: N(0, 0.02) for the matrices, smaller by √(2L) where a layer adds to the residual, so
+    /// GPT-2's initialisation: N(0, 0.02) for the matrices, divided by √(2L) where a layer adds to the residual, so
     /// that its variance does not grow with depth; biases 0, layer norms 1.
     package func initialize(seed: UInt32) {
         var random = MersenneTwister(seed: seed)
@@ -348,7 +352,8 @@ package final class GPT2 {
             let atty = a.at(activations.atty, l)
             let fch = a.at(activations.fch, l)
 
-            // residual3 = residual2 + fcproj(gelu(fc(layernorm(residual2)))); dresidual is both the sum's gradients.
+            // residual3 = residual2 + fcproj(gelu(fc(layernorm(residual2)))); a sum hands its gradient on to
+            // both its terms, so dresidual serves for both.
             geluForward(out: gelu, inp: fch, count: N * 4 * C)
             matmulBackwardWeight(
                 dweight: g.at(table.fcprojw, l), dbias: g.at(table.fcprojb, l), dout: dresidual, inp: gelu, N: N,

@@ -2,6 +2,7 @@
 // it is one line that redraws, elsewhere plain lines, so that a log file stays readable.
 
 import Foundation
+import Synchronization
 
 #if canImport(Glibc)
     import Glibc
@@ -112,4 +113,25 @@ package struct RunLog {
     }
 
     private func write(_ text: String) throws { try file.write(contentsOf: Data(text.utf8)) }
+}
+
+/// Whether somebody asked the program to stop (Ctrl-C, or SIGTERM), so that it can end at a good moment. The second time
+/// it ends at once.
+package final class StopSignal: Sendable {
+    private let count = Atomic<Int>(0)
+    nonisolated(unsafe) private var sources: [any DispatchSourceSignal] = []
+
+    package init() {
+        for number in [SIGINT, SIGTERM] {
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+            source.setEventHandler { [self] in
+                if count.wrappingAdd(1, ordering: .relaxed).oldValue > 0 { exit(128 + number) }
+            }
+            source.resume()
+            sources.append(source)
+        }
+    }
+
+    package var isRequested: Bool { count.load(ordering: .relaxed) > 0 }
 }

@@ -211,8 +211,11 @@ package struct Options {
 
     private static func unknown(_ word: String, program: String, table: [Option]) -> UserError {
         guard word.hasPrefix("-") else {
+            let likely = ["input", "text"].first { name in table.contains { $0.long == name } }
             return UserError(
-                "'\(word)' belongs to no option", hint: "see \(program) --help for the options", exitCode: 2)
+                "'\(word)' belongs to no option",
+                hint: likely.map { "did you mean --\($0) \(word)?" } ?? "see \(program) --help for the options",
+                exitCode: 2)
         }
         let names = table.flatMap { ["--" + $0.long] + ($0.short.map { ["-" + $0] } ?? []) } + ["--help"]
         let nearest = names.min { editDistance($0, word) < editDistance($1, word) } ?? "--help"

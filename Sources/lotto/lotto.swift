@@ -32,7 +32,7 @@ enum Lotto {
                 Option("val-count", nil, .integer(1...100_000_000), "N", "validation questions (default count / 50)"),
                 Option("max-tickets", nil, .integer(1...100), default: "5", "most tickets in one question"),
                 Option("seed", nil, .integer(0...Int.max), default: "42", "the same seed gives the same bytes"),
-                Option("output", nil, .text, "DIR", default: "data", "directory to write into"),
+                Option("output", "o", .text, "DIR", default: "data", "directory to write into"),
             ],
             arguments: arguments)
         let count = options.int("count")

@@ -34,7 +34,7 @@ enum Tokenize {
             let options = try Options(
                 program: "tokenize", about: "turns text into token ids, by hand or into shards for training",
                 table: table)
-            let example = "tokenize --tokenizer data/tokenizer --input text.txt --output data/tokens"
+            let example = "tokenize --tokenizer data --input text.txt --output data"
             let path = try options.required("tokenizer", example: example)
             if let text = options.text("text") {
                 try show(text, try Tokenizer(at: path))
@@ -59,6 +59,15 @@ enum Tokenize {
         let files = try openTexts(options.texts("input"))
         let validationFiles = try openTexts(options.texts("val-input"))
         let size = (files + validationFiles).reduce(0) { $0 + $1.size }
+        for file in files + validationFiles {
+            // Every byte has a token, so nothing is lost; but a model for text wants text. The beginning tells.
+            let bytes = try file.read(min(file.size, 1 << 16), of: UInt8.self, at: 0)
+            if (0..<4).allSatisfy({
+                String(validating: bytes.dropLast(file.size > bytes.count ? $0 : 0), as: UTF8.self) == nil
+            }) {
+                note("warning: \(file.path) is not UTF-8; convert it first: iconv -f CP949 -t UTF-8 FILE")
+            }
+        }
         if let missing = tokenizer.missingBytes {
             note("warning: the vocabulary lacks \(missing) of the 256 bytes; where a text has them they are lost")
         }

@@ -5,7 +5,10 @@ import Foundation
 import Kernels
 import LLM
 
-let aboutTraining = "trains a GPT-2 on token shards, from nothing or from a checkpoint"
+let aboutTraining =
+    "trains a GPT-2 on token shards, from nothing or from a checkpoint\n\n"
+    + "Without any option it goes on with what `make run` left in data/, or takes gpt2_124M.bin through 40 steps, if that\n"
+    + "and tinyshakespeare are here. Ctrl-C writes a checkpoint into --output and stops."
 
 let table: [Option] = [
     Option("train-data", "i", .text, "PATTERN", default: defaultData("train"), "token shards to learn from"),
@@ -104,7 +107,7 @@ enum Main {
                 ? split("-e gpt2_124M.bin -b 4 -t 64 -x 40 -l 1e-4 -v 10 -m 5 -s 20")
                 : split(
                     "-o data/model -y 1 --layers 4 --heads 4 --channels 128 -b 16 -t 256 -x \(steps) -l 2e-3 -u 20 "
-                        + "-q 0.1 -c 0.1 -v 50 -s 100 -g 256")
+                        + "-q 0.1 -c 0.1 -v 50 -s 100 -g 256 -n 100 -nk 2")
             note("train_gpt2 \(arguments.joined(separator: " "))")
         }
         var position = 0
@@ -206,7 +209,13 @@ enum Main {
         print("steps       \(steps) of \(grouped(totalBatch)) tokens in \(microBatches) micro-batches")
         print(String(format: "machine     %ld threads, %.0f GFLOP/s at most", threadCount, peak * 1e-9))
         if let resumed { print("resumed     at step \(resumed)") }
+        if let directory, resumed == nil, options.flag("resume") {
+            note("note: no checkpoint in \(directory.path); starting at step 1")
+        }
+        if directory == nil { note("note: nothing will be kept; to keep the model give --output (-o) DIR") }
+        fflush(nil)
 
+        let stop = StopSignal()
         var secondsPerStep = 0.0
         for step in state.step...steps {
             let isLast = step == steps
@@ -217,6 +226,7 @@ enum Main {
                 let result = try validate(model, validation, batches: options.int("val-batches"))
                 peak = max(peak, measurePeakFlops())  // the first time the machine may have been busy
                 print(String(format: "val loss %.6f | next-token accuracy %.2f%%", result.loss, 100 * result.accuracy))
+                fflush(nil)
                 try log?.validation(step: step, loss: result.loss, accuracy: result.accuracy)
                 let byAccuracy = state.bestBy == .accuracy
                 let value = byAccuracy ? result.accuracy : result.loss
@@ -250,6 +260,17 @@ enum Main {
                 }
             }
             if isLast { break }
+            if stop.isRequested {
+                if let directory, step != resumed, step > 0, !fileExists(directory.donePath(step)) {
+                    try directory.write(model, state)
+                }
+                fflush(nil)
+                throw UserError(
+                    "stopped before step \(step + 1)",
+                    hint: directory == nil
+                        ? "nothing was kept, for want of --output" : "go on with the same line and -y 1",
+                    exitCode: 130)
+            }
 
             // One step.
             let start = now()
@@ -288,8 +309,9 @@ enum Main {
             let share = model.flopsPerToken(T: T) * Double(totalBatch) / seconds / peak
             print(
                 String(
-                    format: "step %4ld/%ld | loss %.6f (%+.2fz)| norm %.4f (%+.2fz)| lr %.2e | %.2f ms | %.1f%% MFU | "
-                        + "%.0f tok/s | %@ left", step + 1, steps, loss, lossScore, norm, normScore, rate,
+                    format: "step %4ld/%ld | loss %.6f %@| norm %.4f %@| lr %.2e | %.2f ms | %.1f%% MFU | "
+                        + "%.0f tok/s | %@ left", step + 1, steps, loss, scoreText(lossScore), norm,
+                    scoreText(normScore), rate,
                     seconds * 1000, 100 * share, Double(totalBatch) / secondsPerStep,
                     durationText(secondsPerStep * Double(steps - step - 1))))
             fflush(nil)
@@ -317,6 +339,9 @@ enum Main {
         }
         return (loss, accuracy)
     }
+
+    /// `(+0.52z)`; nothing to say before there are 128 values.
+    static func scoreText(_ score: Double) -> String { score.isNaN ? "" : String(format: "(%+.2fz)", score) }
 
     // MARK: - where things come from
 

@@ -24,7 +24,7 @@ enum TrainTokenizer {
         runReportingErrors {
             let options = try Options(
                 program: "train_tokenizer", about: "learns a byte-level BPE vocabulary from text", table: table)
-            let example = "train_tokenizer --input text.txt --vocab-size 32000 --output data/tokenizer"
+            let example = "train_tokenizer --input text.txt --vocab-size 32000 --output data"
             _ = try options.required("input", example: example)
             let output = try options.required("output", example: example)
             let special = options.texts("special").map { Array($0.utf8) }
