@@ -47,6 +47,7 @@ let package = Package(
         .executableTarget(name: "test_gpt2", dependencies: ["LLM"]),
         .executableTarget(
             name: "bench", dependencies: ["LLM", "Kernels"], path: "dev/bench", exclude: ["torch_step.py"]),
+        .executableTarget(name: "fuzz", dependencies: ["LLM"], path: "dev/fuzz"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
         .testTarget(name: "LLMTests", dependencies: ["LLM", "Kernels"], resources: [.copy("Fixtures")]),
     ],

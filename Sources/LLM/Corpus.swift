@@ -111,7 +111,7 @@ private struct ValidationChoice {
         let target = min(file.size - 1, Int(Double(file.size) * (1 - fraction)))
         let start = max(0, target - 1 << 20)
         let bytes = try file.read(target - start, of: UInt8.self, at: start)
-        let place = bytes.withUnsafeBufferPointer { PreTokenizer().safeCut(in: $0) } ?? target - start
+        let place = bytes.withUnsafeBufferPointer { GPT2Words().safeCut(in: $0) } ?? target - start
         return start + place > 0 ? start + place : nil
     }
 }
@@ -159,14 +159,14 @@ package struct CorpusWriter {
                 files: set, prefix: "\(directory)/\($0)", vocabularySize: tokenizer.vocabularySize,
                 tokensPerShard: tokensPerShard)
         }
-        var encoders = [BytePairEncoder](repeating: try tokenizer.makeEncoder(), count: max(1, threadCount))
+        var encoders = [TextEncoder](repeating: try tokenizer.makeEncoder(), count: max(1, threadCount))
         var summary = CorpusSummary()
 
         func encode(_ files: [InputFile], dividesAt: Int?, isValidation: (Int) -> Bool) throws {
             var document = -1
             for file in files {
-                try forEachBlock(of: file, blockSize: encoders.count * pieceSize, cut: .betweenWords) { block, offset in
-                    var pieces = TextCut.betweenWords.pieces(of: block, count: encoders.count).map { range in
+                try forEachBlock(of: file, blockSize: encoders.count * pieceSize, cut: tokenizer.cut) { block, offset in
+                    var pieces = tokenizer.cut.pieces(of: block, count: encoders.count).map { range in
                         Piece(text: UnsafeBufferPointer(rebasing: block[range]), offset: offset + range.lowerBound)
                     }
                     pieces.withUnsafeMutableBufferPointer { pieces in
@@ -242,7 +242,7 @@ private struct Piece {
         if let dividesAt, (offset..<offset + text.count).contains(dividesAt) { starts.append(dividesAt - offset) }
     }
 
-    mutating func encode(_ encoder: inout BytePairEncoder, endOfText: Int32) {
+    mutating func encode(_ encoder: inout TextEncoder, endOfText: Int32) {
         training.reserveCapacity(text.count / 3)
         append(0..<(starts.first ?? text.count), isValidation[0], nil, &encoder)
         for (i, start) in starts.enumerated() {
@@ -252,7 +252,7 @@ private struct Piece {
     }
 
     private mutating func append(
-        _ range: Range<Int>, _ isValidation: Bool, _ mark: Int32?, _ encoder: inout BytePairEncoder
+        _ range: Range<Int>, _ isValidation: Bool, _ mark: Int32?, _ encoder: inout TextEncoder
     ) {
         let text = UnsafeBufferPointer(rebasing: text[range])
         if isValidation {

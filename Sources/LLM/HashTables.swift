@@ -84,9 +84,17 @@ package struct ByteStringTable: Sendable {
     }
 }
 
+@inline(__always)
+func equalBytes(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
+    guard a.count == b.count, let first = a.baseAddress, let second = b.baseAddress else {
+        return a.isEmpty && b.isEmpty
+    }
+    return memcmp(first, second, a.count) == 0
+}
+
 /// Eight bytes at a time: multiply, fold the upper half down. The strings are no secret and no one gains by collisions.
 @inline(__always)
-private func hashOf(_ word: UnsafeBufferPointer<UInt8>) -> UInt64 {
+func hashOf(_ word: UnsafeBufferPointer<UInt8>) -> UInt64 {
     let factor: UInt64 = 0x9e37_79b9_7f4a_7c15
     let raw = UnsafeRawBufferPointer(word)
     var hash = UInt64(truncatingIfNeeded: raw.count) &* factor
@@ -136,6 +144,12 @@ package struct PairTable: Sendable {
         let slot = claim(key)
         slots[slot].value += change
         return slots[slot].value
+    }
+
+    /// Adds to the number of `key`, if it has one.
+    package mutating func addIfKnown(_ key: UInt64, _ change: Int64) {
+        let slot = slot(of: key)
+        if slots[slot].key == key { slots[slot].value += change }
     }
 
     @inline(__always)

@@ -13,15 +13,37 @@ import Foundation
 #endif
 
 package enum TextCut {
-    /// After a line end; within a line only if it is longer than a block.
+    /// After a line end.
     case afterLine
-    /// At a safe cut.
+    /// After a line end; in a block without one at a safe cut between words of GPT-2's.
+    case afterLineOrWord
+    /// At a safe cut between words of GPT-2's.
     case betweenWords
+    /// Before white space that has a line end in it, for any words that do not span lines.
+    case beforeLineEnds
+    /// Nowhere: a file is one block.
+    case nowhere
 
     /// The last cut in `bytes`, or nil.
     func last(in bytes: UnsafeBufferPointer<UInt8>) -> Int? {
-        if case .afterLine = self, let newline = bytes.lastIndex(of: UInt8(ascii: "\n")) { return newline + 1 }
-        return PreTokenizer().safeCut(in: bytes)
+        let newline = UInt8(ascii: "\n")
+        switch self {
+        case .afterLine: return bytes.lastIndex(of: newline).map { $0 + 1 }
+        case .afterLineOrWord: return bytes.lastIndex(of: newline).map { $0 + 1 } ?? GPT2Words().safeCut(in: bytes)
+        case .betweenWords: return GPT2Words().safeCut(in: bytes)
+        case .beforeLineEnds:
+            var end = bytes.count
+            while let last = bytes[..<end].lastIndex(of: newline) {
+                end = last
+                while end > 0 {
+                    let previous = CharacterClasses.shared.character(before: end, in: bytes)
+                    if previous.class != .space { return end }
+                    end -= previous.length
+                }
+            }
+            return nil
+        case .nowhere: return nil
+        }
     }
 
     /// Cuts a block into at most `count` pieces of about the same size; none is empty.
@@ -75,10 +97,18 @@ package func lineAndByte(in file: InputFile, at offset: Int) throws -> String {
     return "line \(line), byte \(offset - lineStart + 1)"
 }
 
-/// Opens the text files of a command line. `-` is standard input, which is copied to a temporary file that loses its
-/// name at once, for it may be read more than once.
+/// Opens the text files of a command line. A directory stands for the files in it and below, in the order of their
+/// names, but hidden and empty ones. `-` is standard input, which is copied to a temporary file that loses its name at
+/// once, for it may be read more than once.
 package func openTexts(_ paths: [String]) throws -> [InputFile] {
-    try paths.map { path in
+    try paths.flatMap { path in
+        if path != "-", isDirectory(path) {
+            let files = try files(below: path).map { try InputFile($0, hint: "check the file's rights") }
+            guard files.contains(where: { $0.size > 0 }) else {
+                throw UserError("\(path) has no file with text in it", hint: "give a file, or a directory of files")
+            }
+            return files.filter { $0.size > 0 }
+        }
         let file =
             path == "-"
             ? try copyOfStandardInput()
@@ -87,7 +117,14 @@ package func openTexts(_ paths: [String]) throws -> [InputFile] {
             throw UserError(
                 "\(path == "-" ? "standard input" : path) is empty", hint: "give a file with some text in it")
         }
-        return file
+        return [file]
+    }
+}
+
+private func files(below directory: String) -> [String] {
+    names(in: directory).filter { !$0.hasPrefix(".") }.flatMap { name in
+        let path = "\(directory)/\(name)"
+        return isDirectory(path) ? files(below: path) : [path]
     }
 }
 

@@ -4,58 +4,9 @@ import Foundation
 import LLM
 import Testing
 
-/// Training: count all pairs of all words anew for each merge.
-private func naiveMerges(_ words: [[UInt8]: Int], vocabularySize: Int) -> [[[UInt8]]] {
-    var idOf: [[UInt8]: Int] = [:]
-    for byte in ByteAlphabet.bytesInOrder { idOf[[byte]] = idOf.count + 1 }  // 0 is the special token
-    var symbols = words.map { (word: $0.key.map { [$0] }, count: $0.value) }
-    var merges: [[[UInt8]]] = []
-    while idOf.count + 1 < vocabularySize {
-        var totals: [[[UInt8]]: Int] = [:]
-        for (word, count) in symbols {
-            for (left, right) in zip(word, word.dropFirst()) { totals[[left, right], default: 0] += count }
-        }
-        let best = totals.min { a, b in
-            let (aIDs, bIDs) = (a.key.map { idOf[$0] ?? 0 }, b.key.map { idOf[$0] ?? 0 })
-            return (-a.value, aIDs[0], aIDs[1]) < (-b.value, bIDs[0], bIDs[1])
-        }
-        guard let pair = best?.key else { break }
-        merges.append(pair)
-        let joined = pair[0] + pair[1]
-        if idOf[joined] == nil { idOf[joined] = idOf.count + 1 }
-        symbols = symbols.map { (replacing(pair, in: $0.word), $0.count) }
-    }
-    return merges
-}
-
-/// Encoding: of all neighbouring pairs the one learnt first, the leftmost, until none is left.
-private func naiveEncode(_ word: [UInt8], _ merges: [[[UInt8]]]) -> [[UInt8]] {
-    var symbols = word.map { [$0] }
-    while true {
-        let pairs = zip(symbols, symbols.dropFirst()).map { merges.firstIndex(of: [$0, $1]) ?? .max }
-        guard let best = pairs.min(), best != .max, let at = pairs.firstIndex(of: best) else { return symbols }
-        symbols.replaceSubrange(at...at + 1, with: [symbols[at] + symbols[at + 1]])
-    }
-}
-
-private func replacing(_ pair: [[UInt8]], in word: [[UInt8]]) -> [[UInt8]] {
-    var result: [[UInt8]] = []
-    var i = 0
-    while i < word.count {
-        if i + 1 < word.count, word[i] == pair[0], word[i + 1] == pair[1] {
-            result.append(pair[0] + pair[1])
-            i += 2
-        } else {
-            result.append(word[i])
-            i += 1
-        }
-    }
-    return result
-}
-
-private func train(_ text: [UInt8], vocabularySize: Int, minimumFrequency: Int = 0) -> BytePairModel {
+private func train(_ text: [UInt8], vocabularySize: Int, minimumFrequency: Int = 0) -> Tokenizer {
     var words = WordCounts()
-    text.withUnsafeBufferPointer { words.add(linesOf: $0, PreTokenizer()) }
+    text.withUnsafeBufferPointer { words.add(linesOf: $0, GPT2Words()) }
     var trainer = BytePairTrainer(words, specialTokens: [Array("<|endoftext|>".utf8)])
     return trainer.train(vocabularySize: vocabularySize, minimumFrequency: minimumFrequency)
 }
@@ -99,7 +50,7 @@ private func encode(_ text: [UInt8], _ model: BytePairModel) -> [Int32] {
 @Test func `the tokens counted by training are those of encoding`() throws {
     let text = try contents(of: fixture("tokenizer_corpus.txt"))
     var words = WordCounts()
-    text.withUnsafeBufferPointer { words.add(linesOf: $0, PreTokenizer()) }
+    text.withUnsafeBufferPointer { words.add(linesOf: $0, GPT2Words()) }
     var trainer = BytePairTrainer(words, specialTokens: [])
     let model = trainer.train(vocabularySize: 400, minimumFrequency: 0)
     let lines = text.split(separator: 10, omittingEmptySubsequences: false).map { Array($0) }

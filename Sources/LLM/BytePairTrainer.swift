@@ -1,0 +1,635 @@
+// Training of byte-pair encoding. The textbook algorithm stands in BytePairEncoding.swift; this one gives the same
+// merges in the same order.
+//
+// Only distinct words are kept, with their counts. Each pair has its total and lists of the words it was seen in; a merge
+// visits only those words and changes only the totals of the neighbouring pairs. A priority queue gives the most frequent
+// pair. Invariants:
+//   - the totals are exact at all times (but for pairs already merged, which no one asks for again);
+//   - a pair's lists, put together, hold every word that contains it, and maybe some that no longer do;
+//   - every pair has an entry with at least its total, so an entry whose count is no longer the pair's total goes back
+//     with the right one, and the first that agrees is the largest;
+//   - entries of `floor` and more are in the queue, the others wait in a heap of their own kind: a plain list. Most pairs
+//     are rare and are never asked for; the floor sinks only when the queue has nothing above it.
+//
+// What takes the time is memory: words lie anywhere, and each visit is a cache miss. So a word is one run of numbers,
+// its length and count in front of its symbols, and lists are in the order of memory. The words are in parts, by their
+// hash; a merge that visits many words goes through the parts in parallel. What a part finds are sums of whole numbers, so
+// the result does not depend on how many there are.
+//
+// Order and ties are those of Hugging Face's BpeTrainer, so the result is the same, id by id: special tokens, the alphabet
+// in the order of its code points, the characters inside of words (`##b`), then the merges; of equally frequent pairs the
+// one with the smallest left id, then the smallest right id. Where a merge spells a token that exists, that id is used
+// again. The characters inside of words are in the order of their code points here; Hugging Face's library leaves theirs
+// to a hash table with a random seed, so no two of its runs agree; `insideOrder` forces the order of one.
+
+import Kernels
+
+/// What training gives.
+package struct LearntBytePairs: Sendable {
+    /// Of the tokens, by id, as in tokenizer.json.
+    package let spellings: [[UInt8]]
+    package let merges: [Merge]
+}
+
+/// What words are made of at first.
+package enum Alphabet: Sendable {
+    /// All 256 bytes, written in the byte alphabet.
+    case bytes
+    /// The characters that occur, or the most frequent `limit` of them (of equally frequent ones those of smaller code
+    /// points); the others are dropped from the words. Inside a word they are written behind `prefix`, as symbols of
+    /// their own, in the order of their ids in `insideOrder` if that is given.
+    case characters(prefix: [UInt8] = [], limit: Int? = nil, insideOrder: Vocabulary? = nil)
+}
+
+/// The state of a training run: the words as symbols, and what is known of their pairs.
+package final class BytePairTrainer {
+    private var parts: [TrainerPart] = []
+    private var totals = PairTable()
+    private var queue = Heap<Candidate>()
+    private var waiting: [Candidate] = []
+    private var floor = Int64.max
+    /// Per candidate and part, where its list of words begins and how long it is.
+    private var lists: [(first: UInt32, count: UInt32)] = []
+
+    /// By id: how a token is written, and of how many first symbols it is made.
+    private var spellings = ByteStringTable()
+    private var symbolCounts: [Int32] = []
+    private let specialCount: Int
+    private let prefix: [UInt8]
+    private let isByteLevel: Bool
+    private let longestToken: Int
+
+    /// A pair that might be merged next.
+    private struct Candidate: Comparable {
+        var total: Int64
+        let key: UInt64
+        /// Its place in `lists`, in units of the number of parts.
+        let list: UInt32
+
+        static func < (a: Candidate, b: Candidate) -> Bool {
+            if a.total != b.total { return a.total > b.total }
+            if a.key != b.key { return a.key < b.key }
+            return a.list < b.list
+        }
+    }
+
+    /// - Parameters:
+    ///   - specialTokens: all different; their ids are 0, 1, 2 …
+    ///   - longestToken: a pair is merged only if the result has fewer characters than this (bytes, for bytes);
+    ///     pairs of single ones always are.
+    package init(
+        _ words: WordCounts, alphabet: Alphabet = .bytes, specialTokens: [[UInt8]], longestToken: Int = .max
+    ) {
+        self.longestToken = longestToken
+        for token in specialTokens {
+            spellings.insert(token)
+            symbolCounts.append(1)
+        }
+        specialCount = spellings.count
+        let symbols: SymbolTable
+        switch alphabet {
+        case .bytes:
+            isByteLevel = true
+            prefix = []
+            var table = SymbolTable(isByteLevel: true)
+            for byte in ByteAlphabet.bytesInOrder {
+                table.ids[Int(byte)] = Int32(spellings.insert(ByteAlphabet.characters(for: [byte])))
+            }
+            symbols = table
+        case .characters(let prefix, let limit, let insideOrder):
+            isByteLevel = false
+            self.prefix = prefix
+            symbols = SymbolTable(
+                words, &spellings, prefix: prefix, limit: limit, insideOrder: insideOrder)
+        }
+        while symbolCounts.count < spellings.count { symbolCounts.append(1) }
+        var made = [TrainerPart?](repeating: nil, count: words.tables.count)
+        made.withUnsafeMutableBufferPointer { made in
+            nonisolated(unsafe) let made = made
+            parallelFor(made.count) { made[$0] = TrainerPart(words.tables[$0], symbols) }
+        }
+        parts = made.compactMap { $0 }
+        countPairs(idCount: spellings.count)
+    }
+
+    /// The pairs of first symbols, counted and listed by each part for itself.
+    private func countPairs(idCount: Int) {
+        let parts = parts
+        parallelFor(parts.count) { parts[$0].countPairs(idCount: idCount) }
+        var combined: [UInt64: Int] = [:]
+        var candidates: [Candidate] = []
+        for (index, part) in parts.enumerated() {
+            for pair in part.firstPairs {
+                let at: Int
+                if let known = combined[pair.key] {
+                    at = known
+                } else {
+                    at = candidates.count
+                    combined[pair.key] = at
+                    candidates.append(Candidate(total: 0, key: pair.key, list: UInt32(at)))
+                    for _ in parts { lists.append((0, 0)) }
+                }
+                candidates[at].total += pair.total
+                lists[at * parts.count + index] = (pair.first, pair.count)
+            }
+            part.firstPairs = []
+        }
+        floor = max(1, (candidates.map(\.total).max() ?? 1) / 8)
+        for candidate in candidates {
+            totals.set(candidate.key, candidate.total)
+            push(candidate)
+        }
+    }
+
+    private func push(_ candidate: Candidate) {
+        if candidate.total >= floor { queue.push(candidate) } else { waiting.append(candidate) }
+    }
+
+    /// The next candidate, by the count it was pushed with.
+    private func pop() -> Candidate? {
+        while true {
+            if let top = queue.pop() {
+                if top.total >= floor { return top }
+                // It went back below the floor: it may no longer be the first.
+                waiting.append(top)
+            }
+            if !queue.isEmpty { continue }
+            guard floor > 1 || !waiting.isEmpty, let best = waiting.map(\.total).max() else { return nil }
+            floor = max(1, best - best / 4)
+            if best < floor { return nil }
+            waiting.removeAll { candidate in
+                guard candidate.total >= floor else { return false }
+                queue.push(candidate)
+                return true
+            }
+        }
+    }
+
+    /// The tokens of the whole text: after training a word stands as the symbols that encoding would give.
+    package var tokenCount: Int { parts.reduce(0) { $0 + $1.tokenCount } }
+
+    /// How often each token occurs in the text, by id.
+    package func tokenCounts() -> [Int] {
+        var counts = [Int](repeating: 0, count: spellings.count)
+        for part in parts { part.addTokenCounts(to: &counts) }
+        return counts
+    }
+
+    /// Merges until the vocabulary has `vocabularySize` tokens or no pair occurs `minimumFrequency` times (nor once).
+    /// - Parameter progress: called after each merge with the size of the vocabulary.
+    package func train(
+        vocabularySize: Int, minimumFrequency: Int = 0, progress: (Int) -> Void = { _ in }
+    ) -> LearntBytePairs {
+        var merges: [Merge] = []
+        var rankOfPair: [UInt64: Int] = [:]
+        let idCount = max(vocabularySize, spellings.count)
+        for part in parts { part.prepare(idCount: idCount) }
+        var combined = CombinedNeighbours(idCount: idCount)
+        while spellings.count < vocabularySize, var top = pop() {
+            let total = totals[top.key] ?? 0
+            if top.total != total {
+                top.total = total
+                if total > 0 { push(top) }
+                continue
+            }
+            if total < max(1, minimumFrequency) { break }
+            let left = Int32(top.key >> 32)
+            let right = Int32(truncatingIfNeeded: top.key)
+            let inside = spellings[Int(right)]
+            let tail = !prefix.isEmpty && inside.starts(with: prefix) ? inside.dropFirst(prefix.count) : inside
+            let result = Int32(spellings.insert(Array(spellings[Int(left)] + tail)))
+            if Int(result) == symbolCounts.count {
+                symbolCounts.append(symbolCounts[Int(left)] + symbolCounts[Int(right)])
+            }
+            // A pair can come twice if one of its tokens was spelt in two ways; then its last rank counts.
+            rankOfPair[top.key] = merges.count
+            merges.append(Merge(left: left, right: right, result: result))
+            replace(top, left: left, right: right, with: result, &combined)
+            progress(spellings.count)
+        }
+        let lasting = merges.enumerated().filter { rankOfPair[pairKey($1.left, $1.right)] == $0 }.map(\.element)
+        return LearntBytePairs(spellings: (0..<spellings.count).map { Array(spellings[$0]) }, merges: lasting)
+    }
+
+    /// Below so many words to visit, waking the other threads costs more than they bring.
+    private static let fewWords = 2000
+
+    /// Replaces the pair in every word it was seen in, and brings the totals up to date: from `p left right n` to
+    /// `p result n` the pairs (p, left) and (right, n) are lost, (p, result) and (result, n) are new.
+    private func replace(
+        _ candidate: Candidate, left: Int32, right: Int32, with result: Int32, _ combined: inout CombinedNeighbours
+    ) {
+        let parts = parts
+        let first = Int(candidate.list) * parts.count
+        let own = (0..<parts.count).map { lists[first + $0] }
+        let visits = own.reduce(0) { $0 + Int($1.count) }
+        if visits < BytePairTrainer.fewWords {
+            for (index, part) in parts.enumerated() { part.replace(own[index], left, right, result) }
+        } else {
+            parallelFor(parts.count) { parts[$0].replace(own[$0], left, right, result) }
+        }
+        // What the parts found, one neighbour after the other, in ascending order of nothing but their first sight:
+        // sums do not depend on it, and the queue orders by total and ids.
+        combined.forEach(parts.map(\.before.found)) { neighbour, total, segments in
+            totals.addIfKnown(pairKey(neighbour, left), -total)
+            addCandidate(pairKey(neighbour, result), neighbour, result, total, segments)
+        }
+        combined.forEach(parts.map(\.after.found)) { neighbour, total, segments in
+            totals.addIfKnown(pairKey(right, neighbour), -total)
+            addCandidate(pairKey(result, neighbour), result, neighbour, total, segments)
+        }
+        // The pair `right left` between two replaced pairs, `left right left right`, became `result result`.
+        let doubled = parts.reduce(0) { $0 + $1.doubledTotal }
+        if doubled > 0 {
+            totals.addIfKnown(pairKey(right, left), -doubled)
+            addCandidate(pairKey(result, result), result, result, doubled, parts.map(\.doubledList)[...])
+        }
+    }
+
+    private func addCandidate(
+        _ key: UInt64, _ left: Int32, _ right: Int32, _ change: Int64,
+        _ segments: ArraySlice<(first: UInt32, count: UInt32)>
+    ) {
+        guard Int(symbolCounts[Int(left)]) + Int(symbolCounts[Int(right)]) < longestToken else { return }
+        let total = totals.add(key, change)
+        guard total > 0 else { return }
+        let list = UInt32(lists.count / parts.count)
+        lists.append(contentsOf: segments)
+        push(Candidate(total: total, key: key, list: list))
+    }
+}
+
+/// The id of each first symbol.
+private struct SymbolTable {
+    let isByteLevel: Bool
+    /// By byte, or by scalar.
+    var ids: [Int32]
+    /// By scalar, inside a word.
+    var insideIDs: [Int32] = []
+
+    init(isByteLevel: Bool) {
+        self.isByteLevel = isByteLevel
+        ids = [Int32](repeating: -1, count: 256)
+    }
+
+    /// The characters of all words, which get their ids here.
+    init(
+        _ words: WordCounts, _ spellings: inout ByteStringTable, prefix: [UInt8], limit: Int?, insideOrder: Vocabulary?
+    ) {
+        isByteLevel = false
+        var counts = [Int64](repeating: 0, count: 0x110000)
+        var isInside = [Bool](repeating: false, count: 0x110000)
+        words.forEach { word, count in
+            var position = 0
+            while position < word.count {
+                let next = scalar(at: position, in: word)
+                counts[Int(next.value)] += count
+                if position > 0 { isInside[Int(next.value)] = true }
+                position += next.length
+            }
+        }
+        var kept = counts.indices.filter { counts[$0] > 0 }
+        if let limit, kept.count > limit {
+            kept.sort { counts[$0] != counts[$1] ? counts[$0] > counts[$1] : $0 < $1 }
+            kept = kept[..<limit].sorted()
+        }
+        ids = [Int32](repeating: -1, count: 0x110000)
+        func spelling(_ scalar: Int, _ prefix: [UInt8]) -> [UInt8] {
+            var bytes = prefix
+            appendUTF8(UInt32(scalar), to: &bytes)
+            return bytes
+        }
+        for scalar in kept { ids[scalar] = Int32(spellings.insert(spelling(scalar, []))) }
+        insideIDs = ids
+        guard !prefix.isEmpty else { return }
+        var inside = kept.filter { isInside[$0] }
+        if let insideOrder {
+            let order = inside.map { insideOrder.id(of: spelling($0, prefix)) ?? .max }
+            inside = zip(order, inside).sorted { ($0.0, $0.1) < ($1.0, $1.1) }.map(\.1)
+        }
+        for scalar in inside { insideIDs[scalar] = Int32(spellings.insert(spelling(scalar, prefix))) }
+    }
+}
+
+/// One part of the words, and one thread's work on it.
+private final class TrainerPart: @unchecked Sendable {
+    /// Words of at least two symbols: the number of symbols, the lower and the upper half of the count, the symbols. A
+    /// word shrinks in place and leaves gaps behind it.
+    private let cells: UnsafeMutablePointer<Int32>
+    private let cellCount: Int
+    /// The symbols there were, and words of one symbol, which nothing happens to.
+    private var singles: [Int32: Int] = [:]
+    /// Where words begin in `cells`: the lists of all pairs, one after the other.
+    private var occurrences = LongList()
+    var firstPairs: [(key: UInt64, total: Int64, first: UInt32, count: UInt32)] = []
+    var before = NeighbourPairs()
+    var after = NeighbourPairs()
+    private var doubledWords: [UInt32] = []
+    private(set) var doubledTotal: Int64 = 0
+    private(set) var doubledList: (first: UInt32, count: UInt32) = (0, 0)
+
+    private static let header = 3
+    private static let gap: Int32 = -1
+
+    init(_ words: WordTable, _ table: SymbolTable) {
+        let capacity = words.byteCount + TrainerPart.header * words.count
+        // In units of four bytes, positions take 32 bits; the system gives memory only where it is written.
+        precondition(capacity < Int(UInt32.max), "more distinct words than fit")
+        let cells = UnsafeMutablePointer<Int32>.allocate(capacity: max(1, capacity))
+        var end = 0
+        var singles: [Int32: Int] = [:]
+        words.forEach { word, count in
+            var write = end + TrainerPart.header
+            if table.isByteLevel {
+                for byte in word {
+                    cells[write] = table.ids[Int(byte)]
+                    write += 1
+                }
+            } else {
+                var position = 0
+                while position < word.count {
+                    let next = scalar(at: position, in: word)
+                    let id = position > 0 ? table.insideIDs[Int(next.value)] : table.ids[Int(next.value)]
+                    position += next.length
+                    guard id >= 0 else { continue }
+                    cells[write] = id
+                    write += 1
+                }
+            }
+            let length = write - end - TrainerPart.header
+            if length > 1 {
+                cells[end] = Int32(length)
+                cells[end + 1] = Int32(truncatingIfNeeded: count)
+                cells[end + 2] = Int32(truncatingIfNeeded: count >> 32)
+                end = write
+            } else if length == 1 {
+                singles[cells[end + TrainerPart.header], default: 0] += Int(count)
+            }
+        }
+        self.cells = cells
+        self.singles = singles
+        cellCount = end
+    }
+
+    deinit { cells.deallocate() }
+
+    /// Calls `body` with the place of each word.
+    @inline(__always)
+    private func forEachWord(_ body: (Int) -> Void) {
+        var place = 0
+        while place < cellCount {
+            let length = Int(cells[place])
+            body(place)
+            place += TrainerPart.header + length
+            while place < cellCount, cells[place] == TrainerPart.gap { place += 1 }
+        }
+    }
+
+    @inline(__always)
+    private func count(ofWordAt place: Int) -> Int64 {
+        Int64(UInt32(bitPattern: cells[place + 1])) | Int64(cells[place + 2]) << 32
+    }
+
+    func countPairs(idCount: Int) {
+        // Of pairs numbered in the order of their appearance: the total, the words, the last of them.
+        var numbers = PairTable()
+        var pairs: [(key: UInt64, total: Int64, count: Int, last: Int)] = []
+        func forEachPair(_ body: (Int, Int) -> Void) {
+            forEachWord { place in
+                let symbols = place + TrainerPart.header
+                for i in symbols..<symbols + Int(cells[place]) - 1 {
+                    let key = pairKey(cells[i], cells[i + 1])
+                    if let number = numbers[key] {
+                        body(Int(number), place)
+                    } else {
+                        numbers.set(key, Int64(pairs.count))
+                        pairs.append((key, 0, 0, -1))
+                        body(pairs.count - 1, place)
+                    }
+                }
+            }
+        }
+        forEachPair { number, place in
+            pairs[number].total += count(ofWordAt: place)
+            if pairs[number].last != place { pairs[number].count += 1 }
+            pairs[number].last = place
+        }
+        var sum = 0
+        firstPairs = pairs.map { pair in
+            sum += pair.count
+            return (pair.key, pair.total, UInt32(sum - pair.count), UInt32(pair.count))
+        }
+        occurrences.grow(to: sum)
+        var ends = firstPairs.map { Int($0.first) }
+        for number in pairs.indices { pairs[number].last = -1 }
+        forEachPair { number, place in
+            if pairs[number].last == place { return }
+            pairs[number].last = place
+            occurrences[ends[number]] = UInt32(place)
+            ends[number] += 1
+        }
+    }
+
+    func prepare(idCount: Int) {
+        before = NeighbourPairs(idCount: idCount)
+        after = NeighbourPairs(idCount: idCount)
+    }
+
+    /// Replaces the pair in the words of `list`; what stood beside it is in `before` and `after`, and between two of them
+    /// in `doubledTotal`.
+    func replace(_ list: (first: UInt32, count: UInt32), _ left: Int32, _ right: Int32, _ result: Int32) {
+        doubledTotal = 0
+        doubledWords.removeAll(keepingCapacity: true)
+        before.reset()
+        after.reset()
+        let first = Int(list.first)
+        for index in first..<first + Int(list.count) {
+            let place = Int(occurrences[index])
+            let word = UInt32(place)
+            let start = place + TrainerPart.header
+            let end = start + Int(cells[place])
+            var read = start
+            // Up to the first pair nothing moves.
+            while read + 1 < end, cells[read] != left || cells[read + 1] != right { read += 1 }
+            if read + 1 >= end { continue }
+            let count = count(ofWordAt: place)
+            var write = read
+            var justReplaced = false
+            while read < end {
+                guard read + 1 < end, cells[read] == left, cells[read + 1] == right else {
+                    cells[write] = cells[read]
+                    read += 1
+                    write += 1
+                    justReplaced = false
+                    continue
+                }
+                if justReplaced {
+                    doubledTotal += count
+                    if doubledWords.last != word { doubledWords.append(word) }
+                } else if write > start {
+                    before.add(cells[write - 1], word, count)
+                }
+                read += 2
+                let anotherFollows = read + 1 < end && cells[read] == left && cells[read + 1] == right
+                if read < end, !anotherFollows { after.add(cells[read], word, count) }
+                cells[write] = result
+                write += 1
+                justReplaced = true
+            }
+            cells[place] = Int32(write - start)
+            while write < end {
+                cells[write] = TrainerPart.gap
+                write += 1
+            }
+        }
+        before.list(in: &occurrences)
+        after.list(in: &occurrences)
+        doubledList = (UInt32(occurrences.count), UInt32(doubledWords.count))
+        for word in doubledWords { occurrences.append(word) }
+    }
+
+    var tokenCount: Int {
+        var sum = singles.values.reduce(0, +)
+        forEachWord { sum += Int(cells[$0]) * Int(count(ofWordAt: $0)) }
+        return sum
+    }
+
+    func addTokenCounts(to counts: inout [Int]) {
+        for (symbol, count) in singles { counts[Int(symbol)] += count }
+        forEachWord { place in
+            let count = Int(count(ofWordAt: place))
+            for i in 0..<Int(cells[place]) { counts[Int(cells[place + TrainerPart.header + i])] += count }
+        }
+    }
+}
+
+/// Gathers, during one merge, what stands on one side of the replaced pairs: per neighbour its total and its words.
+/// A table by id instead of a hash table, and totals changed once per neighbour instead of once per word.
+private struct NeighbourPairs {
+    struct Found {
+        let neighbour: Int32
+        let total: Int64
+        /// In the list of occurrences.
+        let first: UInt32
+        let count: UInt32
+    }
+
+    private struct Entry {
+        var total: Int64 = 0
+        var wordCount: UInt32 = 0
+        var lastWord: UInt32 = 0
+    }
+    private var entries: [Entry]
+    private var touched: [Int32] = []
+    private var records: [(neighbour: Int32, word: UInt32)] = []
+    private(set) var found: [Found] = []
+
+    init(idCount: Int = 0) { entries = [Entry](repeating: Entry(), count: idCount) }
+
+    mutating func reset() {
+        touched.removeAll(keepingCapacity: true)
+        records.removeAll(keepingCapacity: true)
+        found.removeAll(keepingCapacity: true)
+    }
+
+    @inline(__always)
+    mutating func add(_ neighbour: Int32, _ word: UInt32, _ count: Int64) {
+        let id = Int(neighbour)
+        if entries[id].wordCount == 0 { touched.append(neighbour) }
+        entries[id].total += count
+        if entries[id].lastWord == word, entries[id].wordCount > 0 { return }
+        entries[id].lastWord = word
+        entries[id].wordCount += 1
+        records.append((neighbour, word))
+    }
+
+    /// Lists the words of each neighbour, in the order in which they were visited, and forgets them.
+    mutating func list(in occurrences: inout LongList) {
+        var end = occurrences.count
+        for neighbour in touched {
+            let entry = entries[Int(neighbour)]
+            found.append(
+                Found(neighbour: neighbour, total: entry.total, first: UInt32(end), count: entry.wordCount))
+            // From now on the place of the neighbour's next word.
+            entries[Int(neighbour)].total = Int64(end)
+            end += Int(entry.wordCount)
+        }
+        occurrences.grow(to: end)
+        for record in records {
+            let id = Int(record.neighbour)
+            occurrences[Int(entries[id].total)] = record.word
+            entries[id].total += 1
+        }
+        for neighbour in touched { entries[Int(neighbour)] = Entry() }
+    }
+}
+
+/// Puts together what the parts found.
+private struct CombinedNeighbours {
+    /// By id: one more than the place in `all`.
+    private var places: [Int32]
+    private var all: [(neighbour: Int32, total: Int64)] = []
+    private var segments: [(first: UInt32, count: UInt32)] = []
+
+    init(idCount: Int) { places = [Int32](repeating: 0, count: idCount) }
+
+    /// Calls `body` with each neighbour, its total, and for each part the list of its words.
+    mutating func forEach(
+        _ found: [[NeighbourPairs.Found]],
+        _ body: (Int32, Int64, ArraySlice<(first: UInt32, count: UInt32)>) -> Void
+    ) {
+        all.removeAll(keepingCapacity: true)
+        segments.removeAll(keepingCapacity: true)
+        for (part, list) in found.enumerated() {
+            for entry in list {
+                var place = Int(places[Int(entry.neighbour)]) - 1
+                if place < 0 {
+                    place = all.count
+                    places[Int(entry.neighbour)] = Int32(place + 1)
+                    all.append((entry.neighbour, 0))
+                    for _ in found { segments.append((0, 0)) }
+                }
+                all[place].total += entry.total
+                segments[place * found.count + part] = (entry.first, entry.count)
+            }
+        }
+        for (place, entry) in all.enumerated() {
+            places[Int(entry.neighbour)] = 0
+            body(entry.neighbour, entry.total, segments[place * found.count..<(place + 1) * found.count])
+        }
+    }
+}
+
+/// A long list in blocks, so that growing it never moves it: a plain array holds twice its memory while it grows.
+private struct LongList {
+    private static let bits = 18
+    private static let mask = 1 << bits - 1
+    private final class Block: @unchecked Sendable {
+        let values = UnsafeMutablePointer<UInt32>.allocate(capacity: 1 << LongList.bits)
+        deinit { values.deallocate() }
+    }
+    private var owners: [Block] = []
+    private var blocks: [UnsafeMutablePointer<UInt32>] = []
+    private(set) var count = 0
+
+    mutating func grow(to newCount: Int) {
+        precondition(newCount <= Int(UInt32.max), "more pairs than fit")
+        while owners.count << LongList.bits < newCount {
+            let block = Block()
+            owners.append(block)
+            blocks.append(block.values)
+        }
+        count = newCount
+    }
+
+    mutating func append(_ value: UInt32) {
+        grow(to: count + 1)
+        self[count - 1] = value
+    }
+
+    @inline(__always)
+    subscript(index: Int) -> UInt32 {
+        get { blocks[index >> LongList.bits][index & LongList.mask] }
+        nonmutating set { blocks[index >> LongList.bits][index & LongList.mask] = newValue }
+    }
+}
