@@ -39,16 +39,10 @@ package struct WordTable: Sendable {
         records.append(UInt32(truncatingIfNeeded: count))
         records.append(UInt32(truncatingIfNeeded: count >> 32))
         records.append(UInt32(word.count))
-        let raw = UnsafeRawBufferPointer(word)
-        var position = 0
-        while position + 4 <= raw.count {
-            records.append(raw.loadUnaligned(fromByteOffset: position, as: UInt32.self))
-            position += 4
-        }
-        if position < raw.count {
-            var last: UInt32 = 0
-            for i in position..<raw.count { last |= UInt32(raw[i]) << UInt32(8 * (i - position)) }
-            records.append(last)
+        let start = records.count
+        records.append(contentsOf: repeatElement(0, count: (word.count + 3) / 4))
+        records.withUnsafeMutableBytes {
+            UnsafeMutableRawBufferPointer(rebasing: $0[(4 * start)...]).copyMemory(from: UnsafeRawBufferPointer(word))
         }
         byteCount += word.count
         self.count += 1

@@ -63,7 +63,7 @@ enum TrainTokenizer {
             let files = try openTexts(options.texts("input"))
             let heldOut = try openTexts(options.texts("held-out"))
             let start = now()
-            let (trainer, findings, distinct) = try count(files, plan, lossy: options.flag("lossy"))
+            var (trainer, findings, distinct) = try count(files, plan, lossy: options.flag("lossy"))
             let wanted = options.int("vocab-size")
             var progress = Progress("merge", total: Double(wanted), unit: "tokens")
             let learnt = trainer.train(
