@@ -391,35 +391,23 @@ private final class TrainerPart: @unchecked Sendable {
     }
 
     func countPairs(idCount: Int) {
-        // Of pairs numbered in the order of their appearance: the total, the words, the last of them. The numbers of few
-        // symbols' pairs are in a plain table.
-        let isDense = idCount <= 1024
-        var dense = [Int32](repeating: -1, count: isDense ? idCount * idCount : 0)
-        var numbers = PairTable()
+        // Of pairs numbered in the order of their appearance: the total, the words, the last of them.
+        var numbers = PairNumbers(idCount: idCount)
         var pairs: [(key: UInt64, total: Int64, count: Int, last: Int)] = []
         let cells = cells
-        func number(of left: Int32, _ right: Int32) -> Int {
-            let place = Int(left) * idCount + Int(right)
-            if let known = isDense ? Int(dense[place]) : numbers[pairKey(left, right)].map({ Int($0) }), known >= 0 {
-                return known
-            }
-            if isDense {
-                dense[place] = Int32(pairs.count)
-            } else {
-                numbers.set(pairKey(left, right), Int64(pairs.count))
-            }
-            pairs.append((pairKey(left, right), 0, 0, -1))
-            return pairs.count - 1
-        }
-        forEachWord { place in
+        var place = 0
+        while place < cellCount {
             let count = count(ofWordAt: place)
             let symbols = place + TrainerPart.header
-            for i in symbols..<symbols + Int(cells[place]) - 1 {
-                let number = number(of: cells[i], cells[i + 1])
+            let end = symbols + Int(cells[place])
+            for i in symbols..<end - 1 {
+                let number = numbers.number(of: cells[i], cells[i + 1])
+                if number == pairs.count { pairs.append((pairKey(cells[i], cells[i + 1]), 0, 0, -1)) }
                 pairs[number].total += count
                 if pairs[number].last != place { pairs[number].count += 1 }
                 pairs[number].last = place
             }
+            place = end
         }
         var sum = 0
         firstPairs = pairs.map { pair in
@@ -429,16 +417,19 @@ private final class TrainerPart: @unchecked Sendable {
         var occurrences = LongList()
         occurrences.grow(to: sum)
         var ends = firstPairs.map { Int($0.first) }
-        for number in pairs.indices { pairs[number].last = -1 }
-        forEachWord { place in
+        place = 0
+        while place < cellCount {
             let symbols = place + TrainerPart.header
-            for i in symbols..<symbols + Int(cells[place]) - 1 {
-                let number = number(of: cells[i], cells[i + 1])
-                if pairs[number].last == place { continue }
-                pairs[number].last = place
+            let end = symbols + Int(cells[place])
+            for i in symbols..<end - 1 {
+                let number = numbers.number(of: cells[i], cells[i + 1])
+                // Marked otherwise than in the first pass.
+                if pairs[number].last == ~place { continue }
+                pairs[number].last = ~place
                 occurrences[ends[number]] = UInt32(place)
                 ends[number] += 1
             }
+            place = end
         }
         self.occurrences = occurrences
     }
@@ -542,6 +533,35 @@ private final class TrainerPart: @unchecked Sendable {
             let count = Int(count(ofWordAt: place))
             for i in 0..<Int(cells[place]) { counts[Int(cells[place + TrainerPart.header + i])] += count }
         }
+    }
+}
+
+/// Numbers pairs in the order of their appearance; those of few symbols in a plain table.
+private struct PairNumbers {
+    private let idCount: Int
+    private var dense: [Int32]
+    private var table = PairTable()
+    private var count = 0
+
+    init(idCount: Int) {
+        self.idCount = idCount
+        dense = [Int32](repeating: -1, count: idCount <= 1024 ? idCount * idCount : 0)
+    }
+
+    @inline(__always)
+    mutating func number(of left: Int32, _ right: Int32) -> Int {
+        if !dense.isEmpty {
+            let place = Int(left) * idCount + Int(right)
+            if dense[place] < 0 {
+                dense[place] = Int32(count)
+                count += 1
+            }
+            return Int(dense[place])
+        }
+        if let known = table[pairKey(left, right)] { return Int(known) }
+        table.set(pairKey(left, right), Int64(count))
+        count += 1
+        return count - 1
     }
 }
 
