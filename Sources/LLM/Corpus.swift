@@ -159,7 +159,8 @@ package struct CorpusWriter {
                 files: set, prefix: "\(directory)/\($0)", vocabularySize: tokenizer.vocabularySize,
                 tokensPerShard: tokensPerShard)
         }
-        var encoders = [TextEncoder](repeating: try tokenizer.makeEncoder(), count: max(1, threadCount))
+        // Each has a memory of its own.
+        var encoders = try (0..<max(1, threadCount)).map { _ in try tokenizer.makeEncoder() }
         var summary = CorpusSummary()
 
         func encode(_ files: [InputFile], dividesAt: Int?, isValidation: (Int) -> Bool) throws {

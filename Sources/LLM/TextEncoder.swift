@@ -107,10 +107,12 @@ package struct TextEncoder {
 struct WordEncoder {
     private let model: TokenModel
     private var scratch = BytePairModel.Scratch()
+    private let short = ShortWordTable()
     private var known = ByteStringTable()
     /// The ids of known word i lie in `knownIDs` from `knownStarts[i]` up to `knownStarts[i + 1]`.
     private var knownStarts = [0]
     private var knownIDs: [Int32] = []
+    private var ids: [Int32] = []
 
     /// Words longer than this are seldom met twice.
     private static let longestKnownWord = 64
@@ -119,18 +121,56 @@ struct WordEncoder {
 
     init(_ model: TokenModel) { self.model = model }
 
+    /// Appends the ids of the words of `text`.
     mutating func encodeGPT2(_ text: UnsafeBufferPointer<UInt8>, to output: inout [Int32]) {
         let words = GPT2Words()
-        var start = 0
-        while start < text.count {
-            let end = words.wordEnd(in: text, from: start)
-            encode(UnsafeBufferPointer(rebasing: text[start..<end]), to: &output)
-            start = end
+        let raw = UnsafeRawBufferPointer(text)
+        let short = short
+        // The ids of hits gather here: appending to an array one by one costs as much as finding them.
+        let room = 4096
+        withUnsafeTemporaryAllocation(of: Int32.self, capacity: room + 4) { gathered in
+            var count = 0
+            var start = 0
+            while start < text.count {
+                let end = words.wordEnd(in: text, from: start)
+                let length = end &- start
+                if length <= ShortWordTable.longest, start &+ 16 <= text.count {
+                    let key = ShortWordTable.key(raw, start, length)
+                    if let entry = short.find(key), entry.count >= 0 {
+                        UnsafeMutableRawBufferPointer(gathered).storeBytes(
+                            of: entry.ids, toByteOffset: 4 &* count, as: SIMD4<Int32>.self)
+                        count &+= entry.count
+                        start = end
+                        if count >= room {
+                            output.append(contentsOf: UnsafeBufferPointer(rebasing: gathered[..<count]))
+                            count = 0
+                        }
+                        continue
+                    }
+                }
+                output.append(contentsOf: UnsafeBufferPointer(rebasing: gathered[..<count]))
+                count = 0
+                encode(UnsafeBufferPointer(rebasing: text[start..<end]), to: &output)
+                start = end
+            }
+            output.append(contentsOf: UnsafeBufferPointer(rebasing: gathered[..<count]))
         }
     }
 
     /// Appends the ids of one word, which is not empty.
     mutating func encode(_ word: UnsafeBufferPointer<UInt8>, to output: inout [Int32]) {
+        if word.count <= ShortWordTable.longest {
+            let key = ShortWordTable.key(word)
+            if let entry = short.find(key) {
+                short.append(entry, to: &output)
+                return
+            }
+            ids.removeAll(keepingCapacity: true)
+            model.encode(word, to: &ids, &scratch)
+            short.insert(key, ids)
+            output.append(contentsOf: ids)
+            return
+        }
         guard word.count <= WordEncoder.longestKnownWord else {
             model.encode(word, to: &output, &scratch)
             return
@@ -145,6 +185,140 @@ struct WordEncoder {
             model.encode(word, to: &knownIDs, &scratch)
             knownStarts.append(knownIDs.count)
         }
-        for i in knownStarts[index]..<knownStarts[index + 1] { output.append(knownIDs[i]) }
+        knownIDs.withUnsafeBufferPointer { ids in
+            output.append(contentsOf: UnsafeBufferPointer(rebasing: ids[knownStarts[index]..<knownStarts[index + 1]]))
+        }
+    }
+}
+
+/// Words of up to 15 bytes and their ids, in entries of half a cache line: a hit touches one line of memory, compares two
+/// numbers and allocates nothing. An open hash table with linear probing, at most half full; when it has grown to its
+/// limit it starts anew. It belongs to one thread.
+private final class ShortWordTable {
+    static let longest = 15
+
+    /// The word's bytes, zeros, and in the last byte the length.
+    struct Key: Equatable {
+        let low: UInt64
+        let high: UInt64
+    }
+
+    struct Entry {
+        let low: UInt64
+        /// 0 in an empty slot.
+        let high: UInt64
+        /// Up to three ids, then their number. If there are more the number is -1, and the first two are where they begin
+        /// in `more`, and how many they are.
+        let ids: SIMD4<Int32>
+
+        var count: Int { Int(ids[3]) }
+    }
+
+    private var slots: UnsafeMutablePointer<Entry>
+    private var mask: Int
+    private var used = 0
+    private var more: [Int32] = []
+
+    private static let firstSize = 1 << 12
+    private static let largestSize = 1 << 21
+
+    init() {
+        slots = ShortWordTable.empty(ShortWordTable.firstSize)
+        mask = ShortWordTable.firstSize - 1
+    }
+
+    deinit { slots.deallocate() }
+
+    private static func empty(_ size: Int) -> UnsafeMutablePointer<Entry> {
+        let slots = UnsafeMutablePointer<Entry>.allocate(capacity: size)
+        slots.initialize(repeating: Entry(low: 0, high: 0, ids: SIMD4()), count: size)
+        return slots
+    }
+
+    /// Of the `length` bytes from `start` on, where `start + 16` is still inside the text.
+    @inline(__always)
+    static func key(_ text: UnsafeRawBufferPointer, _ start: Int, _ length: Int) -> Key {
+        let low = UInt64(littleEndian: text.loadUnaligned(fromByteOffset: start, as: UInt64.self))
+        let high = UInt64(littleEndian: text.loadUnaligned(fromByteOffset: start &+ 8, as: UInt64.self))
+        let bits = UInt64(truncatingIfNeeded: length) &* 8
+        // A shift by 64 or more gives 0 here.
+        let lowMask: UInt64 = bits >= 64 ? .max : (1 &<< bits) &- 1
+        let highMask: UInt64 = bits >= 64 ? (1 &<< (bits &- 64)) &- 1 : 0
+        return Key(low: low & lowMask, high: high & highMask | UInt64(truncatingIfNeeded: length) &<< 56)
+    }
+
+    static func key(_ word: UnsafeBufferPointer<UInt8>) -> Key {
+        var low: UInt64 = 0
+        var high = UInt64(word.count) << 56
+        for (i, byte) in word.enumerated() {
+            if i < 8 { low |= UInt64(byte) << UInt64(8 * i) } else { high |= UInt64(byte) << UInt64(8 * (i - 8)) }
+        }
+        return Key(low: low, high: high)
+    }
+
+    @inline(__always)
+    private func slot(of key: Key) -> Int {
+        var hash = (key.low ^ (key.high &* 0x9e37_79b9_7f4a_7c15)) &* 0xff51_afd7_ed55_8ccd
+        hash ^= hash >> 32
+        return Int(truncatingIfNeeded: hash &* 0x9e37_79b9_7f4a_7c15 >> 40) & mask
+    }
+
+    @inline(__always)
+    func find(_ key: Key) -> Entry? {
+        var slot = slot(of: key)
+        while true {
+            let entry = slots[slot]
+            if entry.low == key.low, entry.high == key.high { return entry }
+            if entry.high == 0 { return nil }
+            slot = (slot &+ 1) & mask
+        }
+    }
+
+    func append(_ entry: Entry, to output: inout [Int32]) {
+        guard entry.count < 0 else {
+            for i in 0..<entry.count { output.append(entry.ids[i]) }
+            return
+        }
+        more.withUnsafeBufferPointer { more in
+            let first = Int(entry.ids[0])
+            output.append(contentsOf: UnsafeBufferPointer(rebasing: more[first..<first + Int(entry.ids[1])]))
+        }
+    }
+
+    /// - Precondition: `key` is not there.
+    func insert(_ key: Key, _ ids: [Int32]) {
+        if 2 * (used + 1) > mask + 1 { makeRoom() }
+        var value = SIMD4<Int32>()
+        if ids.count <= 3 {
+            for (i, id) in ids.enumerated() { value[i] = id }
+            value[3] = Int32(ids.count)
+        } else {
+            value = SIMD4(Int32(more.count), Int32(ids.count), 0, -1)
+            more += ids
+        }
+        put(Entry(low: key.low, high: key.high, ids: value))
+        used += 1
+    }
+
+    private func put(_ entry: Entry) {
+        var slot = slot(of: Key(low: entry.low, high: entry.high))
+        while slots[slot].high != 0 { slot = (slot + 1) & mask }
+        slots[slot] = entry
+    }
+
+    private func makeRoom() {
+        let old = slots
+        let oldSize = mask + 1
+        defer { old.deallocate() }
+        let isFull = oldSize == ShortWordTable.largestSize
+        let size = isFull ? ShortWordTable.firstSize : 2 * oldSize
+        slots = ShortWordTable.empty(size)
+        mask = size - 1
+        if isFull {
+            used = 0
+            more.removeAll()
+        } else {
+            for i in 0..<oldSize where old[i].high != 0 { put(old[i]) }
+        }
     }
 }

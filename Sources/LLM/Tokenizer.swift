@@ -229,6 +229,23 @@ package struct Tokenizer: Sendable {
     /// One token for people: as it reads in a text, with escapes for what would not show.
     package func readableToken(_ id: Int) -> String { readable(bytesOfTokens?[id] ?? spellings[id]) }
 
+    /// The tokenizer with more added tokens, which are one piece from then on wherever they stand. Their ids follow the
+    /// highest there is; a token of the vocabulary keeps its id, and one that was added before stays as it is.
+    package func adding(_ contents: [[UInt8]]) throws -> Tokenizer {
+        guard let model else {
+            throw UserError("a tokenizer.bin takes no tokens", hint: "give a directory with a tokenizer.json")
+        }
+        var added = addedTokens
+        var next = Int32(spellings.count)
+        for content in contents where !content.isEmpty && !added.contains(where: { $0.content == content }) {
+            let known = spellings.firstIndex(of: content).map { Int32($0) }
+            added.append(AddedToken(id: known ?? next, content: content, isSpecial: false, isNormalized: true))
+            if known == nil { next += 1 }
+        }
+        return try Tokenizer(
+            model: model, spellings: Array(spellings[..<modelSize]), addedTokens: added, parts: parts)
+    }
+
     // MARK: - the template
 
     private static func readTemplate(

@@ -1,24 +1,28 @@
-// Byte-pair encoding against the textbook, written here as one would on a blackboard, and against Hugging Face.
+// Byte-pair encoding against the textbook, which stands in BytePairEncoding.swift, and against Hugging Face.
 
 import Foundation
 import LLM
 import Testing
 
-private func train(_ text: [UInt8], vocabularySize: Int, minimumFrequency: Int = 0) -> Tokenizer {
-    var words = WordCounts()
-    text.withUnsafeBufferPointer { words.add(linesOf: $0, GPT2Words()) }
-    var trainer = BytePairTrainer(words, specialTokens: [Array("<|endoftext|>".utf8)])
-    return trainer.train(vocabularySize: vocabularySize, minimumFrequency: minimumFrequency)
+private func train(_ text: [UInt8], vocabularySize: Int, minimumFrequency: Int = 0) throws -> Tokenizer {
+    var trainer = BytePairTrainer(count(text), specialTokens: [Array("<|endoftext|>".utf8)])
+    let learnt = trainer.train(vocabularySize: vocabularySize, minimumFrequency: minimumFrequency)
+    return try Tokenizer(learnt, addedTokens: [AddedToken(id: 0, content: Array("<|endoftext|>".utf8))])
 }
 
-private func encode(_ text: [UInt8], _ model: BytePairModel) -> [Int32] {
-    var encoder = BytePairEncoder(model)
-    var ids: [Int32] = []
-    text.withUnsafeBufferPointer { encoder.encode($0, to: &ids) }
-    return ids
+/// In several parts, as threads have them.
+private func count(_ text: [UInt8], parts: Int = 3) -> WordCounts {
+    var words = WordCounts(parts: parts)
+    text.withUnsafeBufferPointer { words.add(linesOf: $0, .byteLevel(addsPrefixSpace: false, splits: true)) }
+    return words
 }
 
-@Test func `training is the textbook's, ties and repeated letters included`() {
+private func merges(_ tokenizer: Tokenizer) -> [[[UInt8]]] {
+    guard case .bytePair(let model)? = tokenizer.model else { return [] }
+    return model.merges.map { [tokenizer.bytes(of: Int($0.left)), tokenizer.bytes(of: Int($0.right))] }
+}
+
+@Test func `training is the textbook's, ties and repeated letters included`() throws {
     var random = Xorshift(seed: 4)
     for round in 0..<40 {
         // Few letters make many ties, overlaps (aaaa) and tokens that can be spelt in two ways.
@@ -30,55 +34,68 @@ private func encode(_ text: [UInt8], _ model: BytePairModel) -> [Int32] {
         }
         let last = Array(text.split(separator: 10, omittingEmptySubsequences: false).last ?? [])
         for word in naiveWords(last) { counts[word, default: 0] += 1 }
-        let expected = naiveMerges(counts, vocabularySize: 290)
-        let model = train(text, vocabularySize: 290)
-        let merges = model.merges.map { [model.tokens[Int($0.left)], model.tokens[Int($0.right)]] }
-        #expect(merges == expected)
+        // 0 is the special token.
+        var vocabulary = [[0xFF]] + ByteAlphabet.bytesInOrder.map { [$0] }
+        let symbols = Dictionary(uniqueKeysWithValues: counts.map { ($0.key.map { [$0] }, $0.value) })
+        let expected = TextbookBytePairs.train(symbols, vocabulary: &vocabulary, vocabularySize: 290)
+        #expect(merges(try train(text, vocabularySize: 290)) == expected)
     }
 }
 
 @Test func `training on the fixture gives Hugging Face's file, byte for byte`() throws {
     let file = try InputFile(try fixture("tokenizer_corpus.txt"), hint: "")
     var trainer = BytePairTrainer(
-        try WordCounts.counting(linesOf: [file]), specialTokens: [Array("<|endoftext|>".utf8)])
-    let tokenizer = Tokenizer(
-        model: trainer.train(vocabularySize: 600, minimumFrequency: 0),
-        addedTokens: [Tokenizer.AddedToken(id: 0, content: Array("<|endoftext|>".utf8))])
+        try WordCounts.counting(linesOf: [file]).words, specialTokens: [Array("<|endoftext|>".utf8)])
+    let tokenizer = try Tokenizer(
+        trainer.train(vocabularySize: 600),
+        addedTokens: [AddedToken(id: 0, content: Array("<|endoftext|>".utf8))])
     #expect(try tokenizer.json() == contents(of: fixture("tokenizer_600.json")))
 }
 
 @Test func `the tokens counted by training are those of encoding`() throws {
     let text = try contents(of: fixture("tokenizer_corpus.txt"))
-    var words = WordCounts()
-    text.withUnsafeBufferPointer { words.add(linesOf: $0, GPT2Words()) }
-    var trainer = BytePairTrainer(words, specialTokens: [])
-    let model = trainer.train(vocabularySize: 400, minimumFrequency: 0)
+    var trainer = BytePairTrainer(count(text), specialTokens: [])
+    let tokenizer = try Tokenizer(trainer.train(vocabularySize: 400), addedTokens: [])
     let lines = text.split(separator: 10, omittingEmptySubsequences: false).map { Array($0) }
-    let encoded = lines.enumerated().flatMap { encode($1 + ($0 + 1 < lines.count ? [10] : []), model) }
+    let encoded = try lines.enumerated().flatMap {
+        try tokenizer.encode($1 + ($0 + 1 < lines.count ? [10] : []))
+    }
     #expect(trainer.tokenCount == encoded.count)
-    #expect(words.textBytes == text.count)
+    #expect(trainer.tokenCounts() == (0..<400).map { id in encoded.count { $0 == id } })
 }
 
-@Test func `the limits of training`() {
+@Test func `the limits of training`() throws {
     let text = Array("ab ab ab cd cd e".utf8)
-    #expect(train(text, vocabularySize: 1).tokens.count == 257)  // never without the bytes
-    #expect(train(text, vocabularySize: 100_000).tokens.count == 262)  // ab, " ab", cd, " cd", " e": no pair is left
-    #expect(train(text, vocabularySize: 100_000, minimumFrequency: 3).merges.count == 1)
-    #expect(train([], vocabularySize: 300).merges.isEmpty)
+    #expect(try train(text, vocabularySize: 1).vocabularySize == 257)  // never without the bytes
+    // ab, " ab", cd, " cd", " e": no pair is left
+    #expect(try train(text, vocabularySize: 100_000).vocabularySize == 262)
+    #expect(merges(try train(text, vocabularySize: 100_000, minimumFrequency: 3)).count == 1)
+    #expect(merges(try train([], vocabularySize: 300)).isEmpty)
 }
 
 @Test func `encoding is the textbook's, for words short and long`() throws {
-    let model = train(try contents(of: fixture("tokenizer_corpus.txt")), vocabularySize: 500)
-    let merges = model.merges.map { [model.tokens[Int($0.left)], model.tokens[Int($0.right)]] }
+    let tokenizer = try train(try contents(of: fixture("tokenizer_corpus.txt")), vocabularySize: 500)
+    let merges = merges(tokenizer)
     var random = Xorshift(seed: 5)
     for round in 0..<60 {
         var text = hardText(&random, length: 12, invalid: round % 2 == 0)
         // One word past the length up to which ranks are searched, and past the length that is remembered.
         text += (0..<(round % 6 == 0 ? 300 : 70)).map { _ in Array("aaathexq".utf8)[random.below(8)] }
-        let expected = naiveWords(text).flatMap { naiveEncode($0, merges) }
-        let ids = encode(text, model)
-        #expect(ids.map { model.tokens[Int($0)] } == expected)
-        #expect(ids == encode(text, model))
+        let expected = naiveWords(text).flatMap { TextbookBytePairs.encode($0.map { [$0] }, merges) }
+        let ids = try tokenizer.encode(text)
+        #expect(ids.map { tokenizer.bytes(of: Int($0)) } == expected)
+    }
+}
+
+@Test func `an encoder that remembers words gives the ids of one that does not`() throws {
+    let tokenizer = try train(try contents(of: fixture("tokenizer_corpus.txt")), vocabularySize: 500)
+    var encoder = try tokenizer.makeEncoder()
+    var random = Xorshift(seed: 8)
+    for _ in 0..<300 {
+        let text = hardText(&random, length: 1 + random.below(60), invalid: true)
+        var ids: [Int32] = []
+        text.withUnsafeBufferPointer { encoder.encode($0, to: &ids) }
+        #expect(try ids == tokenizer.encode(text))
     }
 }
 
@@ -93,11 +110,11 @@ private func encode(_ text: [UInt8], _ model: BytePairModel) -> [Int32] {
 
 @Test func `a word of 100,000 letters takes no square of time`() throws {
     let text = [UInt8](repeating: UInt8(ascii: "a"), count: 100_000)
-    let model = train(Array("aaaaaaaaaaaaaaaa aaaaaaaa".utf8), vocabularySize: 270)
+    let tokenizer = try train(Array("aaaaaaaaaaaaaaaa aaaaaaaa".utf8), vocabularySize: 270)
     let start = now()
-    let ids = encode(text, model)
+    let ids = try tokenizer.encode(text)
     #expect(now() - start < 2)
-    #expect(ids.flatMap { model.tokens[Int($0)] } == text)
+    #expect(tokenizer.decode(ids) == text)
 }
 
 @Test func `the byte alphabet is GPT-2's`() {
