@@ -100,8 +100,11 @@ package struct BytePairModel: Sendable {
     package let ignoresMerges: Bool
     package let characters: Characters
     let vocabulary: Vocabulary
+    private let hasAllBytes: Bool
     /// Rank << 32 | result.
     private let rankOfPair: PairTable
+    /// The same for two bytes, left << 8 | right, in a plain table: every word begins with these.
+    private let firstRanks: [Int64]
     /// The ids of single characters: by place in the word (1 not first, 2 last) << 32 | scalar.
     private let characterIDs: PairTable
     /// Of `<0x00>` … `<0xFF>`, -1 where there is none.
@@ -119,12 +122,23 @@ package struct BytePairModel: Sendable {
         self.merges = merges
         self.byteIDs = byteIDs
         self.characters = characters
+        hasAllBytes = byteIDs?.allSatisfy { $0 >= 0 } ?? false
         self.ignoresMerges = ignoresMerges
         var table = PairTable()
         for (rank, merge) in merges.enumerated() {
             table.set(pairKey(merge.left, merge.right), Int64(ranks?[rank] ?? rank) << 32 | Int64(merge.result))
         }
         rankOfPair = table
+        var first: [Int64] = []
+        if let byteIDs {
+            first = [Int64](repeating: BytePairModel.noMerge, count: 1 << 16)
+            for left in 0..<256 where byteIDs[left] >= 0 {
+                for right in 0..<256 where byteIDs[right] >= 0 {
+                    if let value = table[pairKey(byteIDs[left], byteIDs[right])] { first[left << 8 | right] = value }
+                }
+            }
+        }
+        firstRanks = first
         var ids = PairTable()
         var fallback = [Int32](repeating: -1, count: 256)
         for index in 0..<(byteIDs == nil ? vocabulary.count : 0) {
@@ -175,6 +189,10 @@ package struct BytePairModel: Sendable {
             return
         }
         scratch.ids.removeAll(keepingCapacity: true)
+        if let byteIDs, word.count <= BytePairModel.longestSearched, hasAllBytes {
+            mergeBytes(word, byteIDs, to: &output)
+            return
+        }
         if let byteIDs {
             appendBytes(of: word, byteIDs, to: &scratch.ids)
         } else {
@@ -233,32 +251,59 @@ package struct BytePairModel: Sendable {
         return true
     }
 
-    /// The textbook loop, but for the ranks: `ranks[i]` is that of `ids[i]` and `ids[i + 1]`, and a merge changes two.
-    private func mergeBySearch(_ scratch: inout Scratch) {
-        var count = scratch.ids.count
-        guard count > 1 else { return }
-        scratch.ranks.removeAll(keepingCapacity: true)
-        for i in 0..<count - 1 { scratch.ranks.append(rank(scratch.ids[i], scratch.ids[i + 1])) }
-        scratch.ids.withUnsafeMutableBufferPointer { ids in
-            scratch.ranks.withUnsafeMutableBufferPointer { ranks in
-                while count > 1 {
-                    var best = BytePairModel.noMerge
-                    var at = 0
-                    for i in 0..<count - 1 where ranks[i] < best {
-                        best = ranks[i]
-                        at = i
+    /// A short word of bytes, in memory that costs nothing to get.
+    private func mergeBytes(_ word: UnsafeBufferPointer<UInt8>, _ byteIDs: [Int32], to output: inout [Int32]) {
+        withUnsafeTemporaryAllocation(of: Int32.self, capacity: BytePairModel.longestSearched) { ids in
+            withUnsafeTemporaryAllocation(of: Int64.self, capacity: BytePairModel.longestSearched) { ranks in
+                byteIDs.withUnsafeBufferPointer { byteIDs in
+                    firstRanks.withUnsafeBufferPointer { firstRanks in
+                        for i in 0..<word.count { ids[i] = byteIDs[Int(word[i])] }
+                        for i in 0..<word.count &- 1 { ranks[i] = firstRanks[Int(word[i]) << 8 | Int(word[i &+ 1])] }
                     }
-                    if best == BytePairModel.noMerge { return }
-                    ids[at] = Int32(truncatingIfNeeded: best)
-                    count -= 1
-                    for i in at + 1..<max(count, at + 1) { ids[i] = ids[i + 1] }
-                    for i in at..<max(count - 1, at) { ranks[i] = ranks[i + 1] }
-                    if at > 0 { ranks[at - 1] = rank(ids[at - 1], ids[at]) }
-                    if at + 1 < count { ranks[at] = rank(ids[at], ids[at + 1]) }
                 }
+                let count = mergeBySearch(ids, ranks, count: word.count)
+                output.append(contentsOf: UnsafeMutableBufferPointer(rebasing: ids[..<count]))
             }
         }
+    }
+
+    private func mergeBySearch(_ scratch: inout Scratch) {
+        guard scratch.ids.count > 1 else { return }
+        scratch.ranks.removeAll(keepingCapacity: true)
+        for i in 0..<scratch.ids.count - 1 { scratch.ranks.append(rank(scratch.ids[i], scratch.ids[i + 1])) }
+        let count = scratch.ids.withUnsafeMutableBufferPointer { ids in
+            scratch.ranks.withUnsafeMutableBufferPointer { mergeBySearch(ids, $0, count: ids.count) }
+        }
         scratch.ids.removeLast(scratch.ids.count - count)
+    }
+
+    /// The textbook loop, but for the ranks: `ranks[i]` is that of `ids[i]` and `ids[i + 1]`, and a merge changes two.
+    /// - Returns: how many ids are left.
+    @inline(__always)
+    private func mergeBySearch(
+        _ ids: UnsafeMutableBufferPointer<Int32>, _ ranks: UnsafeMutableBufferPointer<Int64>, count: Int
+    ) -> Int {
+        var count = count
+        while count > 1 {
+            var best = BytePairModel.noMerge
+            var at = 0
+            for i in 0..<count &- 1 where ranks[i] < best {
+                best = ranks[i]
+                at = i
+            }
+            if best == BytePairModel.noMerge { break }
+            ids[at] = Int32(truncatingIfNeeded: best)
+            count &-= 1
+            var i = at &+ 1
+            while i < count {
+                ids[i] = ids[i &+ 1]
+                ranks[i &- 1] = ranks[i]
+                i &+= 1
+            }
+            if at > 0 { ranks[at &- 1] = rank(ids[at &- 1], ids[at]) }
+            if at &+ 1 < count { ranks[at] = rank(ids[at], ids[at &+ 1]) }
+        }
+        return count
     }
 
     private struct QueuedPair: Comparable {

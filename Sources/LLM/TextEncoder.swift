@@ -1,8 +1,7 @@
 // Text to ids with a memory of the words it has met: one per thread.
 //
-// Most words of a text were met before: looking them up is what encoding mostly is. The table has fixed entries of
-// half a cache line, a word of up to 15 bytes and up to four ids, so that a hit touches one line and allocates nothing;
-// longer words, and words of more ids, point into a list beside it.
+// Most words of a text were met before: looking them up is what encoding mostly is. So the words are found by a scanner
+// made by hand, the table has entries that touch one line of memory each, and a hit allocates nothing.
 
 /// What cuts and merges: the part of a tokenizer after normalising.
 package enum TokenModel: Sendable {
@@ -107,17 +106,10 @@ package struct TextEncoder {
 struct WordEncoder {
     private let model: TokenModel
     private var scratch = BytePairModel.Scratch()
-    private let short = ShortWordTable()
-    private var known = ByteStringTable()
-    /// The ids of known word i lie in `knownIDs` from `knownStarts[i]` up to `knownStarts[i + 1]`.
-    private var knownStarts = [0]
-    private var knownIDs: [Int32] = []
+    /// Of words up to 15 bytes, and up to 31.
+    private let short = WordMemory(keySize: 2)
+    private let long = WordMemory(keySize: 4)
     private var ids: [Int32] = []
-
-    /// Words longer than this are seldom met twice.
-    private static let longestKnownWord = 64
-    /// Bytes of words; when they are full the memory starts anew, so it stays bounded. The ids stay the same.
-    private static let knownBytes = 16 << 20
 
     init(_ model: TokenModel) { self.model = model }
 
@@ -125,200 +117,239 @@ struct WordEncoder {
     mutating func encodeGPT2(_ text: UnsafeBufferPointer<UInt8>, to output: inout [Int32]) {
         let words = GPT2Words()
         let raw = UnsafeRawBufferPointer(text)
-        let short = short
-        // The ids of hits gather here: appending to an array one by one costs as much as finding them.
+        let (short, long) = (short, long)
+        // The ids of hits gather here: appending to an array word by word costs as much as finding them.
         let room = 4096
-        withUnsafeTemporaryAllocation(of: Int32.self, capacity: room + 4) { gathered in
+        withUnsafeTemporaryAllocation(of: Int32.self, capacity: room + 32) { gathered in
+            let gathered = UnsafeMutableRawBufferPointer(gathered)
             var count = 0
+            func flush() {
+                output.append(
+                    contentsOf: UnsafeRawBufferPointer(rebasing: gathered[..<(4 &* count)]).bindMemory(to: Int32.self))
+                count = 0
+            }
             var start = 0
             while start < text.count {
                 let end = words.wordEnd(in: text, from: start)
                 let length = end &- start
-                if length <= ShortWordTable.longest, start &+ 16 <= text.count {
-                    let key = ShortWordTable.key(raw, start, length)
-                    if let entry = short.find(key), entry.count >= 0 {
-                        UnsafeMutableRawBufferPointer(gathered).storeBytes(
-                            of: entry.ids, toByteOffset: 4 &* count, as: SIMD4<Int32>.self)
-                        count &+= entry.count
+                if length <= 15, start &+ 16 <= text.count {
+                    if let entry = short.find(WordMemory.shortKey(raw, start, length), keySize: 2) {
+                        count &+= short.copy(entry, keySize: 2, to: gathered, at: count)
                         start = end
-                        if count >= room {
-                            output.append(contentsOf: UnsafeBufferPointer(rebasing: gathered[..<count]))
-                            count = 0
-                        }
+                        if count >= room { flush() }
+                        continue
+                    }
+                } else if length <= 31, start &+ 32 <= text.count {
+                    if let entry = long.find(WordMemory.longKey(raw, start, length), keySize: 4) {
+                        count &+= long.copy(entry, keySize: 4, to: gathered, at: count)
+                        start = end
+                        if count >= room { flush() }
                         continue
                     }
                 }
-                output.append(contentsOf: UnsafeBufferPointer(rebasing: gathered[..<count]))
-                count = 0
+                flush()
                 encode(UnsafeBufferPointer(rebasing: text[start..<end]), to: &output)
                 start = end
             }
-            output.append(contentsOf: UnsafeBufferPointer(rebasing: gathered[..<count]))
+            flush()
         }
     }
 
     /// Appends the ids of one word, which is not empty.
     mutating func encode(_ word: UnsafeBufferPointer<UInt8>, to output: inout [Int32]) {
-        if word.count <= ShortWordTable.longest {
-            let key = ShortWordTable.key(word)
-            if let entry = short.find(key) {
-                short.append(entry, to: &output)
-                return
-            }
-            ids.removeAll(keepingCapacity: true)
-            model.encode(word, to: &ids, &scratch)
-            short.insert(key, ids)
-            output.append(contentsOf: ids)
-            return
-        }
-        guard word.count <= WordEncoder.longestKnownWord else {
+        guard word.count <= 31 else {
+            // Seldom met twice.
             model.encode(word, to: &output, &scratch)
             return
         }
-        if known.byteCount > WordEncoder.knownBytes {
-            known.removeAll()
-            knownStarts = [0]
-            knownIDs.removeAll(keepingCapacity: true)
+        let memory = word.count <= 15 ? short : long
+        let key = memory.key(word)
+        if let entry = memory.find(key) {
+            memory.append(entry, to: &output)
+            return
         }
-        let index = known.insert(word)
-        if index + 1 == knownStarts.count {
-            model.encode(word, to: &knownIDs, &scratch)
-            knownStarts.append(knownIDs.count)
-        }
-        knownIDs.withUnsafeBufferPointer { ids in
-            output.append(contentsOf: UnsafeBufferPointer(rebasing: ids[knownStarts[index]..<knownStarts[index + 1]]))
-        }
+        ids.removeAll(keepingCapacity: true)
+        model.encode(word, to: &ids, &scratch)
+        memory.insert(key, ids)
+        output.append(contentsOf: ids)
     }
 }
 
-/// Words of up to 15 bytes and their ids, in entries of half a cache line: a hit touches one line of memory, compares two
-/// numbers and allocates nothing. An open hash table with linear probing, at most half full; when it has grown to its
-/// limit it starts anew. It belongs to one thread.
-private final class ShortWordTable {
-    static let longest = 15
+/// Words and their ids, in entries of half a cache line or a whole one: a hit touches one line of memory, compares two or
+/// four numbers and allocates nothing. An open hash table with linear probing, at most half full; when it has grown to
+/// its limit it starts anew, so memory stays bounded. It belongs to one thread.
+///
+/// An entry is, in units of eight bytes, the key and then as much room for ids. The key has the word's bytes, zeros, and
+/// in the last byte the length; an empty slot has length 0. Of the ids' places the last one has their number. If there
+/// are too many it has -1, and the first two have where they begin in `more`, and how many they are.
+private final class WordMemory {
+    typealias Key = SIMD4<UInt64>
 
-    /// The word's bytes, zeros, and in the last byte the length.
-    struct Key: Equatable {
-        let low: UInt64
-        let high: UInt64
-    }
-
-    struct Entry {
-        let low: UInt64
-        /// 0 in an empty slot.
-        let high: UInt64
-        /// Up to three ids, then their number. If there are more the number is -1, and the first two are where they begin
-        /// in `more`, and how many they are.
-        let ids: SIMD4<Int32>
-
-        var count: Int { Int(ids[3]) }
-    }
-
-    private var slots: UnsafeMutablePointer<Entry>
+    private let keySize: Int
+    private var slots: UnsafeMutablePointer<UInt64>
     private var mask: Int
     private var used = 0
     private var more: [Int32] = []
 
     private static let firstSize = 1 << 12
-    private static let largestSize = 1 << 21
+    private static let largestSize = 1 << 20
 
-    init() {
-        slots = ShortWordTable.empty(ShortWordTable.firstSize)
-        mask = ShortWordTable.firstSize - 1
+    /// - Parameter keySize: 2 or 4 times eight bytes, of which one byte is the length.
+    init(keySize: Int) {
+        self.keySize = keySize
+        slots = WordMemory.empty(WordMemory.firstSize * 2 * keySize)
+        mask = WordMemory.firstSize - 1
     }
 
     deinit { slots.deallocate() }
 
-    private static func empty(_ size: Int) -> UnsafeMutablePointer<Entry> {
-        let slots = UnsafeMutablePointer<Entry>.allocate(capacity: size)
-        slots.initialize(repeating: Entry(low: 0, high: 0, ids: SIMD4()), count: size)
+    private static func empty(_ size: Int) -> UnsafeMutablePointer<UInt64> {
+        let slots = UnsafeMutableRawPointer.allocate(byteCount: 8 * size, alignment: 64).bindMemory(
+            to: UInt64.self, capacity: size)
+        useLargePages(slots, bytes: 8 * size)
+        slots.initialize(repeating: 0, count: size)
         return slots
     }
 
-    /// Of the `length` bytes from `start` on, where `start + 16` is still inside the text.
+    /// Of `length` ≤ 15 bytes from `start` on, where `start + 16` is still inside the text.
     @inline(__always)
-    static func key(_ text: UnsafeRawBufferPointer, _ start: Int, _ length: Int) -> Key {
-        let low = UInt64(littleEndian: text.loadUnaligned(fromByteOffset: start, as: UInt64.self))
-        let high = UInt64(littleEndian: text.loadUnaligned(fromByteOffset: start &+ 8, as: UInt64.self))
+    static func shortKey(_ text: UnsafeRawBufferPointer, _ start: Int, _ length: Int) -> Key {
         let bits = UInt64(truncatingIfNeeded: length) &* 8
-        // A shift by 64 or more gives 0 here.
-        let lowMask: UInt64 = bits >= 64 ? .max : (1 &<< bits) &- 1
-        let highMask: UInt64 = bits >= 64 ? (1 &<< (bits &- 64)) &- 1 : 0
-        return Key(low: low & lowMask, high: high & highMask | UInt64(truncatingIfNeeded: length) &<< 56)
+        // &<< takes the shift modulo 64.
+        let low: UInt64 = bits >= 64 ? .max : (1 &<< bits) &- 1
+        let high: UInt64 = bits >= 64 ? (1 &<< bits) &- 1 : 0
+        return Key(
+            load(text, start) & low, load(text, start &+ 8) & high | UInt64(truncatingIfNeeded: length) &<< 56, 0, 0)
     }
 
-    static func key(_ word: UnsafeBufferPointer<UInt8>) -> Key {
-        var low: UInt64 = 0
-        var high = UInt64(word.count) << 56
-        for (i, byte) in word.enumerated() {
-            if i < 8 { low |= UInt64(byte) << UInt64(8 * i) } else { high |= UInt64(byte) << UInt64(8 * (i - 8)) }
-        }
-        return Key(low: low, high: high)
+    /// Of 16 to 31 bytes from `start` on, where `start + 32` is still inside the text.
+    @inline(__always)
+    static func longKey(_ text: UnsafeRawBufferPointer, _ start: Int, _ length: Int) -> Key {
+        let tail = shortKey(text, start &+ 16, length &- 16)
+        return Key(
+            load(text, start), load(text, start &+ 8), tail[0],
+            tail[1] & 0x00ff_ffff_ffff_ffff | UInt64(truncatingIfNeeded: length) &<< 56)
+    }
+
+    @inline(__always)
+    private static func load(_ text: UnsafeRawBufferPointer, _ offset: Int) -> UInt64 {
+        UInt64(littleEndian: text.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+    }
+
+    func key(_ word: UnsafeBufferPointer<UInt8>) -> Key {
+        var key = Key()
+        for (i, byte) in word.enumerated() { key[i >> 3] |= UInt64(byte) << UInt64(8 * (i & 7)) }
+        key[keySize - 1] |= UInt64(word.count) << 56
+        return key
     }
 
     @inline(__always)
     private func slot(of key: Key) -> Int {
-        var hash = (key.low ^ (key.high &* 0x9e37_79b9_7f4a_7c15)) &* 0xff51_afd7_ed55_8ccd
+        var hash = (key[0] ^ (key[1] &* 0x9e37_79b9_7f4a_7c15)) &* 0xff51_afd7_ed55_8ccd
+        hash ^= (key[2] ^ (key[3] &* 0xc4ce_b9fe_1a85_ec53)) &* 0x9e37_79b9_7f4a_7c15
         hash ^= hash >> 32
-        return Int(truncatingIfNeeded: hash &* 0x9e37_79b9_7f4a_7c15 >> 40) & mask
+        return Int(truncatingIfNeeded: (hash &* 0x9e37_79b9_7f4a_7c15) >> 40) & mask
     }
 
+    func find(_ key: Key) -> UnsafeMutablePointer<UInt64>? {
+        keySize == 2 ? find(key, keySize: 2) : find(key, keySize: 4)
+    }
+
+    /// - Parameter keySize: the table's, as a number that the compiler sees.
     @inline(__always)
-    func find(_ key: Key) -> Entry? {
+    func find(_ key: Key, keySize: Int) -> UnsafeMutablePointer<UInt64>? {
         var slot = slot(of: key)
         while true {
-            let entry = slots[slot]
-            if entry.low == key.low, entry.high == key.high { return entry }
-            if entry.high == 0 { return nil }
+            let entry = slots + slot &* (2 &* keySize)
+            if entry[0] == key[0], entry[1] == key[1],
+                keySize == 2 || (entry[2] == key[2] && entry[3] == key[3])
+            {
+                return entry
+            }
+            if entry[keySize &- 1] == 0 { return nil }
             slot = (slot &+ 1) & mask
         }
     }
 
-    func append(_ entry: Entry, to output: inout [Int32]) {
-        guard entry.count < 0 else {
-            for i in 0..<entry.count { output.append(entry.ids[i]) }
-            return
+    /// Writes the ids of an entry and returns their number. More bytes than that may be written, up to 32.
+    @inline(__always)
+    func copy(
+        _ entry: UnsafeMutablePointer<UInt64>, keySize: Int, to output: UnsafeMutableRawBufferPointer, at place: Int
+    ) -> Int {
+        let ids = UnsafeRawPointer(entry + keySize)
+        let count = Int(ids.load(fromByteOffset: 8 &* keySize &- 4, as: Int32.self))
+        if count >= 0 {
+            output.storeBytes(of: ids.load(as: SIMD4<Int32>.self), toByteOffset: 4 &* place, as: SIMD4<Int32>.self)
+            if keySize == 4 {
+                output.storeBytes(
+                    of: ids.load(fromByteOffset: 16, as: SIMD4<Int32>.self), toByteOffset: 4 &* place &+ 16,
+                    as: SIMD4<Int32>.self)
+            }
+            return count
         }
+        let first = Int(ids.load(as: Int32.self))
+        let length = Int(ids.load(fromByteOffset: 4, as: Int32.self))
         more.withUnsafeBufferPointer { more in
-            let first = Int(entry.ids[0])
-            output.append(contentsOf: UnsafeBufferPointer(rebasing: more[first..<first + Int(entry.ids[1])]))
+            for i in 0..<length {
+                output.storeBytes(of: more[first &+ i], toByteOffset: 4 &* (place &+ i), as: Int32.self)
+            }
+        }
+        return length
+    }
+
+    func append(_ entry: UnsafeMutablePointer<UInt64>, to output: inout [Int32]) {
+        withUnsafeTemporaryAllocation(of: Int32.self, capacity: 40) { ids in
+            let raw = UnsafeMutableRawBufferPointer(ids)
+            let count = copy(entry, keySize: keySize, to: raw, at: 0)
+            output.append(
+                contentsOf: UnsafeRawBufferPointer(rebasing: raw[..<(4 * count)]).bindMemory(to: Int32.self))
         }
     }
 
-    /// - Precondition: `key` is not there.
+    /// - Precondition: `key` is not there, and has at most one id for each byte.
     func insert(_ key: Key, _ ids: [Int32]) {
+        guard ids.count <= 32 else { return }
         if 2 * (used + 1) > mask + 1 { makeRoom() }
-        var value = SIMD4<Int32>()
-        if ids.count <= 3 {
-            for (i, id) in ids.enumerated() { value[i] = id }
-            value[3] = Int32(ids.count)
+        let entry = freeSlot(for: key)
+        for i in 0..<keySize { entry[i] = key[i] }
+        let room = UnsafeMutableRawPointer(entry + keySize).bindMemory(to: Int32.self, capacity: 2 * keySize)
+        if ids.count < 2 * keySize {
+            for (i, id) in ids.enumerated() { room[i] = id }
+            room[2 * keySize - 1] = Int32(ids.count)
         } else {
-            value = SIMD4(Int32(more.count), Int32(ids.count), 0, -1)
+            room[0] = Int32(more.count)
+            room[1] = Int32(ids.count)
+            room[2 * keySize - 1] = -1
             more += ids
         }
-        put(Entry(low: key.low, high: key.high, ids: value))
         used += 1
     }
 
-    private func put(_ entry: Entry) {
-        var slot = slot(of: Key(low: entry.low, high: entry.high))
-        while slots[slot].high != 0 { slot = (slot + 1) & mask }
-        slots[slot] = entry
+    private func freeSlot(for key: Key) -> UnsafeMutablePointer<UInt64> {
+        var slot = slot(of: key)
+        while slots[slot * 2 * keySize + keySize - 1] != 0 { slot = (slot + 1) & mask }
+        return slots + slot * 2 * keySize
     }
 
     private func makeRoom() {
         let old = slots
         let oldSize = mask + 1
         defer { old.deallocate() }
-        let isFull = oldSize == ShortWordTable.largestSize
-        let size = isFull ? ShortWordTable.firstSize : 2 * oldSize
-        slots = ShortWordTable.empty(size)
+        let isFull = oldSize == WordMemory.largestSize
+        let size = isFull ? WordMemory.firstSize : 4 * oldSize
+        slots = WordMemory.empty(size * 2 * keySize)
         mask = size - 1
         if isFull {
             used = 0
             more.removeAll()
-        } else {
-            for i in 0..<oldSize where old[i].high != 0 { put(old[i]) }
+            return
+        }
+        for i in 0..<oldSize {
+            let entry = old + i * 2 * keySize
+            guard entry[keySize - 1] != 0 else { continue }
+            var key = Key()
+            for i in 0..<keySize { key[i] = entry[i] }
+            freeSlot(for: key).update(from: entry, count: 2 * keySize)
         }
     }
 }
