@@ -35,7 +35,7 @@ private func merges(_ tokenizer: Tokenizer) -> [[[UInt8]]] {
         let last = Array(text.split(separator: 10, omittingEmptySubsequences: false).last ?? [])
         for word in naiveWords(last) { counts[word, default: 0] += 1 }
         // 0 is the special token.
-        var vocabulary = [[0xFF]] + ByteAlphabet.bytesInOrder.map { [$0] }
+        var vocabulary = [Array("<|endoftext|>".utf8)] + ByteAlphabet.bytesInOrder.map { [$0] }
         let symbols = Dictionary(uniqueKeysWithValues: counts.map { ($0.key.map { [$0] }, $0.value) })
         let expected = TextbookBytePairs.train(symbols, vocabulary: &vocabulary, vocabularySize: 290)
         #expect(merges(try train(text, vocabularySize: 290)) == expected)

@@ -81,11 +81,11 @@ def compare(name, path, reference, texts, decode=True, templates=True):
     return bad
 
 
-def variants(lines, folder):
+def variants(lines, folder, size=3000):
     """Tokenizers with each part, trained on some lines."""
     bert_words = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
 
-    def bpe(name, pre, special=("[UNK]",), normalizer=None, decoder=None, unk="[UNK]", post=None, size=3000, added=(), edit=None, **options):
+    def bpe(name, pre, special=("[UNK]",), normalizer=None, decoder=None, unk="[UNK]", post=None, added=(), edit=None, size=size, **options):
         trainer_options = {k: options.pop(k) for k in ("initial_alphabet", "limit_alphabet") if k in options}
         trainer_options |= {k: v for k, v in options.items() if k in ("continuing_subword_prefix", "end_of_word_suffix")}
         tokenizer = Tokenizer(models.BPE(unk_token=unk, **options))
@@ -150,10 +150,10 @@ def variants(lines, folder):
               post=bert_post, normalizer=normalizers.Sequence([normalizers.Replace("new word", "newword"), normalizers.NFKC(), normalizers.Lowercase()]),
               edit=lambda d: d["model"].update(ignore_merges=True))
     yield bpe("whitespace", pre_tokenizers.Whitespace())
-    yield bpe("whitespace-fuse", pre_tokenizers.Whitespace(), fuse_unk=True, normalizer=normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents(), normalizers.Strip()]), limit_alphabet=200)
+    yield bpe("whitespace-fuse", pre_tokenizers.Whitespace(), fuse_unk=True, normalizer=normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents(), normalizers.Strip()]), limit_alphabet=min(200, size // 2))
     yield bpe("whitespace-drop", pre_tokenizers.Whitespace(), unk=None, special=(), decoder=decoders.Fuse(), limit_alphabet=100)
     yield bpe("suffix", bert_words, end_of_word_suffix="</w>", decoder=decoders.BPEDecoder(), normalizer=normalizers.NFKD())
-    yield bpe("llama", None, special=["<unk>", "<s>", "</s>"], unk="<unk>", normalizer=llama, decoder=llama_decoder, fuse_unk=True, edit=fallback, limit_alphabet=300,
+    yield bpe("llama", None, special=["<unk>", "<s>", "</s>"], unk="<unk>", normalizer=llama, decoder=llama_decoder, fuse_unk=True, edit=fallback, limit_alphabet=min(300, size // 2),
               post=lambda t: processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", t.token_to_id("<s>"))]))
     yield bpe("half-fallback", bert_words, fuse_unk=False, edit=half_fallback, limit_alphabet=100)
     for scheme in ("always", "first", "never"):
@@ -161,8 +161,8 @@ def variants(lines, folder):
                   decoder=decoders.Metaspace(prepend_scheme=scheme), added=added)
     yield bpe("metaspace-whole", pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(split=False)]), special=["<unk>"], unk="<unk>", decoder=decoders.Metaspace())
     for behavior in ("removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous"):
-        yield bpe(f"split-{behavior}", pre_tokenizers.Sequence([pre_tokenizers.Split(".", behavior), pre_tokenizers.Punctuation(behavior), pre_tokenizers.Digits(behavior == "isolated")]), size=800)
-        yield bpe(f"split-inverted-{behavior}", pre_tokenizers.Split("the", behavior, invert=True), size=800)
+        yield bpe(f"split-{behavior}", pre_tokenizers.Sequence([pre_tokenizers.Split(".", behavior), pre_tokenizers.Punctuation(behavior), pre_tokenizers.Digits(behavior == "isolated")]), size=min(size, 800))
+        yield bpe(f"split-inverted-{behavior}", pre_tokenizers.Split("the", behavior, invert=True), size=min(size, 800))
     yield bpe("bert-processing", pre_tokenizers.BertPreTokenizer(), special=specials, normalizer=normalizers.BertNormalizer(lowercase=False, strip_accents=True),
               post=lambda t: processors.BertProcessing(("[SEP]", t.token_to_id("[SEP]")), ("[CLS]", t.token_to_id("[CLS]"))), added=added)
 
