@@ -47,7 +47,7 @@ package func attentionForward(
             for panel in 0..<(keysSeen + panelWidth - 1) / panelWidth {
                 multiplyTile(
                     scores + panel * panelWidth, tileStride: paddedT, q + t0 * 3 * C, rows: rows, rowStride: 3 * C,
-                    kStride: 1, keys + panel * panelWidth * HS, K: HS, vectors: 3, accumulate: false)
+                    kStride: 1, keys + panel * panelWidth * HS, K: HS, vectors: 3, start: nil)
             }
             // softmax, its division kept for the end
             var inverse = InlineArray<8, Float>(repeating: 0)
@@ -203,7 +203,8 @@ private func multiplyRows(
             multiplyTile(
                 out + row * outStride + column, tileStride: outStride, a + row * rowStride, rows: rows - row,
                 rowStride: rowStride, kStride: kStride, b + column, bStride: bStride, K: K,
-                vectors: min(3, (columns - column) / Vector.scalarCount), accumulate: accumulate)
+                vectors: min(3, (columns - column) / Vector.scalarCount),
+                start: accumulate ? UnsafePointer(out + row * outStride + column) : nil, startStride: outStride)
         }
     }
 }

@@ -13,10 +13,11 @@ package func measurePeakFlops() -> Double {
         for _ in 0..<16 {
             parallelFor(threadCount) { thread in
                 let start = DispatchTime.now().uptimeNanoseconds
-                spinMultiplyAdds(rounds)
+                let result = spinMultiplyAdds(rounds)
                 let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
-                // Twelve independent chains hide the latency of any multiply-add unit there is.
-                rates[thread] = Double(rounds * 12 * Vector.scalarCount * 2) / seconds
+                // Twelve independent chains hide the latency of any multiply-add unit there is. The result is always
+                // positive; asking keeps the compiler from leaving the loop out.
+                rates[thread] = result > 0 ? Double(rounds * 12 * Vector.scalarCount * 2) / seconds : 0
             }
             var sum = 0.0
             for thread in 0..<threadCount { sum += rates[thread] }
@@ -26,10 +27,8 @@ package func measurePeakFlops() -> Double {
     return best
 }
 
-nonisolated(unsafe) private var impossible: Float = 0
-
 @inline(never)
-private func spinMultiplyAdds(_ rounds: Int) {
+private func spinMultiplyAdds(_ rounds: Int) -> Float {
     let factor = Vector(repeating: 0.999)
     var chains = InlineArray<12, Vector>(repeating: Vector(repeating: 1))
     for _ in 0..<rounds {
@@ -37,6 +36,5 @@ private func spinMultiplyAdds(_ rounds: Int) {
     }
     var sum = Vector(repeating: 0)
     for i in 0..<12 { sum += chains[i] }
-    // A result that nobody could want, but that the compiler can't know: it keeps the loop.
-    if sum[0] == 12_345 { impossible = sum[1] }
+    return sum[0]
 }

@@ -44,7 +44,7 @@ func products(N: Int) {
         ("qkv", 768, 2304), ("attproj", 768, 768), ("fc", 768, 3072), ("fcproj", 3072, 768), ("classifier", 768, 50257),
     ] {
         // The classifier runs in chunks of rows.
-        let rows = OC > 10_000 ? min(N, 256) : N
+        let rows = min(N, 1024)
         let sizes = [rows * C, OC * C, rows * OC, OC]
         let buffers = sizes.map { randomFloats($0) }
         let (inp, weight, out, bias) = (buffers[0], buffers[1], buffers[2], buffers[3])
