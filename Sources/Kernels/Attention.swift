@@ -23,6 +23,8 @@ package func attentionForward(
     out: UnsafeMutablePointer<Float>, lse: UnsafeMutablePointer<Float>, qkv: UnsafePointer<Float>,
     B: Int, T: Int, C: Int, NH: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "attention forward") }
     let HS = C / NH
     let scale = 1 / Float(HS).squareRoot()
     let panels = (T + panelWidth - 1) / panelWidth
@@ -101,6 +103,8 @@ package func attentionBackward(
     dqkv: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, qkv: UnsafePointer<Float>,
     out: UnsafePointer<Float>, lse: UnsafePointer<Float>, B: Int, T: Int, C: Int, NH: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "attention backward") }
     let HS = C / NH
     let scale = 1 / Float(HS).squareRoot()
     let panels = (T + panelWidth - 1) / panelWidth

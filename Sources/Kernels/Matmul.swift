@@ -53,6 +53,8 @@ package func matmulForward(
     out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, weight: UnsafePointer<Float>,
     bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int, outStride: Int? = nil
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "matmul forward") }
     product(
         out: out, outStride: outStride ?? OC, rows: N, columns: OC, K: C, a: inp, aStride: C, bias: bias,
         addend: residual
@@ -65,6 +67,8 @@ package func matmulBackwardInput(
     dinp: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, weight: UnsafePointer<Float>,
     N: Int, C: Int, OC: Int, doutStride: Int? = nil, accumulate: Bool = false
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "matmul dinp") }
     let stride = doutStride ?? OC
     product(
         out: dinp, outStride: C, rows: N, columns: C, K: OC, a: dout, aStride: stride, bias: nil,
@@ -77,6 +81,8 @@ package func matmulBackwardWeight(
     dweight: UnsafeMutablePointer<Float>, dbias: UnsafeMutablePointer<Float>?, dout: UnsafePointer<Float>,
     inp: UnsafePointer<Float>, N: Int, C: Int, OC: Int, doutStride: Int? = nil
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "matmul dweight") }
     let stride = doutStride ?? OC
     let parts = (N + partK - 1) / partK
     let longestK = (N + parts - 1) / parts
