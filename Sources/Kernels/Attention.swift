@@ -145,12 +145,12 @@ package func attentionBackward(
         }
         dqueries.update(repeating: 0, count: roundedUp(T, to: tileRows) * paddedHS)
 
-        // A block of keys (one panel) against every block of queries that sees it.
+        // A block of keys (one panel) against every block of queries that sees it, from the key's own token on.
         for panel in 0..<panels {
             let k0 = panel * panelWidth
             let keyCount = min(panelWidth, T - k0)
             var isFirst = true
-            for t0 in stride(from: k0 / queryBlock * queryBlock, to: T, by: queryBlock) {
+            for t0 in stride(from: k0, to: T, by: queryBlock) {
                 let rows = min(queryBlock, T - t0)
                 multiplyRows(  // scores (rows, keys) = queries · keysᵀ
                     probs, outStride: panelWidth, rows: rows, columns: panelWidth, q + t0 * 3 * C, rowStride: 3 * C,
@@ -160,7 +160,7 @@ package func attentionBackward(
                     kStride: 1, valuesAcross + k0 * HS, bStride: panelWidth, K: HS, accumulate: false)
                 for i in 0..<rows {
                     let t = t0 + i
-                    let seen = max(0, min(keyCount, t - k0 + 1))
+                    let seen = min(keyCount, t - k0 + 1)
                     let p = probs + i * panelWidth
                     let ds = dscores + i * panelWidth
                     for k in stride(from: 0, to: panelWidth, by: Vector.scalarCount) {

@@ -90,37 +90,37 @@ package func matmulBackwardWeight(
     let wantedRows = (OC / (tasksPerThread * threadCount) + tileRows - 1) / tileRows * tileRows
     let taskRows = max(tileRows, min(wantedRows, mostTurnedRows))
 
-    withKeptBuffer(panels * panelWidth * longestK) { packed in
-        for n0 in Swift.stride(from: 0, to: N, by: longestK) {
-            let K = min(longestK, N - n0)
-            parallelFor(panels) { panel in
+    let packed = allocateAligned(panels * panelWidth * longestK)
+    defer { freeAligned(packed) }
+    for n0 in Swift.stride(from: 0, to: N, by: longestK) {
+        let K = min(longestK, N - n0)
+        parallelFor(panels) { panel in
+            let column = panel * panelWidth
+            packStraight(
+                packed + column * K, from: inp, stride: C, firstColumn: column,
+                columns: min(panelWidth, C - column),
+                firstK: n0, countK: K)
+        }
+        parallelFor((OC + taskRows - 1) / taskRows) { task in
+            let row = task * taskRows
+            let rows = min(taskRows, OC - row)
+            let sums = allocateAligned(taskRows * (panelWidth + K))  // (taskRows, panelWidth)
+            defer { freeAligned(sums) }
+            let a = sums + taskRows * panelWidth
+            let source = dout + n0 * stride + row
+            copyTurned(a, from: source, stride: stride, rows: rows, K: K)
+            if let dbias { addColumnSums(dbias + row, from: source, stride: stride, rows: K, columns: rows) }
+            for panel in 0..<panels {
                 let column = panel * panelWidth
-                packStraight(
-                    packed + column * K, from: inp, stride: C, firstColumn: column,
-                    columns: min(panelWidth, C - column),
-                    firstK: n0, countK: K)
-            }
-            parallelFor((OC + taskRows - 1) / taskRows) { task in
-                let row = task * taskRows
-                let rows = min(taskRows, OC - row)
-                let sums = allocateAligned(taskRows * (panelWidth + K))  // (taskRows, panelWidth)
-                defer { freeAligned(sums) }
-                let a = sums + taskRows * panelWidth
-                let source = dout + n0 * stride + row
-                copyTurned(a, from: source, stride: stride, rows: rows, K: K)
-                if let dbias { addColumnSums(dbias + row, from: source, stride: stride, rows: K, columns: rows) }
-                for panel in 0..<panels {
-                    let column = panel * panelWidth
-                    let columns = min(panelWidth, C - column)
-                    multiplyPanel(
-                        out: sums, outStride: panelWidth, rows: rows, columns: columns, K: K, a: a, aRowStride: 1,
-                        aKStride: tileRows, aStripStride: tileRows * K, b: packed + column * K, bias: nil, addend: nil)
-                    for i in 0..<rows {
-                        let destination = dweight + (row + i) * C + column
-                        for j in Swift.stride(from: 0, to: columns, by: Vector.scalarCount) {
-                            let sum = Vector.load(sums + i * panelWidth + j) + .load(destination + j, upTo: columns - j)
-                            sum.store(destination + j, upTo: columns - j)
-                        }
+                let columns = min(panelWidth, C - column)
+                multiplyPanel(
+                    out: sums, outStride: panelWidth, rows: rows, columns: columns, K: K, a: a, aRowStride: 1,
+                    aKStride: tileRows, aStripStride: tileRows * K, b: packed + column * K, bias: nil, addend: nil)
+                for i in 0..<rows {
+                    let destination = dweight + (row + i) * C + column
+                    for j in Swift.stride(from: 0, to: columns, by: Vector.scalarCount) {
+                        let sum = Vector.load(sums + i * panelWidth + j) + .load(destination + j, upTo: columns - j)
+                        sum.store(destination + j, upTo: columns - j)
                     }
                 }
             }

@@ -1,7 +1,5 @@
 // One vector register of floats, and the few functions on it that Swift's standard library lacks or makes slow.
 
-import Synchronization
-
 /// The widest vector the processor has: 16 floats with AVX-512, 8 with AVX2, 4 with SSE and NEON (Package.swift decides).
 #if SIMD_16
     typealias Vector = SIMD16<Float>
@@ -140,32 +138,3 @@ struct Square {
         return square
     }
 }
-
-/// Floats that begin a cache line, so that no vector lies across two; uninitialized. Ends with `freeAligned`.
-@inline(__always)
-func allocateAligned(_ count: Int) -> UnsafeMutablePointer<Float> {
-    UnsafeMutableRawPointer.allocate(byteCount: count * MemoryLayout<Float>.stride, alignment: 64)
-        .bindMemory(to: Float.self, capacity: count)
-}
-
-@inline(__always)
-func freeAligned(_ floats: UnsafeMutablePointer<Float>) { UnsafeMutableRawPointer(floats).deallocate() }
-
-/// Calls `body` with room for `count` floats, uninitialized. The memory is kept for the next call: malloc would give
-/// megabytes back to the system each time and clear fresh pages for the next product, which costs 3% of it.
-func withKeptBuffer(_ count: Int, _ body: (UnsafeMutablePointer<Float>) -> Void) {
-    // Whoever takes the buffer leaves nil behind, so two callers never share one. Its first line holds its size.
-    let header = 16
-    var buffer = keptBuffer.exchange(nil, ordering: .acquiring)
-    if let small = buffer, UnsafeRawPointer(small).load(as: Int.self) < count {
-        freeAligned(small)
-        buffer = nil
-    }
-    let floats = buffer ?? allocateAligned(header + count)
-    if buffer == nil { UnsafeMutableRawPointer(floats).storeBytes(of: count, as: Int.self) }
-    body(floats + header)
-    if let other = keptBuffer.exchange(floats, ordering: .releasing) { freeAligned(other) }
-}
-
-// Unsafe only in the compiler's eyes: a pointer could be used from two threads, but exchange gives it to one.
-private nonisolated(unsafe) let keptBuffer = Atomic<UnsafeMutablePointer<Float>?>(nil)
