@@ -198,9 +198,10 @@ package struct BytePairTrainer {
             let inside = spellings[Int(right)]
             let tail = !prefix.isEmpty && inside.starts(with: prefix) ? inside.dropFirst(prefix.count) : inside
             let result = Int32(spellings.insert(Array(spellings[Int(left)] + tail)))
-            if Int(result) == symbolCounts.count {
-                symbolCounts.append(symbolCounts[Int(left)] + symbolCounts[Int(right)])
-            }
+            let symbolCount = symbolCounts[Int(left)] + symbolCounts[Int(right)]
+            if Int(result) == symbolCounts.count { symbolCounts.append(symbolCount) }
+            // A special token stands in no word before a merge spells it.
+            if Int(result) < specialCount { symbolCounts[Int(result)] = symbolCount }
             // A pair can come twice if one of its tokens was spelt in two ways; then its last rank counts.
             rankOfPair[top.key] = merges.count
             merges.append(Merge(left: left, right: right, result: result))
