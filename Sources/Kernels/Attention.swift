@@ -63,7 +63,7 @@ package func attentionForward(
                 let maximum = largest.max()
                 var sum = Vector(repeating: 0)
                 for k in stride(from: 0, to: count, by: Vector.scalarCount) {
-                    let e = ((Vector.load(row + k) - maximum) * scale).exponential
+                    let e = exponential((Vector.load(row + k) - maximum) * scale)
                     e.store(row + k)
                     if count - k >= Vector.scalarCount {
                         sum += e
@@ -164,7 +164,7 @@ package func attentionBackward(
                     let p = probs + i * panelWidth
                     let ds = dscores + i * panelWidth
                     for k in stride(from: 0, to: panelWidth, by: Vector.scalarCount) {
-                        let prob = (Vector.load(p + k) * scale - logSums[t]).exponential
+                        let prob = exponential(Vector.load(p + k) * scale - logSums[t])
                         prob.store(p + k)
                         (prob * (.load(ds + k) - dots[t]) * scale).store(ds + k)
                     }

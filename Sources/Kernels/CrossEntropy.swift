@@ -33,7 +33,7 @@ package func crossEntropy(
         let maximum = largest.max()
         var sum = Vector(repeating: 0)
         for i in stride(from: 0, to: V, by: w) {
-            sum += (Vector.load(row + i, upTo: V - i, fill: -.infinity) - maximum).exponential
+            sum += exponential(Vector.load(row + i, upTo: V - i, fill: -.infinity) - maximum)
         }
         // The lanes past V hold e⁻⁸⁷, which vanishes beside the maximum's 1.
         // maximum + logSum is the log-sum-exp, but its sum would be rounded at the size of the logits.
@@ -45,7 +45,7 @@ package func crossEntropy(
 
         if let gradientScale {
             for i in stride(from: 0, to: V, by: w) {
-                ((Vector.load(row + i, upTo: V - i) - maximum - logSum).exponential * gradientScale).store(
+                (exponential(Vector.load(row + i, upTo: V - i) - maximum - logSum) * gradientScale).store(
                     row + i, upTo: V - i)
             }
             row[target] -= gradientScale
