@@ -67,6 +67,36 @@ extension Vector {
     }
 }
 
+/// The sum of the lanes, by halves: `sum()` adds them one after the other and takes four times as long.
+@_transparent
+func sumOfLanes(_ x: Vector) -> Float {
+    #if SIMD_16
+        let eight = x.lowHalf + x.highHalf
+        let four = eight.lowHalf + eight.highHalf
+    #elseif SIMD_8
+        let four = x.lowHalf + x.highHalf
+    #else
+        let four = x
+    #endif
+    let two = four.lowHalf + four.highHalf
+    return two[0] + two[1]
+}
+
+/// The largest of the lanes, the same way.
+@_transparent
+func largestLane(_ x: Vector) -> Float {
+    #if SIMD_16
+        let eight = x.lowHalf.replacing(with: x.highHalf, where: x.lowHalf .< x.highHalf)
+        let four = eight.lowHalf.replacing(with: eight.highHalf, where: eight.lowHalf .< eight.highHalf)
+    #elseif SIMD_8
+        let four = x.lowHalf.replacing(with: x.highHalf, where: x.lowHalf .< x.highHalf)
+    #else
+        let four = x
+    #endif
+    let two = four.lowHalf.replacing(with: four.highHalf, where: four.lowHalf .< four.highHalf)
+    return max(two[0], two[1])
+}
+
 /// eˣ within 2 ulp for −87 ≤ x ≤ 88; beyond, the value at that end. NaN stays NaN.
 ///
 /// eˣ = 2ⁿ·eʳ with n = round(x·log₂e) and |r| ≤ ln 2 / 2, where Taylor's polynomial of degree 7 is exact to
