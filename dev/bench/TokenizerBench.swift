@@ -1,74 +1,65 @@
-// The tokenizer's part of the benchmark: `bench tokenizer [TEXT] [VOCABULARY]`. It trains on TEXT (a small one is made if
-// none is given), then encodes it with what was learnt, or with VOCABULARY, on one thread and on all, into shards and
-// without; and shows that words without an end cost no more than a line. dev/bench/tokenizer_peers.py measures Hugging
-// Face's library and tiktoken on the same text.
+// The tokenizer's section of the benchmark. It trains on a text, then encodes that with what was learnt, on one thread
+// and on all, into shards and without; and shows that words without an end cost no more than lines do.
+// dev/bench/tokenizer_peers.py sets Hugging Face's library and tiktoken beside it, on the same text.
 
 import Foundation
 import LLM
 
-func tokenizerBench(_ arguments: [String]) throws {
+/// - Parameter text: a file or a folder; nil makes a small text.
+func tokenizerBench(text: String?, quick: Bool) throws {
     let directory = NSTemporaryDirectory() + "llm-tokenizer-bench-\(getpid())"
     try createDirectory(directory)
     defer { try? FileManager.default.removeItem(atPath: directory) }
-    let path = arguments.first ?? directory + "/text.txt"
-    if arguments.isEmpty { try Data(madeText(megabytes: 8)).write(to: URL(fileURLWithPath: path)) }
+    let path = text ?? directory + "/text.txt"
+    if text == nil { try Data(madeText(megabytes: quick ? 2 : 8)).write(to: URL(fileURLWithPath: path)) }
     let files = try openTexts([path])
     let size = files.reduce(0) { $0 + $1.size }
-    func line(_ name: String, _ seconds: Double, _ bytes: Int) {
-        print(
-            name.padding(toLength: 44, withPad: " ", startingAt: 0)
-                + String(format: "%8.3f s  %7.1f MB/s", seconds, Double(bytes) / seconds * 1e-6))
-    }
-    func time(_ body: () throws -> Void) rethrows -> Double {
-        let start = now()
-        try body()
-        return now() - start
-    }
-    /// The fastest of three: others run on the machine.
-    func best(_ body: () throws -> Void) rethrows -> Double {
-        try (0..<3).map { _ in try time(body) }.min() ?? 0
+    print("\ntokenizer, \(text ?? "a made text"), \(size) bytes")
+    print("                                               seconds    MB/s")
+    /// The median of so many runs.
+    func show(_ name: String, _ bytes: Int, runs: Int = quick ? 1 : 3, _ body: () throws -> Void) rethrows {
+        let seconds = median(
+            try (0..<runs).map { _ in
+                let start = now()
+                try body()
+                return now() - start
+            })
+        print(column(name, 44) + String(format: "%9.3f  %7.1f", seconds, Double(bytes) / seconds * 1e-6))
+        record("tokenizer", name.replacingOccurrences(of: " ", with: "_"), Double(bytes) / seconds * 1e-6)
     }
 
-    print("\(arguments.first ?? "a made text"), \(size) bytes")
+    let endOfText = Array("<|endoftext|>".utf8)
     var learnt: Tokenizer?
-    for scheme in ["byte-level", "prefix"] {
-        let seconds = try time {
-            let isBytes = scheme == "byte-level"
+    for isBytes in [true, false] {
+        try show("training 32000, \(isBytes ? "byte level" : "prefix")", size) {
             let words = try WordCounts.counting(
                 linesOf: files, isBytes ? .byteLevel(addsPrefixSpace: false, splits: true) : .bert
             ).words
             var trainer = BytePairTrainer(
-                words, alphabet: isBytes ? .bytes : .characters(prefix: Array("##".utf8)),
-                specialTokens: [Array("<|endoftext|>".utf8)])
+                words, alphabet: isBytes ? .bytes : .characters(prefix: Array("##".utf8)), specialTokens: [endOfText])
             let pairs = trainer.train(vocabularySize: 32000)
-            guard isBytes else { return }
-            learnt = try Tokenizer(
-                pairs, addedTokens: [AddedToken(id: 0, content: Array("<|endoftext|>".utf8))])
+            if isBytes { learnt = try Tokenizer(pairs, addedTokens: [AddedToken(id: 0, content: endOfText)]) }
         }
-        line("training 32,000, \(scheme), all threads", seconds, size)
     }
-    guard let tokenizer = try arguments.count > 1 ? Tokenizer(at: arguments[1]) : learnt else { return }
-    var text: [UInt8] = []
-    for file in files { text += try file.read(min(file.size, 1 << 28), of: UInt8.self, at: 0) }
-    line(
-        "encoding, one thread, nothing known before",
-        try best {
-            var encoder = try tokenizer.makeEncoder()
-            var ids: [Int32] = []
-            ids.reserveCapacity(text.count / 2)
-            text.withUnsafeBufferPointer { encoder.encode($0, to: &ids) }
-        }, text.count)
+    guard let tokenizer = learnt else { return }
+    var bytes: [UInt8] = []
+    for file in files where bytes.count < 1 << 28 {
+        bytes += try file.read(min(file.size, 1 << 28), of: UInt8.self, at: 0)
+    }
+    try show("encoding, one thread, no word known before", bytes.count) {
+        var encoder = try tokenizer.makeEncoder()
+        var ids: [Int32] = []
+        ids.reserveCapacity(bytes.count / 2)
+        bytes.withUnsafeBufferPointer { encoder.encode($0, to: &ids) }
+    }
     for mode in [DocumentMode.line, .blank] {
-        line(
-            "into shards, all threads, a document a \(mode)",
-            try best {
-                _ = try CorpusWriter(tokenizer: tokenizer, mode: mode).write(
-                    files, fraction: 0, seed: 1, to: directory)
-            }, size)
+        try show("into shards, a document a \(mode)", size) {
+            _ = try CorpusWriter(tokenizer: tokenizer, mode: mode).write(files, fraction: 0, seed: 1, to: directory)
+        }
     }
     for (name, word) in [("a", "a"), ("Hangul", "가나다라마바사아자차카타파하")] {
         let long = [UInt8](repeatElement(Array(word.utf8), count: 1_000_000 / word.utf8.count).joined())
-        line("a word of a megabyte, \(name)", try time { _ = try tokenizer.encode(long) }, long.count)
+        try show("a word of a megabyte, \(name)", long.count) { _ = try tokenizer.encode(long) }
     }
 }
 

@@ -1,7 +1,8 @@
 // bench measures what training reaches of what this machine allows, on GPT-2 124M: `make bench`.
 //
-//     bench [--quick] [SECTION…]      machine products kernels steps load; all of them without one
+//     bench [--quick] [SECTION…]      machine products kernels steps load tokenizer; all of them without one
 //     bench step B T                  one shape of step alone, to set beside another program's
+//     bench tokenizer --text FILE     with a text of your own instead of a small made one
 //
 // A shared machine changes its speed from one moment to the next. So every run stands beside a measurement of the
 // machine's own limit just before it, and the figure is the median of their ratios: the multiply-adds' peak for what
@@ -316,7 +317,11 @@ enum Main {
         var words = Array(CommandLine.arguments.dropFirst())
         let quick = words.contains("--quick")
         words.removeAll { $0 == "--quick" }
-        if words.first == "tokenizer" { return runReportingErrors { try tokenizerBench(Array(words.dropFirst())) } }
+        var text: String?
+        if let at = words.firstIndex(of: "--text"), at + 1 < words.count {
+            text = words[at + 1]
+            words.removeSubrange(at...at + 1)
+        }
         if words.count == 3, words[0] == "step", let B = Int(words[1]), let T = Int(words[2]), B > 0, 1...1024 ~= T {
             machine()
             step("GPT-2 124M", gpt2, B: B, T: T)
@@ -336,7 +341,8 @@ enum Main {
             case "kernels": kernels(quick: quick)
             case "steps": steps(quick: quick)
             case "load": try load()
-            default: try tokenizerBench([])
+            case "tokenizer": try tokenizerBench(text: text, quick: quick)
+            default: break
             }
         }
         let json = JSONEncoder()
