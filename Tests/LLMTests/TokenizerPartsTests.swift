@@ -74,7 +74,9 @@ private func check(_ learnt: LearntBytePairs, _ name: String, prefix: String) th
         learn(.characters(prefix: prefix, insideOrder: order), .bert, size: 500), "tokenizer_prefix.json", prefix: "##")
     // Our own order is that of the code points.
     let own = try learn(.characters(prefix: prefix), .bert, size: 500)
-    let inside = own.spellings.filter { $0.starts(with: prefix) && String(decoding: $0, as: UTF8.self).count == 3 }
+    let inside = own.spellings.filter {
+        $0.starts(with: prefix) && String(decoding: $0, as: UTF8.self).unicodeScalars.count == 3
+    }
     #expect(inside == inside.sorted { $0.lexicographicallyPrecedes($1) } && !inside.isEmpty)
 }
 
@@ -115,7 +117,7 @@ private func check(_ learnt: LearntBytePairs, _ name: String, prefix: String) th
         try write(Array("Yg== 0\nYQ== 1\nYmE= 2\nYWJh 3\nYWI= 4\n".utf8), to: directory + "/x.tiktoken")
         tokenizer = try Tokenizer(path: directory + "/x.tiktoken")
         #expect(try tokenizer.encode(Array("aba".utf8)) == [3])
-        #expect(try tokenizer.encode(Array("ababa".utf8)) == [1, 2, 2])
+        #expect(try tokenizer.encode(Array("ababa".utf8)) == [3, 2])
         #expect(tokenizer.endOfText == 5)
 
         try write(Array("{\"a\": 0, \"b\": 1, \"ab\": 2, \"<|endoftext|>\": 3}".utf8), to: directory + "/encoder.json")
