@@ -235,9 +235,12 @@ package struct Tokenizer: Sendable {
         guard let model else {
             throw UserError("a tokenizer.bin takes no tokens", hint: "give a directory with a tokenizer.json")
         }
+        guard contents.allSatisfy({ !$0.isEmpty }) else {
+            throw UserError("a token to add is empty", hint: "--add-token WORD, in quotes if it has a space")
+        }
         var added = addedTokens
         var next = Int32(spellings.count)
-        for content in contents where !content.isEmpty && !added.contains(where: { $0.content == content }) {
+        for content in contents where !added.contains(where: { $0.content == content }) {
             let known = spellings.firstIndex(of: content).map { Int32($0) }
             added.append(AddedToken(id: known ?? next, content: content, isSpecial: false, isNormalized: true))
             if known == nil { next += 1 }

@@ -302,7 +302,11 @@ extension Tokenizer {
             return id
         }
         return try pairs.enumerated().map { rank, pair in
-            Merge(
+            guard pair.1.starts(with: prefix) else {
+                let shown = String(decoding: pair.1, as: UTF8.self)
+                throw refuse("merge \(rank) has \"\(shown)\" on its right, without the prefix")
+            }
+            return Merge(
                 left: try id(of: pair.0, rank: rank), right: try id(of: pair.1, rank: rank),
                 result: try id(of: pair.0 + pair.1.dropFirst(prefix.count), rank: rank))
         }

@@ -148,8 +148,7 @@ package struct CorpusFindings: Sendable {
     /// Bytes that were no UTF-8 and became U+FFFD.
     package var replaced = 0
     package var hasDecomposedHangul = false
-    /// Bytes of the longest word.
-    package var longestWord = 0
+    package var longestWord: [UInt8] = []
     /// Of the text as it was read.
     package var bytes = 0
     package var characters = 0
@@ -218,7 +217,9 @@ extension WordCounts {
             all.bytes += one.bytes
             all.characters += one.characters
         }
-        words.forEach { word, _ in all.longestWord = max(all.longestWord, word.count) }
+        words.forEach { word, _ in
+            if word.count > all.longestWord.count { all.longestWord = Array(word) }
+        }
         return (words, all)
     }
 }

@@ -62,6 +62,7 @@ enum TrainTokenizer {
             let plan = try Plan(options)
             let files = try openTexts(options.texts("input"))
             let heldOut = try openTexts(options.texts("held-out"))
+            try createDirectory(output)
             let start = now()
             var (trainer, findings, distinct) = try count(files, plan, lossy: options.flag("lossy"))
             let wanted = options.int("vocab-size")
@@ -69,11 +70,11 @@ enum TrainTokenizer {
             let learnt = trainer.train(
                 vocabularySize: wanted, minimumFrequency: options.int("min-frequency")
             ) { progress.update(Double($0)) }
-            progress.finish()
+            progress.finish(Double(learnt.spellings.count))
 
             let tokenizer = try plan.tokenizer(learnt)
             try tokenizer.write(to: output)
-            note("in all \(durationText(now() - start))")
+            note(String(format: "in all %.1f s", now() - start))
             report(tokenizer, trainer, findings, distinct: distinct, wanted: wanted)
             try reportHeldOut(tokenizer, heldOut)
             print("wrote \(output)/tokenizer.json")
@@ -85,27 +86,29 @@ enum TrainTokenizer {
         _ files: [InputFile], _ plan: Plan, lossy: Bool
     ) throws -> (BytePairTrainer, CorpusFindings, distinct: Int) {
         let size = files.reduce(0) { $0 + $1.size }
-        var progress = Progress("count", total: Double(size) / 1e6, unit: "MB")
+        var progress = Progress("read", total: Double(size) / 1e6, unit: "MB")
         let parts = try plan.compiledParts()
         let (words, findings) = try WordCounts.counting(
             linesOf: files, parts.preTokenizer, parts.normalizer, lossy: lossy
         ) { progress.update(Double($0) / 1e6) }
         progress.finish()
         if findings.replaced > 0 {
-            note("note: \(findings.replaced) bytes were no UTF-8 and are read as U+FFFD")
+            note("note: what was no UTF-8 is read as U+FFFD, \(findings.replaced) times")
         }
         if findings.hasDecomposedHangul, !plan.normalizes {
             note(
                 "note: the text has Hangul as single letters (NFD, as a Mac stores it), which costs many times the tokens; --nfc puts them together"
             )
         }
-        if findings.longestWord > 10_000 {
+        if findings.longestWord.count > 10_000 {
             note(
-                "note: the longest word has \(findings.longestWord) bytes without a place to cut it; is a line of the text something else than text?"
+                "note: the longest word has \(findings.longestWord.count) bytes without a place to cut it, and begins with \"\(readable(Array(findings.longestWord.prefix(30))))\"; is that text?"
             )
         }
+        let pairs = Progress("count", total: Double(words.count), unit: "distinct words")
         let trainer = BytePairTrainer(
             words, alphabet: plan.alphabet, specialTokens: plan.special, longestToken: plan.longestToken)
+        pairs.finish()
         return (trainer, findings, words.count)
     }
 
@@ -124,7 +127,7 @@ enum TrainTokenizer {
         print("distinct words \(distinct)")
         let special = Set(tokenizer.addedTokens.map { Int($0.id) })
         func shown(_ ids: some Sequence<Int>) -> String {
-            ids.map { tokenizer.readableToken($0).debugDescription }.joined(separator: " ")
+            ids.map { "\"\(tokenizer.readableToken($0))\"" }.joined(separator: " ")
         }
         let ids = (0..<count).filter { !special.contains($0) }
         let longest = ids.sorted {
