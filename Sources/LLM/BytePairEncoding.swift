@@ -100,11 +100,14 @@ package struct BytePairModel: Sendable {
     package let ignoresMerges: Bool
     package let characters: Characters
     let vocabulary: Vocabulary
-    private let hasAllBytes: Bool
     /// Rank << 32 | result.
     private let rankOfPair: PairTable
+    /// A bit for each pair's hash: most pairs that are asked for are no merges, and this fits the first cache.
+    private let filter: [UInt64]
     /// The same for two bytes, left << 8 | right, in a plain table: every word begins with these.
     private let firstRanks: [Int64]
+    /// With which symbols a word of bytes may begin, if the vocabulary has all bytes.
+    private let whole: WholeCharacters?
     /// The ids of single characters: by place in the word (1 not first, 2 last) << 32 | scalar.
     private let characterIDs: PairTable
     /// Of `<0x00>` … `<0xFF>`, -1 where there is none.
@@ -122,13 +125,18 @@ package struct BytePairModel: Sendable {
         self.merges = merges
         self.byteIDs = byteIDs
         self.characters = characters
-        hasAllBytes = byteIDs?.allSatisfy { $0 >= 0 } ?? false
         self.ignoresMerges = ignoresMerges
         var table = PairTable()
         for (rank, merge) in merges.enumerated() {
             table.set(pairKey(merge.left, merge.right), Int64(ranks?[rank] ?? rank) << 32 | Int64(merge.result))
         }
         rankOfPair = table
+        var filter = [UInt64](repeating: 0, count: BytePairModel.filterBits / 64)
+        for merge in merges {
+            let bit = BytePairModel.filterBit(merge.left, merge.right)
+            filter[bit >> 6] |= 1 << UInt64(bit & 63)
+        }
+        self.filter = filter
         var first: [Int64] = []
         if let byteIDs {
             first = [Int64](repeating: BytePairModel.noMerge, count: 1 << 16)
@@ -139,6 +147,9 @@ package struct BytePairModel: Sendable {
             }
         }
         firstRanks = first
+        whole = byteIDs.flatMap { ids in
+            ids.allSatisfy { $0 >= 0 } ? WholeCharacters(byteIDs: ids, merges: merges, ranks: table) : nil
+        }
         var ids = PairTable()
         var fallback = [Int32](repeating: -1, count: 256)
         for index in 0..<(byteIDs == nil ? vocabulary.count : 0) {
@@ -168,7 +179,16 @@ package struct BytePairModel: Sendable {
     /// The id of the pair's merge and its rank as rank << 32 | id, so that the smallest was learnt first; or `noMerge`.
     @inline(__always)
     private func rank(_ left: Int32, _ right: Int32) -> Int64 {
-        rankOfPair[pairKey(left, right)] ?? BytePairModel.noMerge
+        let bit = BytePairModel.filterBit(left, right)
+        guard filter[bit >> 6] & 1 &<< UInt64(bit & 63) != 0 else { return BytePairModel.noMerge }
+        return rankOfPair[pairKey(left, right)] ?? BytePairModel.noMerge
+    }
+
+    private static let filterBits = 1 << 18
+
+    @inline(__always)
+    private static func filterBit(_ left: Int32, _ right: Int32) -> Int {
+        Int(truncatingIfNeeded: (pairKey(left, right) &* 0xff51_afd7_ed55_8ccd) >> 46)
     }
 
     private static let noMerge = Int64.max
@@ -189,8 +209,8 @@ package struct BytePairModel: Sendable {
             return
         }
         scratch.ids.removeAll(keepingCapacity: true)
-        if let byteIDs, word.count <= BytePairModel.longestSearched, hasAllBytes {
-            mergeBytes(word, byteIDs, to: &output)
+        if let byteIDs, let whole, word.count <= BytePairModel.longestSearched {
+            mergeBytes(word, byteIDs, whole, to: &output)
             return
         }
         if let byteIDs {
@@ -252,16 +272,36 @@ package struct BytePairModel: Sendable {
     }
 
     /// A short word of bytes, in memory that costs nothing to get.
-    private func mergeBytes(_ word: UnsafeBufferPointer<UInt8>, _ byteIDs: [Int32], to output: inout [Int32]) {
+    private func mergeBytes(
+        _ word: UnsafeBufferPointer<UInt8>, _ byteIDs: [Int32], _ whole: WholeCharacters, to output: inout [Int32]
+    ) {
         withUnsafeTemporaryAllocation(of: Int32.self, capacity: BytePairModel.longestSearched) { ids in
             withUnsafeTemporaryAllocation(of: Int64.self, capacity: BytePairModel.longestSearched) { ranks in
-                byteIDs.withUnsafeBufferPointer { byteIDs in
-                    firstRanks.withUnsafeBufferPointer { firstRanks in
-                        for i in 0..<word.count { ids[i] = byteIDs[Int(word[i])] }
-                        for i in 0..<word.count &- 1 { ranks[i] = firstRanks[Int(word[i]) << 8 | Int(word[i &+ 1])] }
+                var count = 0
+                // The byte that is the last symbol, or -1.
+                var lastByte = -1
+                var position = 0
+                func append(_ id: Int32, byte: Int) {
+                    if count > 0 {
+                        ranks[count &- 1] =
+                            byte >= 0 && lastByte >= 0 ? firstRanks[lastByte << 8 | byte] : rank(ids[count &- 1], id)
                     }
+                    ids[count] = id
+                    count &+= 1
+                    lastByte = byte
                 }
-                let count = mergeBySearch(ids, ranks, count: word.count)
+                let first = whole.tokenWithSpace(in: word)
+                if first >= 0 {
+                    append(first, byte: -1)
+                    position = 4
+                }
+                while position < word.count {
+                    let byte = Int(word[position])
+                    let token = byte >= 0xE0 ? whole.token(at: position, in: word) : -1
+                    append(token >= 0 ? token : byteIDs[byte], byte: token >= 0 ? -1 : byte)
+                    position &+= token >= 0 ? 3 : 1
+                }
+                count = mergeBySearch(ids, ranks, count: count)
                 output.append(contentsOf: UnsafeMutableBufferPointer(rebasing: ids[..<count]))
             }
         }

@@ -28,14 +28,16 @@ package enum DocumentMode: String, CaseIterable, Sendable {
         switch self {
         case .file: break
         case .line:
-            for (index, byte) in block.enumerated() where byte == newline && index + 1 < block.count {
-                starts.append(index + 1)
+            var end = -1
+            while let next = LLM.newline(in: block, from: end + 1), next + 1 < block.count {
+                starts.append(next + 1)
+                end = next
             }
         case .blank:
             let classes = CharacterClasses.shared
             var position = isFileStart ? spaceEnd(0) : 0
             while position < block.count {
-                guard let first = block[position...].firstIndex(of: newline) else { break }
+                guard let first = LLM.newline(in: block, from: position) else { break }
                 let end = spaceEnd(first)
                 let last = block[first..<end].lastIndex(of: newline) ?? first
                 if last > first, end < block.count { starts.append(last + 1) }
@@ -165,10 +167,14 @@ package struct CorpusWriter {
 
         func encode(_ files: [InputFile], dividesAt: Int?, isValidation: (Int) -> Bool) throws {
             var document = -1
+            var pieces: [Piece] = []
             for file in files {
                 try forEachBlock(of: file, blockSize: encoders.count * pieceSize, cut: tokenizer.cut) { block, offset in
-                    var pieces = tokenizer.cut.pieces(of: block, count: encoders.count).map { range in
-                        Piece(text: UnsafeBufferPointer(rebasing: block[range]), offset: offset + range.lowerBound)
+                    let ranges = tokenizer.cut.pieces(of: block, count: encoders.count)
+                    while pieces.count < ranges.count { pieces.append(Piece()) }
+                    pieces.removeLast(pieces.count - ranges.count)
+                    for (i, range) in ranges.enumerated() {
+                        pieces[i].begin(UnsafeBufferPointer(rebasing: block[range]), offset + range.lowerBound)
                     }
                     pieces.withUnsafeMutableBufferPointer { pieces in
                         nonisolated(unsafe) let pieces = pieces
@@ -224,18 +230,21 @@ package struct CorpusWriter {
 
 /// What one thread encodes of a block.
 private struct Piece {
-    let text: UnsafeBufferPointer<UInt8>
+    private(set) var text = UnsafeBufferPointer<UInt8>(start: nil, count: 0)
     /// Of its first byte in the file.
-    let offset: Int
+    private(set) var offset = 0
     var starts: [Int] = []
     /// First of the document that goes on from the piece before, then of each that starts here.
     var isValidation: [Bool] = []
     var training: [Int32] = []
     var validation: [Int32] = []
 
-    init(text: UnsafeBufferPointer<UInt8>, offset: Int) {
+    /// The next piece, in the memory of the one before.
+    mutating func begin(_ text: UnsafeBufferPointer<UInt8>, _ offset: Int) {
         self.text = text
         self.offset = offset
+        training.removeAll(keepingCapacity: true)
+        validation.removeAll(keepingCapacity: true)
     }
 
     mutating func findDocuments(_ mode: DocumentMode, dividesAt: Int?) {

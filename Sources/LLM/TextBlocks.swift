@@ -70,10 +70,16 @@ package func forEachBlock(
 ) throws {
     var offset = 0
     var size = blockSize
+    // One buffer for all blocks: the system clears every page that it gives anew.
+    var buffer: [UInt8] = []
     while offset < file.size {
         let count = min(size, file.size - offset)
-        let bytes = try file.read(count, of: UInt8.self, at: offset)
-        let taken: Int? = try bytes.withUnsafeBufferPointer { bytes in
+        if buffer.count < count { buffer = [UInt8](unsafeUninitializedCapacity: count) { $1 = count } }
+        try buffer.withUnsafeMutableBytes {
+            try file.read(into: UnsafeMutableRawBufferPointer(rebasing: $0[..<count]), at: offset)
+        }
+        let taken: Int? = try buffer.withUnsafeBufferPointer { buffer in
+            let bytes = UnsafeBufferPointer(rebasing: buffer[..<count])
             guard let end = offset + count == file.size ? count : cut.last(in: bytes) else { return nil }
             try body(UnsafeBufferPointer(rebasing: bytes[..<end]), offset)
             return end
@@ -81,6 +87,15 @@ package func forEachBlock(
         offset += taken ?? 0
         size = taken == nil ? 2 * size : blockSize
     }
+}
+
+/// The first line end at `start` or after it, or nil.
+@inline(__always)
+func newline(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int? {
+    guard let base = bytes.baseAddress, start < bytes.count,
+        let found = memchr(base + start, 10, bytes.count - start)
+    else { return nil }
+    return UnsafeRawPointer(found) - UnsafeRawPointer(base)
 }
 
 /// `line 12, byte 5`, both counted from 1, of the byte at `offset`; for messages.

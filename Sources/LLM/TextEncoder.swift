@@ -109,69 +109,107 @@ struct WordEncoder {
     /// Of words up to 15 bytes, and up to 31.
     private let short = WordMemory(keySize: 2)
     private let long = WordMemory(keySize: 4)
-    private var ids: [Int32] = []
+    private let batch = WordBatch()
 
     init(_ model: TokenModel) { self.model = model }
 
     /// Appends the ids of the words of `text`.
+    ///
+    /// A word's entry lies anywhere in a table larger than the caches. Looked up one by one, each word would wait for the
+    /// one before it: finding the end of a word is a branch that the processor guesses wrong. So a few words are found
+    /// first, then all their entries are touched at once, then they are read.
     mutating func encodeGPT2(_ text: UnsafeBufferPointer<UInt8>, to output: inout [Int32]) {
-        let words = GPT2Words()
-        let raw = UnsafeRawBufferPointer(text)
-        let (short, long) = (short, long)
-        // The ids of hits gather here: appending to an array word by word costs as much as finding them.
-        let room = 4096
-        withUnsafeTemporaryAllocation(of: Int32.self, capacity: room + 32) { gathered in
-            let gathered = UnsafeMutableRawBufferPointer(gathered)
+        let scanner = GPT2Words()
+        let (short, long, batch) = (short, long, batch)
+        let (words, gathered) = (batch.words, batch.ids)
+        var start = 0
+        while start < text.count {
             var count = 0
-            func flush() {
-                output.append(
-                    contentsOf: UnsafeRawBufferPointer(rebasing: gathered[..<(4 &* count)]).bindMemory(to: Int32.self))
-                count = 0
-            }
-            var start = 0
-            while start < text.count {
-                let end = words.wordEnd(in: text, from: start)
+            while count < WordBatch.size, start < text.count {
+                let end = scanner.wordEnd(in: text, from: start)
                 let length = end &- start
-                if length <= 15, start &+ 16 <= text.count {
-                    if let entry = short.find(WordMemory.shortKey(raw, start, length), keySize: 2) {
-                        count &+= short.copy(entry, keySize: 2, to: gathered, at: count)
-                        start = end
-                        if count >= room { flush() }
+                let key =
+                    start &+ 32 <= text.count
+                    ? WordMemory.key(UnsafeRawBufferPointer(text), start, length)
+                    : WordMemory.key(UnsafeBufferPointer(rebasing: text[start..<end]))
+                words[count] = WordBatch.Word(key: key, hash: WordMemory.hash(key), start: start, length: length)
+                count &+= 1
+                start = end
+            }
+            var touched: UInt64 = 0
+            for i in 0..<count {
+                let hash = words[i].hash
+                touched &+= words[i].length <= 15 ? short.touch(hash, keySize: 2) : long.touch(hash, keySize: 4)
+            }
+            batch.touched = touched
+            // The ids gather here: appending to an array word by word costs as much as finding them.
+            var idCount = 0
+            for i in 0..<count {
+                let (key, hash, length) = (words[i].key, words[i].hash, words[i].length)
+                if length <= 15 {
+                    if let entry = short.find(key, hash, keySize: 2) {
+                        idCount &+= short.copy(entry, keySize: 2, to: gathered, at: idCount)
                         continue
                     }
-                } else if length <= 31, start &+ 32 <= text.count {
-                    if let entry = long.find(WordMemory.longKey(raw, start, length), keySize: 4) {
-                        count &+= long.copy(entry, keySize: 4, to: gathered, at: count)
-                        start = end
-                        if count >= room { flush() }
+                } else if length <= 31 {
+                    if let entry = long.find(key, hash, keySize: 4) {
+                        idCount &+= long.copy(entry, keySize: 4, to: gathered, at: idCount)
                         continue
                     }
                 }
-                flush()
-                encode(UnsafeBufferPointer(rebasing: text[start..<end]), to: &output)
-                start = end
+                output.append(contentsOf: UnsafeBufferPointer(start: gathered, count: idCount))
+                idCount = 0
+                let word = UnsafeBufferPointer(rebasing: text[words[i].start..<words[i].start &+ length])
+                encodeNew(word, key, hash, to: &output)
             }
-            flush()
+            output.append(contentsOf: UnsafeBufferPointer(start: gathered, count: idCount))
         }
     }
 
     /// Appends the ids of one word, which is not empty.
     mutating func encode(_ word: UnsafeBufferPointer<UInt8>, to output: inout [Int32]) {
-        guard word.count <= 31 else {
-            // Seldom met twice.
-            model.encode(word, to: &output, &scratch)
-            return
+        let key = WordMemory.key(word)
+        let hash = WordMemory.hash(key)
+        if word.count <= 15, let entry = short.find(key, hash, keySize: 2) {
+            let count = short.copy(entry, keySize: 2, to: batch.ids, at: 0)
+            output.append(contentsOf: UnsafeBufferPointer(start: batch.ids, count: count))
+        } else if word.count > 15, word.count <= 31, let entry = long.find(key, hash, keySize: 4) {
+            let count = long.copy(entry, keySize: 4, to: batch.ids, at: 0)
+            output.append(contentsOf: UnsafeBufferPointer(start: batch.ids, count: count))
+        } else {
+            encodeNew(word, key, hash, to: &output)
         }
-        let memory = word.count <= 15 ? short : long
-        let key = memory.key(word)
-        if let entry = memory.find(key) {
-            memory.append(entry, to: &output)
-            return
-        }
-        ids.removeAll(keepingCapacity: true)
-        model.encode(word, to: &ids, &scratch)
-        memory.insert(key, ids)
-        output.append(contentsOf: ids)
+    }
+
+    /// Appends the ids of a word that is not remembered, and remembers it. Longer ones are seldom met twice.
+    private mutating func encodeNew(
+        _ word: UnsafeBufferPointer<UInt8>, _ key: WordMemory.Key, _ hash: UInt64, to output: inout [Int32]
+    ) {
+        let first = output.count
+        model.encode(word, to: &output, &scratch)
+        if word.count <= 31 { (word.count <= 15 ? short : long).insert(key, hash, output[first...]) }
+    }
+}
+
+/// Room for a few words and their ids.
+private final class WordBatch {
+    struct Word {
+        var key: WordMemory.Key
+        var hash: UInt64
+        var start: Int
+        var length: Int
+    }
+
+    static let size = 32
+    let words = UnsafeMutablePointer<Word>.allocate(capacity: WordBatch.size)
+    /// A word has at most 32 ids, and copying writes eight at a time.
+    let ids = UnsafeMutablePointer<Int32>.allocate(capacity: 32 * WordBatch.size + 8)
+    /// So that the compiler does not leave out the touching.
+    var touched: UInt64 = 0
+
+    deinit {
+        words.deallocate()
+        ids.deallocate()
     }
 }
 
@@ -211,6 +249,24 @@ private final class WordMemory {
         return slots
     }
 
+    /// Of `length` bytes from `start` on, where `start + 32` is still inside the text. Not used over 31 bytes.
+    @inline(__always)
+    static func key(_ text: UnsafeRawBufferPointer, _ start: Int, _ length: Int) -> Key {
+        length <= 15 ? shortKey(text, start, length) : longKey(text, start, min(length, 31))
+    }
+
+    /// The same for a word anywhere.
+    static func key(_ word: UnsafeBufferPointer<UInt8>) -> Key {
+        var key = Key()
+        let count = min(word.count, 31)
+        withUnsafeMutableBytes(of: &key) {
+            $0.copyMemory(from: UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: word[..<count])))
+        }
+        for i in 0..<4 { key[i] = UInt64(littleEndian: key[i]) }
+        key[count <= 15 ? 1 : 3] |= UInt64(count) << 56
+        return key
+    }
+
     /// Of `length` ≤ 15 bytes from `start` on, where `start + 16` is still inside the text.
     @inline(__always)
     static func shortKey(_ text: UnsafeRawBufferPointer, _ start: Int, _ length: Int) -> Key {
@@ -236,29 +292,25 @@ private final class WordMemory {
         UInt64(littleEndian: text.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
     }
 
-    func key(_ word: UnsafeBufferPointer<UInt8>) -> Key {
-        var key = Key()
-        for (i, byte) in word.enumerated() { key[i >> 3] |= UInt64(byte) << UInt64(8 * (i & 7)) }
-        key[keySize - 1] |= UInt64(word.count) << 56
-        return key
-    }
-
     @inline(__always)
-    private func slot(of key: Key) -> Int {
+    static func hash(_ key: Key) -> UInt64 {
         var hash = (key[0] ^ (key[1] &* 0x9e37_79b9_7f4a_7c15)) &* 0xff51_afd7_ed55_8ccd
         hash ^= (key[2] ^ (key[3] &* 0xc4ce_b9fe_1a85_ec53)) &* 0x9e37_79b9_7f4a_7c15
         hash ^= hash >> 32
-        return Int(truncatingIfNeeded: (hash &* 0x9e37_79b9_7f4a_7c15) >> 40) & mask
+        return (hash &* 0x9e37_79b9_7f4a_7c15) >> 40
     }
 
-    func find(_ key: Key) -> UnsafeMutablePointer<UInt64>? {
-        keySize == 2 ? find(key, keySize: 2) : find(key, keySize: 4)
+    /// Reads what `find` is going to look at first.
+    /// - Parameter keySize: the table's, as a number that the compiler sees.
+    @inline(__always)
+    func touch(_ hash: UInt64, keySize: Int) -> UInt64 {
+        slots[(Int(truncatingIfNeeded: hash) & mask) &* (2 &* keySize)]
     }
 
     /// - Parameter keySize: the table's, as a number that the compiler sees.
     @inline(__always)
-    func find(_ key: Key, keySize: Int) -> UnsafeMutablePointer<UInt64>? {
-        var slot = slot(of: key)
+    func find(_ key: Key, _ hash: UInt64, keySize: Int) -> UnsafeMutablePointer<UInt64>? {
+        var slot = Int(truncatingIfNeeded: hash) & mask
         while true {
             let entry = slots + slot &* (2 &* keySize)
             if entry[0] == key[0], entry[1] == key[1],
@@ -274,15 +326,16 @@ private final class WordMemory {
     /// Writes the ids of an entry and returns their number. More bytes than that may be written, up to 32.
     @inline(__always)
     func copy(
-        _ entry: UnsafeMutablePointer<UInt64>, keySize: Int, to output: UnsafeMutableRawBufferPointer, at place: Int
+        _ entry: UnsafeMutablePointer<UInt64>, keySize: Int, to output: UnsafeMutablePointer<Int32>, at place: Int
     ) -> Int {
+        let output = UnsafeMutableRawPointer(output + place)
         let ids = UnsafeRawPointer(entry + keySize)
         let count = Int(ids.load(fromByteOffset: 8 &* keySize &- 4, as: Int32.self))
         if count >= 0 {
-            output.storeBytes(of: ids.load(as: SIMD4<Int32>.self), toByteOffset: 4 &* place, as: SIMD4<Int32>.self)
+            output.storeBytes(of: ids.load(as: SIMD4<Int32>.self), as: SIMD4<Int32>.self)
             if keySize == 4 {
                 output.storeBytes(
-                    of: ids.load(fromByteOffset: 16, as: SIMD4<Int32>.self), toByteOffset: 4 &* place &+ 16,
+                    of: ids.load(fromByteOffset: 16, as: SIMD4<Int32>.self), toByteOffset: 16,
                     as: SIMD4<Int32>.self)
             }
             return count
@@ -291,30 +344,21 @@ private final class WordMemory {
         let length = Int(ids.load(fromByteOffset: 4, as: Int32.self))
         more.withUnsafeBufferPointer { more in
             for i in 0..<length {
-                output.storeBytes(of: more[first &+ i], toByteOffset: 4 &* (place &+ i), as: Int32.self)
+                output.storeBytes(of: more[first &+ i], toByteOffset: 4 &* i, as: Int32.self)
             }
         }
         return length
     }
 
-    func append(_ entry: UnsafeMutablePointer<UInt64>, to output: inout [Int32]) {
-        withUnsafeTemporaryAllocation(of: Int32.self, capacity: 40) { ids in
-            let raw = UnsafeMutableRawBufferPointer(ids)
-            let count = copy(entry, keySize: keySize, to: raw, at: 0)
-            output.append(
-                contentsOf: UnsafeRawBufferPointer(rebasing: raw[..<(4 * count)]).bindMemory(to: Int32.self))
-        }
-    }
-
     /// - Precondition: `key` is not there, and has at most one id for each byte.
-    func insert(_ key: Key, _ ids: [Int32]) {
+    func insert(_ key: Key, _ hash: UInt64, _ ids: ArraySlice<Int32>) {
         guard ids.count <= 32 else { return }
         if 2 * (used + 1) > mask + 1 { makeRoom() }
-        let entry = freeSlot(for: key)
+        let entry = freeSlot(hash)
         for i in 0..<keySize { entry[i] = key[i] }
         let room = UnsafeMutableRawPointer(entry + keySize).bindMemory(to: Int32.self, capacity: 2 * keySize)
         if ids.count < 2 * keySize {
-            for (i, id) in ids.enumerated() { room[i] = id }
+            for (i, id) in zip(0..., ids) { room[i] = id }
             room[2 * keySize - 1] = Int32(ids.count)
         } else {
             room[0] = Int32(more.count)
@@ -325,8 +369,8 @@ private final class WordMemory {
         used += 1
     }
 
-    private func freeSlot(for key: Key) -> UnsafeMutablePointer<UInt64> {
-        var slot = slot(of: key)
+    private func freeSlot(_ hash: UInt64) -> UnsafeMutablePointer<UInt64> {
+        var slot = Int(truncatingIfNeeded: hash) & mask
         while slots[slot * 2 * keySize + keySize - 1] != 0 { slot = (slot + 1) & mask }
         return slots + slot * 2 * keySize
     }
@@ -349,7 +393,7 @@ private final class WordMemory {
             guard entry[keySize - 1] != 0 else { continue }
             var key = Key()
             for i in 0..<keySize { key[i] = entry[i] }
-            freeSlot(for: key).update(from: entry, count: 2 * keySize)
+            freeSlot(WordMemory.hash(key)).update(from: entry, count: 2 * keySize)
         }
     }
 }

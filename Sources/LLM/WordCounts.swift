@@ -106,8 +106,7 @@ package struct WordCounts: Sendable {
     ) {
         var start = 0
         while start < text.count {
-            let newline = text[start...].firstIndex(of: UInt8(ascii: "\n"))
-            let end = newline.map { $0 + 1 } ?? text.count
+            let end = newline(in: text, from: start).map { $0 + 1 } ?? text.count
             let line = UnsafeBufferPointer(rebasing: text[start..<end])
             if let normalizer, !normalizer.isCertainlyNothing(for: line) {
                 normalizer(Array(line)).withUnsafeBufferPointer { preTokenizer.forEachWord(in: $0) { add($0) } }

@@ -87,6 +87,35 @@ private func merges(_ tokenizer: Tokenizer) -> [[[UInt8]]] {
     }
 }
 
+/// Syllables that share bytes, so that parts of neighbours merge before a syllable is whole; merges also in an order that
+/// no training gives.
+@Test func `syllables that begin as one token give the textbook's ids`() throws {
+    var random = Xorshift(seed: 12)
+    let syllables = ["가", "각", "갂", "나", "는", "늬", "바", "밬", "한", "日", "ァ", "a", " ", "é", "😀"].map { Array($0.utf8) }
+    for round in 0..<30 {
+        func text(_ length: Int) -> [UInt8] {
+            let kinds = round % 3 == 0 ? syllables.count : 5 + random.below(8)
+            return (0..<length).flatMap { _ in syllables[random.below(kinds)] }
+        }
+        var trainer = BytePairTrainer(count(text(400)), specialTokens: [])
+        let learnt = trainer.train(vocabularySize: 256 + 10 + random.below(120))
+        var merges = learnt.merges
+        if round % 2 == 0 {
+            for i in merges.indices.reversed() { merges.swapAt(i, random.below(i + 1)) }
+        }
+        let tokenizer = try Tokenizer(
+            LearntBytePairs(spellings: learnt.spellings, merges: merges), addedTokens: [])
+        let pairs = merges.map { [tokenizer.bytes(of: Int($0.left)), tokenizer.bytes(of: Int($0.right))] }
+        for _ in 0..<40 {
+            var text = text(1 + random.below(12))
+            // A character cut short, too.
+            if random.below(4) == 0 { text.remove(at: random.below(text.count)) }
+            let expected = naiveWords(text).flatMap { TextbookBytePairs.encode($0.map { [$0] }, pairs) }
+            #expect(try tokenizer.encode(text).map { tokenizer.bytes(of: Int($0)) } == expected)
+        }
+    }
+}
+
 @Test func `an encoder that remembers words gives the ids of one that does not`() throws {
     let tokenizer = try train(try contents(of: fixture("tokenizer_corpus.txt")), vocabularySize: 500)
     var encoder = try tokenizer.makeEncoder()
