@@ -81,13 +81,14 @@ package struct GPT2Words: Sendable {
                 continue
             }
             position &+= others.trailingZeroBitCount >> 3
-            // EA B0 80 … ED 9E A3; the rest of a syllable's four bytes belongs to what follows.
+            // Syllables, EA B0 80 … ED 9E A3, and single letters, E3 84 B1 … E3 86 8E; the fourth byte belongs to what
+            // follows.
             let syllables = position
             while position &+ 4 <= raw.count {
                 let four = UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: position, as: UInt32.self))
                 guard four & 0x00C0_C0F0 == 0x0080_80E0 else { break }
                 let scalar = (four & 0x0F) << 12 | (four >> 8 & 0x3F) << 6 | (four >> 16 & 0x3F)
-                guard scalar &- 0xAC00 < 11172 else { break }
+                guard scalar &- 0xAC00 < 11172 || scalar &- 0x3131 < 94 else { break }
                 position &+= 3
             }
             if position == syllables { return position }

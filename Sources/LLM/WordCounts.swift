@@ -95,7 +95,7 @@ package struct WordCounts: Sendable {
     package mutating func add(_ word: UnsafeBufferPointer<UInt8>, count: Int64 = 1) {
         let hash = hashOf(word)
         // The slots take the bits above 32, this takes the lowest.
-        let part = tables.count == 1 ? 0 : Int((hash & 0xffff) * UInt64(tables.count) >> 16)
+        let part = tables.count == 1 ? 0 : Int(((hash & 0xffff) * UInt64(tables.count)) >> 16)
         tables[part].add(word, hash: hash, count: count)
     }
 

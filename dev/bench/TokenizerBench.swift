@@ -5,8 +5,10 @@
 import Foundation
 import LLM
 
-/// - Parameter text: a file or a folder; nil makes a small text.
-func tokenizerBench(text: String?, quick: Bool) throws {
+/// - Parameters:
+///   - text: a file or a folder; nil makes a small text.
+///   - vocabulary: to encode with; nil encodes with what is learnt.
+func tokenizerBench(text: String?, vocabulary: String?, quick: Bool) throws {
     let directory = NSTemporaryDirectory() + "llm-tokenizer-bench-\(getpid())"
     try createDirectory(directory)
     defer { try? FileManager.default.removeItem(atPath: directory) }
@@ -29,8 +31,8 @@ func tokenizerBench(text: String?, quick: Bool) throws {
     }
 
     let endOfText = Array("<|endoftext|>".utf8)
-    var learnt: Tokenizer?
-    for isBytes in [true, false] {
+    var learnt = try vocabulary.map { try Tokenizer(at: $0) }
+    for isBytes in vocabulary == nil ? [true, false] : [] {
         try show("training 32000, \(isBytes ? "byte level" : "prefix")", size) {
             let words = try WordCounts.counting(
                 linesOf: files, isBytes ? .byteLevel(addsPrefixSpace: false, splits: true) : .bert
@@ -42,15 +44,15 @@ func tokenizerBench(text: String?, quick: Bool) throws {
         }
     }
     guard let tokenizer = learnt else { return }
-    var bytes: [UInt8] = []
-    for file in files where bytes.count < 1 << 28 {
-        bytes += try file.read(min(file.size, 1 << 28), of: UInt8.self, at: 0)
-    }
-    try show("encoding, one thread, no word known before", bytes.count) {
+    try show("encoding, one thread, no word known before", size) {
         var encoder = try tokenizer.makeEncoder()
         var ids: [Int32] = []
-        ids.reserveCapacity(bytes.count / 2)
-        bytes.withUnsafeBufferPointer { encoder.encode($0, to: &ids) }
+        for file in files {
+            try forEachBlock(of: file, blockSize: 1 << 20, cut: tokenizer.cut) { block, _ in
+                ids.removeAll(keepingCapacity: true)
+                encoder.encode(block, to: &ids)
+            }
+        }
     }
     for mode in [DocumentMode.line, .blank] {
         try show("into shards, a document a \(mode)", size) {

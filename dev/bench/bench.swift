@@ -2,7 +2,7 @@
 //
 //     bench [--quick] [SECTION…]      machine products kernels steps load tokenizer; all of them without one
 //     bench step B T                  one shape of step alone, to set beside another program's
-//     bench tokenizer --text FILE     with a text of your own instead of a small made one
+//     bench tokenizer --text FILE [--vocabulary DIR]      with a text of your own instead of a small made one
 //
 // A shared machine changes its speed from one moment to the next. So every run stands beside a measurement of the
 // machine's own limit just before it, and the figure is the median of their ratios: the multiply-adds' peak for what
@@ -317,11 +317,12 @@ enum Main {
         var words = Array(CommandLine.arguments.dropFirst())
         let quick = words.contains("--quick")
         words.removeAll { $0 == "--quick" }
-        var text: String?
-        if let at = words.firstIndex(of: "--text"), at + 1 < words.count {
-            text = words[at + 1]
-            words.removeSubrange(at...at + 1)
+        func take(_ name: String) -> String? {
+            guard let at = words.firstIndex(of: name), at + 1 < words.count else { return nil }
+            defer { words.removeSubrange(at...at + 1) }
+            return words[at + 1]
         }
+        let (text, vocabulary) = (take("--text"), take("--vocabulary"))
         if words.count == 3, words[0] == "step", let B = Int(words[1]), let T = Int(words[2]), B > 0, 1...1024 ~= T {
             machine()
             step("GPT-2 124M", gpt2, B: B, T: T)
@@ -341,7 +342,7 @@ enum Main {
             case "kernels": kernels(quick: quick)
             case "steps": steps(quick: quick)
             case "load": try load()
-            case "tokenizer": try tokenizerBench(text: text, quick: quick)
+            case "tokenizer": try tokenizerBench(text: text, vocabulary: vocabulary, quick: quick)
             default: break
             }
         }
