@@ -83,7 +83,7 @@ package struct BytePairTrainer {
     ///   - longestToken: a pair is merged only if the result has fewer characters than this (bytes, for bytes);
     ///     pairs of single ones always are.
     package init(
-        _ words: WordCounts, alphabet: Alphabet = .bytes, specialTokens: [[UInt8]], longestToken: Int = .max
+        _ words: consuming WordCounts, alphabet: Alphabet = .bytes, specialTokens: [[UInt8]], longestToken: Int = .max
     ) {
         self.longestToken = longestToken
         for token in specialTokens {
@@ -105,16 +105,22 @@ package struct BytePairTrainer {
             isByteLevel = false
             self.prefix = prefix
             symbols = SymbolTable(
-                words, &spellings, prefix: prefix, limit: limit, insideOrder: insideOrder)
+                copy words, &spellings, prefix: prefix, limit: limit, insideOrder: insideOrder)
         }
         while symbolCounts.count < spellings.count { symbolCounts.append(1) }
-        var made = [TrainerPart?](repeating: nil, count: words.tables.count)
+        parts = BytePairTrainer.parts(consume words, symbols)
+        countPairs(idCount: spellings.count)
+    }
+
+    /// Here the words end: from now on they are symbols.
+    private static func parts(_ words: consuming WordCounts, _ symbols: SymbolTable) -> [TrainerPart] {
+        let tables = words.tables
+        var made = [TrainerPart?](repeating: nil, count: tables.count)
         made.withUnsafeMutableBufferPointer { made in
             nonisolated(unsafe) let made = made
-            parallelFor(made.count) { made[$0] = TrainerPart(words.tables[$0], symbols) }
+            parallelFor(made.count) { made[$0] = TrainerPart(tables[$0], symbols) }
         }
-        parts = made.compactMap { $0 }
-        countPairs(idCount: spellings.count)
+        return made.compactMap { $0 }
     }
 
     /// The pairs of first symbols, counted and listed by each part for itself.

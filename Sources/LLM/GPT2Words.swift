@@ -54,44 +54,11 @@ package struct GPT2Words: Sendable {
     @inline(__always)
     private func runEnd(of kind: CharacterClass, in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
         var position = start
-        if kind == .letter { position = letterRunEnd(in: bytes, from: start) }
+        if kind == .letter { position = plainLettersEnd(in: bytes, from: start) }
         while position < bytes.count {
             let next = classes.character(at: position, in: bytes)
             if next.class != kind { break }
             position += next.length
-        }
-        return position
-    }
-
-    /// Past letters of ASCII and Hangul syllables, maybe not all that follow: eight bytes at a time, because a loop that
-    /// ends after a few steps, nobody knows when, costs more for its end than for its steps.
-    @inline(__always)
-    private func letterRunEnd(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
-        let raw = UnsafeRawBufferPointer(bytes)
-        var position = start
-        while position &+ 8 <= raw.count {
-            let eight = UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: position, as: UInt64.self))
-            // Of each byte the highest bit: whether it is not in a … z, with the bit that makes capitals small.
-            let lower = (eight | 0x2020_2020_2020_2020) & 0x7f7f_7f7f_7f7f_7f7f
-            let atLeastA = lower &+ 0x1f1f_1f1f_1f1f_1f1f
-            let pastZ = lower &+ 0x0505_0505_0505_0505
-            let others = ~(atLeastA & ~pastZ & ~eight) & 0x8080_8080_8080_8080
-            if others == 0 {
-                position &+= 8
-                continue
-            }
-            position &+= others.trailingZeroBitCount >> 3
-            // Syllables, EA B0 80 … ED 9E A3, and single letters, E3 84 B1 … E3 86 8E; the fourth byte belongs to what
-            // follows.
-            let syllables = position
-            while position &+ 4 <= raw.count {
-                let four = UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: position, as: UInt32.self))
-                guard four & 0x00C0_C0F0 == 0x0080_80E0 else { break }
-                let scalar = (four & 0x0F) << 12 | (four >> 8 & 0x3F) << 6 | (four >> 16 & 0x3F)
-                guard scalar &- 0xAC00 < 11172 || scalar &- 0x3131 < 94 else { break }
-                position &+= 3
-            }
-            if position == syllables { return position }
         }
         return position
     }

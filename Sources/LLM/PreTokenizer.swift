@@ -182,7 +182,9 @@ package indirect enum PreTokenizer: Sendable {
         let classes = CharacterClasses.shared
         var start = 0
         var position = 0
-        while position < text.count {
+        while true {
+            position = plainLettersEnd(in: text, from: position)
+            if position == text.count { break }
             let next = scalar(at: position, in: text)
             let flags = classes.flags(next.value)
             let isSpace = flags & 3 == CharacterClass.space.rawValue
@@ -206,7 +208,9 @@ package indirect enum PreTokenizer: Sendable {
         var position = 0
         // 0 white space, 1 word, 2 other
         var kind = 0
-        while position < text.count {
+        while true {
+            if kind == 1 { position = plainLettersEnd(in: text, from: position) }
+            if position == text.count { break }
             let next = scalar(at: position, in: text)
             let flags = classes.flags(next.value)
             let nextKind =

@@ -128,8 +128,8 @@ struct WordEncoder {
                 let end = scanner.wordEnd(in: text, from: start)
                 let key =
                     start &+ 32 <= text.count
-                    ? memory.key(UnsafeRawBufferPointer(text), start, end &- start)
-                    : memory.key(UnsafeBufferPointer(rebasing: text[start..<end]))
+                    ? WordKey(UnsafeRawBufferPointer(text), start, end &- start)
+                    : WordKey(UnsafeBufferPointer(rebasing: text[start..<end]))
                 words[count] = WordBatch.Word(key: key, place: memory.place(of: key), start: start, end: end)
                 count &+= 1
                 start = end
@@ -140,7 +140,7 @@ struct WordEncoder {
             var idCount = 0
             for i in 0..<count {
                 let word = words[i]
-                if word.end &- word.start <= WordMemory.longestWord {
+                if word.end &- word.start <= WordKey.longestWord {
                     if let entry = memory.find(word.key, at: word.place) {
                         idCount &+= memory.copy(entry, to: gathered + idCount)
                         continue
@@ -156,9 +156,9 @@ struct WordEncoder {
 
     /// Appends the ids of one word, which is not empty.
     mutating func encode(_ word: UnsafeBufferPointer<UInt8>, to output: inout [Int32]) {
-        let key = memory.key(word)
+        let key = WordKey(word)
         let place = memory.place(of: key)
-        if word.count <= WordMemory.longestWord, let entry = memory.find(key, at: place) {
+        if word.count <= WordKey.longestWord, let entry = memory.find(key, at: place) {
             let count = memory.copy(entry, to: batch.ids)
             output.append(contentsOf: UnsafeBufferPointer(start: batch.ids, count: count))
         } else {
@@ -168,18 +168,18 @@ struct WordEncoder {
 
     /// Appends the ids of a word that is not remembered, and remembers it. Longer ones are seldom met twice.
     private mutating func encodeNew(
-        _ word: UnsafeBufferPointer<UInt8>, _ key: WordMemory.Key, _ place: Int, _ output: inout [Int32]
+        _ word: UnsafeBufferPointer<UInt8>, _ key: WordKey, _ place: Int, _ output: inout [Int32]
     ) {
         let first = output.count
         model.encode(word, to: &output, &scratch)
-        if word.count <= WordMemory.longestWord { memory.insert(key, at: place, output[first...]) }
+        if word.count <= WordKey.longestWord { memory.insert(key, at: place, output[first...]) }
     }
 }
 
 /// Room for a few words and their ids.
 private final class WordBatch {
     struct Word {
-        var key: WordMemory.Key
+        var key: WordKey
         var place: Int
         var start: Int
         var end: Int
@@ -202,19 +202,12 @@ private final class WordBatch {
 /// first, and what was there moves to the second: a word that comes often is never away for long. So memory is bounded,
 /// and as small as it is the table stays near the processor: a larger one remembers more words, and was slower.
 ///
-/// An entry is the key, and then as much room for ids. The key has the word's bytes, zeros, and in the last byte the length,
-/// which is 0 in an empty entry. The ids take two bytes each, or four if the number has the mark `isWide`; the number
+/// An entry is the key, all zero if it is empty, and then as much room for ids. The ids take two bytes each, or four if the number has the mark `isWide`; the number
 /// takes the last two bytes. It belongs to one thread.
 private final class WordMemory {
-    typealias Key = SIMD4<UInt64>
-
-    /// Bytes.
-    static let longestWord = 31
     static let mostIDs = 16
 
     private let entries = UnsafeMutableRawPointer.allocate(byteCount: WordMemory.size, alignment: 64)
-    /// Of each length, which bits of four words belong to a word's bytes.
-    private let masks = UnsafeMutablePointer<Key>.allocate(capacity: WordMemory.longestWord + 2)
 
     private static let entryBytes = 64
     /// Pairs of entries.
@@ -224,46 +217,14 @@ private final class WordMemory {
     init() {
         useLargePages(entries, bytes: WordMemory.size)
         entries.initializeMemory(as: UInt8.self, repeating: 0, count: WordMemory.size)
-        for length in 0...WordMemory.longestWord + 1 {
-            masks[length] = Key()
-            for i in 0..<length { masks[length][i / 8] |= 0xFF << UInt64(8 * (i % 8)) }
-        }
     }
 
-    deinit {
-        entries.deallocate()
-        masks.deallocate()
-    }
-
-    /// Of `length` bytes from `start` on, where `start + 32` is still inside the text. Of a word that is too long the key
-    /// means nothing.
-    @inline(__always)
-    func key(_ text: UnsafeRawBufferPointer, _ start: Int, _ length: Int) -> Key {
-        let length = min(length, WordMemory.longestWord)
-        var key = text.loadUnaligned(fromByteOffset: start, as: Key.self) & masks[length]
-        key[3] |= UInt64(truncatingIfNeeded: length) &<< 56
-        return key
-    }
-
-    /// The same for a word anywhere.
-    func key(_ word: UnsafeBufferPointer<UInt8>) -> Key {
-        let length = min(word.count, WordMemory.longestWord)
-        var key = Key()
-        withUnsafeMutableBytes(of: &key) {
-            $0.copyMemory(from: UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: word[..<length])))
-        }
-        key[3] |= UInt64(length) << 56
-        return key
-    }
+    deinit { entries.deallocate() }
 
     /// Where the two entries are in which the word may be.
     @inline(__always)
-    func place(of key: Key) -> Int {
-        var hash = (key[0] ^ (key[1] &* 0x9e37_79b9_7f4a_7c15)) &* 0xff51_afd7_ed55_8ccd
-        hash ^= (key[2] ^ (key[3] &* 0xc4ce_b9fe_1a85_ec53)) &* 0x9e37_79b9_7f4a_7c15
-        hash ^= hash >> 32
-        hash = (hash &* 0x9e37_79b9_7f4a_7c15) >> UInt64(64 &- WordMemory.pairBits)
-        return Int(truncatingIfNeeded: hash) &* (2 &* WordMemory.entryBytes)
+    func place(of key: WordKey) -> Int {
+        Int(truncatingIfNeeded: key.hash >> UInt64(64 &- WordMemory.pairBits)) &* (2 &* WordMemory.entryBytes)
     }
 
     /// Reads what `find` is going to look at.
@@ -274,7 +235,7 @@ private final class WordMemory {
     }
 
     @inline(__always)
-    func find(_ key: Key, at place: Int) -> UnsafeMutableRawPointer? {
+    func find(_ key: WordKey, at place: Int) -> UnsafeMutableRawPointer? {
         let first = entries + place
         if holds(first, key) { return first }
         let second = first + WordMemory.entryBytes
@@ -282,9 +243,8 @@ private final class WordMemory {
     }
 
     @inline(__always)
-    private func holds(_ entry: UnsafeMutableRawPointer, _ key: Key) -> Bool {
-        let difference = entry.load(as: Key.self) ^ key
-        return (difference[0] | difference[1]) | (difference[2] | difference[3]) == 0
+    private func holds(_ entry: UnsafeMutableRawPointer, _ key: WordKey) -> Bool {
+        entry.load(as: WordKey.self).isSame(as: key)
     }
 
     /// Writes the ids of an entry and returns their number. There must be room for `mostIDs`.
@@ -307,12 +267,12 @@ private final class WordMemory {
     private static let isWide: UInt16 = 0x8000
 
     /// Remembers a word that is not there, unless it has too many ids.
-    func insert(_ key: Key, at place: Int, _ ids: ArraySlice<Int32>) {
+    func insert(_ key: WordKey, at place: Int, _ ids: ArraySlice<Int32>) {
         let isWide = ids.contains { $0 > Int32(UInt16.max) }
         guard ids.count < (isWide ? 8 : 16) else { return }
         let entry = entries + place
         (entry + WordMemory.entryBytes).copyMemory(from: entry, byteCount: WordMemory.entryBytes)
-        entry.storeBytes(of: key, as: Key.self)
+        entry.storeBytes(of: key, as: WordKey.self)
         for (i, id) in zip(0..., ids) {
             if isWide {
                 entry.storeBytes(of: id, toByteOffset: 32 + 4 * i, as: Int32.self)

@@ -49,6 +49,17 @@ package struct WordTable: Sendable {
         if 4 * self.count > 3 * slots.count { grow() }
     }
 
+    /// Reads what `add` is going to look at first.
+    @inline(__always)
+    func touchSlot(_ hash: UInt64) -> UInt64 { slots[Int(truncatingIfNeeded: hash >> 32) & (slots.count - 1)] }
+
+    /// Reads the record there.
+    @inline(__always)
+    func touchRecord(_ hash: UInt64) -> UInt64 {
+        let slot = touchSlot(hash)
+        return slot == 0 ? 0 : UInt64(records[Int(slot & 0xffff_ffff) - 1])
+    }
+
     /// Calls `body` with every string and its count, in the order of their first appearance.
     package func forEach(_ body: (UnsafeBufferPointer<UInt8>, Int64) -> Void) {
         records.withUnsafeBytes { raw in
@@ -87,6 +98,8 @@ package struct WordTable: Sendable {
 /// The distinct words of a corpus.
 package struct WordCounts: Sendable {
     package private(set) var tables: [WordTable]
+    /// So that the compiler does not leave out the touching.
+    private var touched: UInt64 = 0
 
     /// - Parameter parts: how many tables; which word goes where depends on nothing else.
     package init(parts: Int = 1) { tables = [WordTable](repeating: WordTable(), count: parts) }
@@ -94,9 +107,34 @@ package struct WordCounts: Sendable {
     @inline(__always)
     package mutating func add(_ word: UnsafeBufferPointer<UInt8>, count: Int64 = 1) {
         let hash = hashOf(word)
+        tables[part(of: hash)].add(word, hash: hash, count: count)
+    }
+
+    /// Adds a word through `hot`, if it is short enough.
+    @inline(__always)
+    private mutating func add(_ word: UnsafeBufferPointer<UInt8>, through hot: HotWords) {
+        guard word.count <= WordKey.longestWord else { return add(word) }
+        if hot.count(WordKey(word)) { add(hot.takeReplaced()) }
+    }
+
+    /// Adds several words: first what is looked at in the tables is touched for all of them, so that they need not wait
+    /// for each other.
+    private mutating func add(_ words: [HotWords.Entry]) {
+        let hashes = words.map { $0.key.withBytes { hashOf($0) } }
+        var touched: UInt64 = 0
+        for hash in hashes { touched &+= tables[part(of: hash)].touchSlot(hash) }
+        for hash in hashes { touched &+= tables[part(of: hash)].touchRecord(hash) }
+        self.touched = touched
+        for (word, hash) in zip(words, hashes) {
+            let part = part(of: hash)
+            word.key.withBytes { tables[part].add($0, hash: hash, count: word.count) }
+        }
+    }
+
+    @inline(__always)
+    private func part(of hash: UInt64) -> Int {
         // The slots take the bits above 32, this takes the lowest.
-        let part = tables.count == 1 ? 0 : Int(((hash & 0xffff) * UInt64(tables.count)) >> 16)
-        tables[part].add(word, hash: hash, count: count)
+        tables.count == 1 ? 0 : Int(((hash & 0xffff) * UInt64(tables.count)) >> 16)
     }
 
     /// Adds the words of `text` line by line, each with its line end, as Hugging Face's trainer does: white space at a
@@ -104,17 +142,21 @@ package struct WordCounts: Sendable {
     package mutating func add(
         linesOf text: UnsafeBufferPointer<UInt8>, _ preTokenizer: PreTokenizer, _ normalizer: Normalizer? = nil
     ) {
+        let hot = HotWords()
         var start = 0
         while start < text.count {
             let end = newline(in: text, from: start).map { $0 + 1 } ?? text.count
             let line = UnsafeBufferPointer(rebasing: text[start..<end])
             if let normalizer, !normalizer.isCertainlyNothing(for: line) {
-                normalizer(Array(line)).withUnsafeBufferPointer { preTokenizer.forEachWord(in: $0) { add($0) } }
+                normalizer(Array(line)).withUnsafeBufferPointer { preTokenizer.forEachWord(in: $0) { add($0, through: hot) }
+                }
             } else {
-                preTokenizer.forEachWord(in: line) { add($0) }
+                preTokenizer.forEachWord(in: line) { add($0, through: hot) }
             }
             start = end
         }
+        add(hot.takeReplaced())
+        add(hot.takeAll())
     }
 
     /// Distinct words.
@@ -125,11 +167,11 @@ package struct WordCounts: Sendable {
         for table in tables { table.forEach(body) }
     }
 
-    /// Puts the tables of all threads together.
-    static func sum(_ partial: [WordCounts]) -> WordCounts {
-        var partial = partial
+    /// Puts the tables of all threads together, and empties `partial`: no table is held twice.
+    static func sum(_ partial: inout [WordCounts]) -> WordCounts {
         guard var all = partial.popLast() else { return WordCounts() }
         let others = partial
+        partial = []
         all.tables.withUnsafeMutableBufferPointer { tables in
             nonisolated(unsafe) let tables = tables
             parallelFor(tables.count) { part in
@@ -140,6 +182,44 @@ package struct WordCounts: Sendable {
         }
         return all
     }
+}
+
+/// The counts of some of the last words met: most words of a text are among a few thousand, and these stay in a near
+/// cache, where the table of all words does not.
+private final class HotWords {
+    struct Entry {
+        var key = WordKey.none
+        var count: Int64 = 0
+    }
+    private static let bits = 13
+    private static let batch = 32
+    private let entries = UnsafeMutablePointer<Entry>.allocate(capacity: 1 << HotWords.bits)
+    private var replaced: [Entry] = []
+
+    init() { entries.initialize(repeating: Entry(), count: 1 << HotWords.bits) }
+
+    deinit { entries.deallocate() }
+
+    /// Counts a word. If another was in its place, that is put aside.
+    /// - Returns: whether it is time to take those.
+    @inline(__always)
+    func count(_ key: WordKey) -> Bool {
+        let entry = entries + Int(truncatingIfNeeded: key.hash >> UInt64(64 &- HotWords.bits))
+        if entry.pointee.key.isSame(as: key) {
+            entry.pointee.count &+= 1
+            return false
+        }
+        if !entry.pointee.key.isNone { replaced.append(entry.pointee) }
+        entry.pointee = Entry(key: key, count: 1)
+        return replaced.count >= HotWords.batch
+    }
+
+    func takeReplaced() -> [Entry] {
+        defer { replaced.removeAll(keepingCapacity: true) }
+        return replaced
+    }
+
+    func takeAll() -> [Entry] { (0..<1 << HotWords.bits).map { entries[$0] }.filter { !$0.key.isNone } }
 }
 
 /// What a corpus was found to be while it was counted.
@@ -208,7 +288,7 @@ extension WordCounts {
                 progress(read)
             }
         }
-        let words = sum(partial)
+        let words = sum(&partial)
         var all = CorpusFindings()
         for one in findings {
             all.replaced += one.replaced

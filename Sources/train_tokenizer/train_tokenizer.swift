@@ -105,11 +105,12 @@ enum TrainTokenizer {
                 "note: the longest word has \(findings.longestWord.count) bytes without a place to cut it, and begins with \"\(readable(Array(findings.longestWord.prefix(30))))\"; is that text?"
             )
         }
-        let pairs = Progress("count", total: Double(words.count), unit: "distinct words")
+        let distinct = words.count
+        let pairs = Progress("count", total: Double(distinct), unit: "distinct words")
         let trainer = BytePairTrainer(
-            words, alphabet: plan.alphabet, specialTokens: plan.special, longestToken: plan.longestToken)
+            consume words, alphabet: plan.alphabet, specialTokens: plan.special, longestToken: plan.longestToken)
         pairs.finish()
-        return (trainer, findings, words.count)
+        return (trainer, findings, distinct)
     }
 
     static func report(
