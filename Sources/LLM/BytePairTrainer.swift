@@ -8,6 +8,8 @@
 //   - a pair's lists, put together, hold every word that contains it, and maybe some that no longer do;
 //   - every pair has an entry with at least its total, so an entry whose count is no longer the pair's total goes back
 //     with the right one, and the first that agrees is the largest;
+//   - pairs rarer than `rare` have a total and nothing else. They will not be reached; if they are, all pairs are listed
+//     anew from the words as they stand then, with a lower `rare`. Most of the memory would be theirs;
 //   - entries of `floor` and more are in the queue, the others wait in a heap of their own kind: a plain list. Most pairs
 //     are rare and are never asked for; the floor sinks only when the queue has nothing above it.
 //
@@ -53,6 +55,7 @@ package struct BytePairTrainer {
     private var queue = Heap<Candidate>()
     private var waiting: [Candidate] = []
     private var floor = Int64.max
+    private var rare: Int64 = 1
     /// Per candidate and part, where its list of words begins and how long it is.
     private var lists: [(first: UInt32, count: UInt32)] = []
 
@@ -63,13 +66,19 @@ package struct BytePairTrainer {
     private let prefix: [UInt8]
     private let isByteLevel: Bool
     private let longestToken: Int
+    private let vocabularySize: Int
+    /// The symbols before the first merge.
+    private let firstCount: Int
 
     /// A pair that might be merged next.
     private struct Candidate: Comparable {
         var total: Int64
         let key: UInt64
-        /// Its place in `lists`, in units of the number of parts.
+        /// Its place in `lists`, in units of the number of parts; or `everywhere`.
         let list: UInt32
+
+        /// The words are not known: all may contain it.
+        static let everywhere = UInt32.max
 
         static func < (a: Candidate, b: Candidate) -> Bool {
             if a.total != b.total { return a.total > b.total }
@@ -80,12 +89,16 @@ package struct BytePairTrainer {
 
     /// - Parameters:
     ///   - specialTokens: all different; their ids are 0, 1, 2 …
+    ///   - vocabularySize: how many tokens there will be, if there are pairs enough.
+    ///   - rare: pairs that occur less often are not listed until they are needed; nil for an estimate.
     ///   - longestToken: a pair is merged only if the result has fewer characters than this (bytes, for bytes);
     ///     pairs of single ones always are.
     package init(
-        _ words: consuming WordCounts, alphabet: Alphabet = .bytes, specialTokens: [[UInt8]], longestToken: Int = .max
+        _ words: consuming WordCounts, alphabet: Alphabet = .bytes, specialTokens: [[UInt8]], vocabularySize: Int,
+        longestToken: Int = .max, rare: Int64? = nil
     ) {
         self.longestToken = longestToken
+        self.vocabularySize = vocabularySize
         for token in specialTokens {
             spellings.insert(token)
             symbolCounts.append(1)
@@ -108,8 +121,10 @@ package struct BytePairTrainer {
                 copy words, &spellings, prefix: prefix, limit: limit, insideOrder: insideOrder)
         }
         while symbolCounts.count < spellings.count { symbolCounts.append(1) }
+        firstCount = spellings.count
         parts = BytePairTrainer.parts(consume words, symbols)
-        countPairs(idCount: spellings.count)
+        returnFreedMemory()
+        listPairs(rare: rare)
     }
 
     /// Here the words end: from now on they are symbols.
@@ -123,33 +138,57 @@ package struct BytePairTrainer {
         return made.compactMap { $0 }
     }
 
-    /// The pairs of first symbols, counted and listed by each part for itself.
-    private mutating func countPairs(idCount: Int) {
-        let parts = parts
+    /// Counts the pairs, each part for itself, and lists the words of those that are not rare.
+    /// - Parameter rare: what is rare at first; nil for an estimate.
+    private mutating func listPairs(rare first: Int64? = nil) {
+        let (parts, idCount, isFirst) = (parts, spellings.count, totals.count == 0)
         parallelFor(parts.count) { parts[$0].countPairs(idCount: idCount) }
-        var combined: [UInt64: Int] = [:]
+        if isFirst {
+            for part in parts { for pair in part.pairs { totals.add(pair.key, pair.total) } }
+            rare = first ?? firstRare()
+        }
+        (queue, waiting, lists, floor) = (Heap(), [], [], .max)
+        var places = PairTable()
         var candidates: [Candidate] = []
         for (index, part) in parts.enumerated() {
-            for pair in part.firstPairs {
-                let at: Int
-                if let known = combined[pair.key] {
-                    at = known
+            part.listPairs { [totals, rare] in (totals[$0] ?? 0) >= rare }
+            for pair in part.pairs where pair.isListed {
+                guard isFirst || isAllowed(Int32(pair.key >> 32), Int32(truncatingIfNeeded: pair.key)) else { continue }
+                let place: Int
+                if let known = places[pair.key] {
+                    place = Int(known)
                 } else {
-                    at = candidates.count
-                    combined[pair.key] = at
-                    candidates.append(Candidate(total: 0, key: pair.key, list: UInt32(at)))
+                    place = candidates.count
+                    places.set(pair.key, Int64(place))
+                    candidates.append(
+                        Candidate(total: totals[pair.key] ?? 0, key: pair.key, list: UInt32(place)))
                     for _ in parts { lists.append((0, 0)) }
                 }
-                candidates[at].total += pair.total
-                lists[at * parts.count + index] = (pair.first, pair.count)
+                lists[place * parts.count + index] = (pair.first, pair.count)
             }
-            part.firstPairs = []
+            part.pairs = []
         }
         floor = max(1, (candidates.map(\.total).max() ?? 1) / 8)
-        for candidate in candidates {
-            totals.set(candidate.key, candidate.total)
-            push(candidate)
-        }
+        for candidate in candidates { push(candidate) }
+        returnFreedMemory()
+    }
+
+    /// A total that the last merge will hardly go below: a quarter of that of the pair that would be the last if merges made
+    /// no new pairs; or, for few symbols, of which nearly all pairs occur, a small share of the highest.
+    private func firstRare() -> Int64 {
+        var sorted: [Int64] = []
+        for part in parts { for pair in part.pairs { sorted.append(totals[pair.key] ?? 0) } }
+        sorted.sort(by: >)
+        let merges = vocabularySize - firstCount
+        guard merges > 0, let highest = sorted.first else { return 1 }
+        let last = merges < sorted.count ? sorted[merges] : 0
+        return max(1, last / 4, highest / Int64(4 * merges))
+    }
+
+    /// Whether the result of a merge is not too long. Pairs of first symbols always may be merged.
+    private func isAllowed(_ left: Int32, _ right: Int32) -> Bool {
+        (Int(left) < firstCount && Int(right) < firstCount)
+            || Int(symbolCounts[Int(left)]) + Int(symbolCounts[Int(right)]) < longestToken
     }
 
     private mutating func push(_ candidate: Candidate) {
@@ -186,24 +225,31 @@ package struct BytePairTrainer {
         return counts
     }
 
-    /// Merges until the vocabulary has `vocabularySize` tokens or no pair occurs `minimumFrequency` times (nor once).
+    /// Merges until the vocabulary is full or no pair occurs `minimumFrequency` times (nor once).
     /// - Parameter progress: called after each merge with the size of the vocabulary.
     package mutating func train(
-        vocabularySize: Int, minimumFrequency: Int = 0, progress: (Int) -> Void = { _ in }
+        minimumFrequency: Int = 0, progress: (Int) -> Void = { _ in }
     ) -> LearntBytePairs {
         var merges: [Merge] = []
         var rankOfPair: [UInt64: Int] = [:]
         let idCount = max(vocabularySize, spellings.count)
         for part in parts { part.prepare(idCount: idCount) }
         var combined = CombinedNeighbours(idCount: idCount)
-        while spellings.count < vocabularySize, var top = pop() {
+        while spellings.count < vocabularySize {
+            guard var top = pop(), top.total >= rare else {
+                // There may be others as frequent, which are not listed.
+                if rare <= max(1, minimumFrequency) { break }
+                rare = max(1, rare / 8)
+                listPairs()
+                continue
+            }
             let total = totals[top.key] ?? 0
             if top.total != total {
                 top.total = total
-                if total > 0 { push(top) }
+                if total >= rare { push(top) }
                 continue
             }
-            if total < max(1, minimumFrequency) { break }
+            if total < minimumFrequency { break }
             let left = Int32(top.key >> 32)
             let right = Int32(truncatingIfNeeded: top.key)
             let inside = spellings[Int(right)]
@@ -233,7 +279,8 @@ package struct BytePairTrainer {
     ) {
         let parts = parts
         let first = Int(candidate.list) * parts.count
-        let own = (0..<parts.count).map { lists[first + $0] }
+        let isEverywhere = candidate.list == Candidate.everywhere
+        let own = (0..<parts.count).map { isEverywhere ? parts[$0].everywhere() : lists[first + $0] }
         let visits = own.reduce(0) { $0 + Int($1.count) }
         if visits < BytePairTrainer.fewWords {
             for (index, part) in parts.enumerated() { part.replace(own[index], left, right, result) }
@@ -242,11 +289,17 @@ package struct BytePairTrainer {
         }
         // What the parts found, one neighbour after the other, in ascending order of nothing but their first sight:
         // sums do not depend on it, and the queue orders by total and ids.
-        combined.forEach(parts.map(\.before.found)) { neighbour, total, segments in
+        combined.forEach(
+            parts.map(\.before.found),
+            touch: { totals.touch(pairKey($0, left)) &+ totals.touch(pairKey($0, result)) }
+        ) { neighbour, total, segments in
             totals.addIfKnown(pairKey(neighbour, left), -total)
             addCandidate(pairKey(neighbour, result), neighbour, result, total, segments)
         }
-        combined.forEach(parts.map(\.after.found)) { neighbour, total, segments in
+        combined.forEach(
+            parts.map(\.after.found),
+            touch: { totals.touch(pairKey(right, $0)) &+ totals.touch(pairKey(result, $0)) }
+        ) { neighbour, total, segments in
             totals.addIfKnown(pairKey(right, neighbour), -total)
             addCandidate(pairKey(result, neighbour), result, neighbour, total, segments)
         }
@@ -264,7 +317,12 @@ package struct BytePairTrainer {
     ) {
         guard Int(symbolCounts[Int(left)]) + Int(symbolCounts[Int(right)]) < longestToken else { return }
         let total = totals.add(key, change)
-        guard total > 0 else { return }
+        guard total >= rare else { return }
+        if total > change, total - change < rare {
+            // A token was spelt in a second way, and where the pair was before was not listed.
+            push(Candidate(total: total, key: key, list: Candidate.everywhere))
+            return
+        }
         let list = UInt32(lists.count / parts.count)
         lists.append(contentsOf: segments)
         push(Candidate(total: total, key: key, list: list))
@@ -333,7 +391,18 @@ private final class TrainerPart: @unchecked Sendable {
     private var singles: [Int32: Int] = [:]
     /// Where words begin in `cells`: the lists of all pairs, one after the other.
     private var occurrences = LongList()
-    var firstPairs: [(key: UInt64, total: Int64, first: UInt32, count: UInt32)] = []
+    /// What is found by counting: for each pair its total, and the list of its words in `occurrences` if it is listed.
+    struct Pair {
+        let key: UInt64
+        var total: Int64 = 0
+        var first: UInt32 = 0
+        var count: UInt32 = 0
+        /// The word it was last seen in.
+        var last: Int = -1
+        var isListed = false
+    }
+    var pairs: [Pair] = []
+    private var numbers = PairNumbers(idCount: 0)
     var before = NeighbourPairs()
     var after = NeighbourPairs()
     private(set) var doubledTotal: Int64 = 0
@@ -390,9 +459,8 @@ private final class TrainerPart: @unchecked Sendable {
     private func forEachWord(_ body: (Int) -> Void) {
         var place = 0
         while place < cellCount {
-            let length = Int(cells[place])
             body(place)
-            place += TrainerPart.header + length
+            place += TrainerPart.header + Int(cells[place])
             while place < cellCount, cells[place] == TrainerPart.gap { place += 1 }
         }
     }
@@ -403,52 +471,63 @@ private final class TrainerPart: @unchecked Sendable {
     }
 
     func countPairs(idCount: Int) {
-        // Of pairs numbered in the order of their appearance: the total, the words, the last of them.
-        var numbers = PairNumbers(idCount: idCount)
-        var pairs: [(key: UInt64, total: Int64, count: Int, last: Int)] = []
+        numbers = PairNumbers(idCount: idCount)
+        var pairs: [Pair] = []
         let cells = cells
-        var place = 0
-        while place < cellCount {
+        forEachWord { place in
             let count = count(ofWordAt: place)
             let symbols = place + TrainerPart.header
-            let end = symbols + Int(cells[place])
-            for i in symbols..<end - 1 {
+            for i in symbols..<symbols + Int(cells[place]) - 1 {
                 let number = numbers.number(of: cells[i], cells[i + 1])
-                if number == pairs.count { pairs.append((pairKey(cells[i], cells[i + 1]), 0, 0, -1)) }
+                if number == pairs.count { pairs.append(Pair(key: pairKey(cells[i], cells[i + 1]))) }
                 pairs[number].total += count
                 if pairs[number].last != place { pairs[number].count += 1 }
                 pairs[number].last = place
             }
-            place = end
         }
+        self.pairs = pairs
+    }
+
+    /// Lists the words of the pairs that were counted, but for those that `isListed` leaves out.
+    func listPairs(_ isListed: (UInt64) -> Bool) {
+        var (pairs, numbers) = ([Pair](), PairNumbers(idCount: 0))
+        swap(&pairs, &self.pairs)
+        swap(&numbers, &self.numbers)
         var sum = 0
-        firstPairs = pairs.map { pair in
-            sum += pair.count
-            return (pair.key, pair.total, UInt32(sum - pair.count), UInt32(pair.count))
+        for i in pairs.indices where isListed(pairs[i].key) {
+            pairs[i].isListed = true
+            pairs[i].first = UInt32(sum)
+            sum += Int(pairs[i].count)
         }
         var occurrences = LongList()
         occurrences.grow(to: sum)
-        var ends = firstPairs.map { Int($0.first) }
-        place = 0
-        while place < cellCount {
+        let cells = cells
+        forEachWord { place in
             let symbols = place + TrainerPart.header
-            let end = symbols + Int(cells[place])
-            for i in symbols..<end - 1 {
+            for i in symbols..<symbols + Int(cells[place]) - 1 {
                 let number = numbers.number(of: cells[i], cells[i + 1])
-                // Marked otherwise than in the first pass.
-                if pairs[number].last == ~place { continue }
+                // Marked otherwise than when they were counted. `first` is the next place in the list.
+                guard pairs[number].isListed, pairs[number].last != ~place else { continue }
                 pairs[number].last = ~place
-                occurrences[ends[number]] = UInt32(place)
-                ends[number] += 1
+                occurrences[Int(pairs[number].first)] = UInt32(place)
+                pairs[number].first += 1
             }
-            place = end
         }
+        for i in pairs.indices where pairs[i].isListed { pairs[i].first -= pairs[i].count }
         self.occurrences = occurrences
+        self.pairs = pairs
+    }
+
+    /// A list of all words.
+    func everywhere() -> (first: UInt32, count: UInt32) {
+        let first = occurrences.count
+        forEachWord { occurrences.append(UInt32($0)) }
+        return (UInt32(first), UInt32(occurrences.count - first))
     }
 
     /// Words come from memory one after the other, each a hundred nanoseconds late, because the processor does not see
     /// past the branches of the one before. So the next few are touched first, all at once: four times faster.
-    private static let ahead = 32
+    static let ahead = 32
     private var touched: Int32 = 0
 
     private func fetch(_ indices: Range<Int>, _ occurrences: LongList) {
@@ -644,12 +723,14 @@ private struct CombinedNeighbours {
     private var places: [Int32]
     private var all: [(neighbour: Int32, total: Int64)] = []
     private var segments: [(first: UInt32, count: UInt32)] = []
+    private var touched: UInt64 = 0
 
     init(idCount: Int) { places = [Int32](repeating: 0, count: idCount) }
 
     /// Calls `body` with each neighbour, its total, and for each part the list of its words.
+    /// - Parameter touch: reads what `body` is going to look at; called for some neighbours in advance.
     mutating func forEach(
-        _ found: [[NeighbourPairs.Found]],
+        _ found: [[NeighbourPairs.Found]], touch: (Int32) -> UInt64,
         _ body: (Int32, Int64, ArraySlice<(first: UInt32, count: UInt32)>) -> Void
     ) {
         all.removeAll(keepingCapacity: true)
@@ -668,6 +749,9 @@ private struct CombinedNeighbours {
             }
         }
         for (place, entry) in all.enumerated() {
+            if place % TrainerPart.ahead == 0 {
+                for next in all[place..<min(all.count, place + TrainerPart.ahead)] { touched &+= touch(next.neighbour) }
+            }
             places[Int(entry.neighbour)] = 0
             body(entry.neighbour, entry.total, segments[place * found.count..<(place + 1) * found.count])
         }

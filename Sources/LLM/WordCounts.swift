@@ -148,7 +148,8 @@ package struct WordCounts: Sendable {
             let end = newline(in: text, from: start).map { $0 + 1 } ?? text.count
             let line = UnsafeBufferPointer(rebasing: text[start..<end])
             if let normalizer, !normalizer.isCertainlyNothing(for: line) {
-                normalizer(Array(line)).withUnsafeBufferPointer { preTokenizer.forEachWord(in: $0) { add($0, through: hot) }
+                normalizer(Array(line)).withUnsafeBufferPointer {
+                    preTokenizer.forEachWord(in: $0) { add($0, through: hot) }
                 }
             } else {
                 preTokenizer.forEachWord(in: line) { add($0, through: hot) }

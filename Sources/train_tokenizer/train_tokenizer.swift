@@ -68,7 +68,7 @@ enum TrainTokenizer {
             let wanted = options.int("vocab-size")
             var progress = Progress("merge", total: Double(wanted), unit: "tokens")
             let learnt = trainer.train(
-                vocabularySize: wanted, minimumFrequency: options.int("min-frequency")
+                minimumFrequency: options.int("min-frequency")
             ) { progress.update(Double($0)) }
             progress.finish(Double(learnt.spellings.count))
 
@@ -108,7 +108,8 @@ enum TrainTokenizer {
         let distinct = words.count
         let pairs = Progress("count", total: Double(distinct), unit: "distinct words")
         let trainer = BytePairTrainer(
-            consume words, alphabet: plan.alphabet, specialTokens: plan.special, longestToken: plan.longestToken)
+            consume words, alphabet: plan.alphabet, specialTokens: plan.special,
+            vocabularySize: plan.vocabularySize, longestToken: plan.longestToken)
         pairs.finish()
         return (trainer, findings, distinct)
     }
@@ -174,6 +175,7 @@ struct Plan {
     private let unknown: [UInt8]?
     let special: [[UInt8]]
     let alphabet: Alphabet
+    let vocabularySize: Int
     let longestToken: Int
     let normalizes: Bool
 
@@ -213,6 +215,7 @@ struct Plan {
             : .characters(
                 prefix: prefix, limit: options.isGiven("limit-alphabet") ? options.int("limit-alphabet") : nil,
                 insideOrder: order)
+        vocabularySize = options.int("vocab-size")
         longestToken = options.isGiven("max-token-length") ? options.int("max-token-length") : .max
         characters.prefix = prefix
 

@@ -4,9 +4,13 @@ import Foundation
 import LLM
 import Testing
 
-private func train(_ text: [UInt8], vocabularySize: Int, minimumFrequency: Int = 0) throws -> Tokenizer {
-    var trainer = BytePairTrainer(count(text), specialTokens: [Array("<|endoftext|>".utf8)])
-    let learnt = trainer.train(vocabularySize: vocabularySize, minimumFrequency: minimumFrequency)
+private func train(
+    _ text: [UInt8], vocabularySize: Int, minimumFrequency: Int = 0, rare: Int64? = nil
+) throws -> Tokenizer {
+    var trainer = BytePairTrainer(
+        count(text), specialTokens: [Array("<|endoftext|>".utf8)], vocabularySize: vocabularySize,
+        rare: rare)
+    let learnt = trainer.train(minimumFrequency: minimumFrequency)
     return try Tokenizer(learnt, addedTokens: [AddedToken(id: 0, content: Array("<|endoftext|>".utf8))])
 }
 
@@ -39,29 +43,38 @@ private func merges(_ tokenizer: Tokenizer) -> [[[UInt8]]] {
         let symbols = Dictionary(uniqueKeysWithValues: counts.map { ($0.key.map { [$0] }, $0.value) })
         let expected = TextbookBytePairs.train(symbols, vocabulary: &vocabulary, vocabularySize: 290)
         #expect(merges(try train(text, vocabularySize: 290)) == expected)
+        // Pairs that were not listed at first are reached, too.
+        let rare = Int64(1 + random.below(60))
+        #expect(merges(try train(text, vocabularySize: 290, rare: rare)) == expected)
     }
 }
 
 @Test func `training on the fixture gives Hugging Face's file, byte for byte`() throws {
     let file = try InputFile(try fixture("tokenizer_corpus.txt"), hint: "")
     var trainer = BytePairTrainer(
-        try WordCounts.counting(linesOf: [file]).words, specialTokens: [Array("<|endoftext|>".utf8)])
+        try WordCounts.counting(linesOf: [file]).words, specialTokens: [Array("<|endoftext|>".utf8)],
+        vocabularySize: 600)
     let tokenizer = try Tokenizer(
-        trainer.train(vocabularySize: 600),
+        trainer.train(),
         addedTokens: [AddedToken(id: 0, content: Array("<|endoftext|>".utf8))])
     #expect(try tokenizer.json() == contents(of: fixture("tokenizer_600.json")))
 }
 
 @Test func `the tokens counted by training are those of encoding`() throws {
     let text = try contents(of: fixture("tokenizer_corpus.txt"))
-    var trainer = BytePairTrainer(count(text), specialTokens: [])
-    let tokenizer = try Tokenizer(trainer.train(vocabularySize: 400), addedTokens: [])
+    var trainer = BytePairTrainer(count(text), specialTokens: [], vocabularySize: 400)
+    let tokenizer = try Tokenizer(trainer.train(), addedTokens: [])
     let lines = text.split(separator: 10, omittingEmptySubsequences: false).map { Array($0) }
     let encoded = try lines.enumerated().flatMap {
         try tokenizer.encode($1 + ($0 + 1 < lines.count ? [10] : []))
     }
     #expect(trainer.tokenCount == encoded.count)
     #expect(trainer.tokenCounts() == (0..<400).map { id in encoded.count { $0 == id } })
+}
+
+@Test func `words are spread over the parts of a count`() throws {
+    let words = count(try contents(of: fixture("tokenizer_corpus.txt")), parts: 4)
+    #expect(words.tables.allSatisfy { 6 * $0.count > words.count })
 }
 
 @Test func `the limits of training`() throws {
@@ -97,8 +110,9 @@ private func merges(_ tokenizer: Tokenizer) -> [[[UInt8]]] {
             let kinds = round % 3 == 0 ? syllables.count : 5 + random.below(8)
             return (0..<length).flatMap { _ in syllables[random.below(kinds)] }
         }
-        var trainer = BytePairTrainer(count(text(400)), specialTokens: [])
-        let learnt = trainer.train(vocabularySize: 256 + 10 + random.below(120))
+        var trainer = BytePairTrainer(
+            count(text(400)), specialTokens: [], vocabularySize: 256 + 10 + random.below(120))
+        let learnt = trainer.train()
         var merges = learnt.merges
         if round % 2 == 0 {
             for i in merges.indices.reversed() { merges.swapAt(i, random.below(i + 1)) }

@@ -50,8 +50,9 @@ private func learn(_ alphabet: Alphabet, _ words: PreTokenizer, size: Int, frequ
     let file = try InputFile(try fixture("tokenizer_corpus.txt"), hint: "")
     var trainer = BytePairTrainer(
         try WordCounts.counting(linesOf: [file], words).words, alphabet: alphabet,
-        specialTokens: ["[UNK]", "<|endoftext|>"].map { Array($0.utf8) }, longestToken: longest)
-    return trainer.train(vocabularySize: size, minimumFrequency: frequency)
+        specialTokens: ["[UNK]", "<|endoftext|>"].map { Array($0.utf8) }, vocabularySize: size,
+        longestToken: longest)
+    return trainer.train(minimumFrequency: frequency)
 }
 
 private func check(_ learnt: LearntBytePairs, _ name: String, prefix: String) throws {

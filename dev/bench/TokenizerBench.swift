@@ -38,8 +38,9 @@ func tokenizerBench(text: String?, vocabulary: String?, quick: Bool) throws {
                 linesOf: files, isBytes ? .byteLevel(addsPrefixSpace: false, splits: true) : .bert
             ).words
             var trainer = BytePairTrainer(
-                words, alphabet: isBytes ? .bytes : .characters(prefix: Array("##".utf8)), specialTokens: [endOfText])
-            let pairs = trainer.train(vocabularySize: 32000)
+                words, alphabet: isBytes ? .bytes : .characters(prefix: Array("##".utf8)), specialTokens: [endOfText],
+                vocabularySize: 32000)
+            let pairs = trainer.train()
             if isBytes { learnt = try Tokenizer(pairs, addedTokens: [AddedToken(id: 0, content: endOfText)]) }
         }
     }

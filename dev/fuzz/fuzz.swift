@@ -148,9 +148,9 @@ enum Fuzz {
                 words.add(linesOf: $0, .byteLevel(addsPrefixSpace: false, splits: true))
             }
         }
-        var trainer = BytePairTrainer(words, specialTokens: [Array("<|endoftext|>".utf8)])
+        var trainer = BytePairTrainer(words, specialTokens: [Array("<|endoftext|>".utf8)], vocabularySize: 300)
         return try Tokenizer(
-            trainer.train(vocabularySize: 300), addedTokens: [AddedToken(id: 0, content: Array("<|endoftext|>".utf8))])
+            trainer.train(), addedTokens: [AddedToken(id: 0, content: Array("<|endoftext|>".utf8))])
     }
 
     private static func hardText(_ random: inout Xorshift) -> [UInt8] {
