@@ -148,10 +148,11 @@ package struct BytePairTrainer {
             rare = first ?? firstRare()
         }
         (queue, waiting, lists, floor) = (Heap(), [], [], .max)
+        let (known, rare) = (totals, rare)
+        parallelFor(parts.count) { parts[$0].listPairs { (known[$0] ?? 0) >= rare } }
         var places = PairTable()
         var candidates: [Candidate] = []
         for (index, part) in parts.enumerated() {
-            part.listPairs { [totals, rare] in (totals[$0] ?? 0) >= rare }
             for pair in part.pairs where pair.isListed {
                 guard isFirst || isAllowed(Int32(pair.key >> 32), Int32(truncatingIfNeeded: pair.key)) else { continue }
                 let place: Int

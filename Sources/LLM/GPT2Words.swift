@@ -23,6 +23,10 @@ package struct GPT2Words: Sendable {
     /// The end of the word that starts at `start`. The end of `bytes` is the end of the text.
     @inline(__always)
     package func wordEnd(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
+        // Most words: letters, with a space before them, up to a mark of ASCII.
+        let head = bytes[start] == UInt8(ascii: " ") ? start &+ 1 : start
+        let end = plainLettersEnd(in: bytes, from: head)
+        if end > head, end < bytes.count, bytes[end] < 0x41 { return end }
         var (kind, length) = classes.character(at: start, in: bytes)
         var position = start + length
         switch kind {

@@ -108,6 +108,7 @@ struct WordEncoder {
     private var scratch = BytePairModel.Scratch()
     private let memory = WordMemory()
     private let batch = WordBatch()
+    private var ids: [Int32] = []
 
     init(_ model: TokenModel) { self.model = model }
 
@@ -120,6 +121,10 @@ struct WordEncoder {
         let scanner = GPT2Words()
         let (memory, batch) = (memory, batch)
         let (words, gathered) = (batch.words, batch.ids)
+        // Of a new word. Taken out and put back, for `self` changes while it is filled.
+        var ids: [Int32] = []
+        swap(&ids, &self.ids)
+        defer { swap(&ids, &self.ids) }
         var start = 0
         while start < text.count {
             var count = 0
@@ -146,9 +151,18 @@ struct WordEncoder {
                         continue
                     }
                 }
-                output.append(contentsOf: UnsafeBufferPointer(start: gathered, count: idCount))
-                idCount = 0
-                encodeNew(UnsafeBufferPointer(rebasing: text[word.start..<word.end]), word.key, word.place, &output)
+                ids.removeAll(keepingCapacity: true)
+                encodeNew(UnsafeBufferPointer(rebasing: text[word.start..<word.end]), word.key, word.place, &ids)
+                if ids.count <= WordBatch.roomPerWord {
+                    for id in ids {
+                        gathered[idCount] = id
+                        idCount &+= 1
+                    }
+                } else {
+                    output.append(contentsOf: UnsafeBufferPointer(start: gathered, count: idCount))
+                    output.append(contentsOf: ids)
+                    idCount = 0
+                }
             }
             output.append(contentsOf: UnsafeBufferPointer(start: gathered, count: idCount))
         }
@@ -186,8 +200,9 @@ private final class WordBatch {
     }
 
     static let size = 32
+    static let roomPerWord = 32
     let words = UnsafeMutablePointer<Word>.allocate(capacity: WordBatch.size)
-    let ids = UnsafeMutablePointer<Int32>.allocate(capacity: WordMemory.mostIDs * (WordBatch.size + 1))
+    let ids = UnsafeMutablePointer<Int32>.allocate(capacity: WordBatch.roomPerWord * WordBatch.size)
     /// So that the compiler does not leave out the touching.
     var touched: UInt64 = 0
 
@@ -211,7 +226,7 @@ private final class WordMemory {
 
     private static let entryBytes = 64
     /// Pairs of entries.
-    private static let pairBits = 16
+    private static let pairBits = 17
     private static let size = 2 * entryBytes << pairBits
 
     init() {
