@@ -40,7 +40,7 @@ let package = Package(
         // Everything that reads input: built -O, as SwiftPM does, so that an overflow traps and corrupts nothing.
         .target(name: "LLM", dependencies: ["Kernels"]),
         // One executable per stage.
-        .executableTarget(name: "lotto", dependencies: ["LLM"]),
+        .executableTarget(name: "lotto", dependencies: ["LLM", "Kernels"]),
         .executableTarget(name: "train_tokenizer", dependencies: ["LLM"]),
         .executableTarget(name: "tokenize", dependencies: ["LLM"]),
         .executableTarget(name: "train_gpt2", dependencies: ["LLM"]),
