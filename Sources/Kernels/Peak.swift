@@ -40,3 +40,27 @@ private func spinMultiplyAdds(_ rounds: Int) {
     // A result that nobody could want, but that the compiler can't know: it keeps the loop.
     if sum[0] == 12_345 { impossible = sum[1] }
 }
+
+/// Bytes per second at which all threads together read `floats` once, in order: the yardstick of whatever is bound by
+/// memory. To be larger than the caches by far. The best of `runs`.
+package func measureReadBandwidth(_ floats: UnsafePointer<Float>, count: Int, runs: Int = 3) -> Double {
+    let chunk = 1 << 15
+    let chunks = count / chunk
+    var best = 0.0
+    for _ in 0..<runs {
+        let start = DispatchTime.now().uptimeNanoseconds
+        parallelFor(chunks) { task in
+            let source = floats + task * chunk
+            var sums = InlineArray<8, Vector>(repeating: Vector(repeating: 0))
+            for i in stride(from: 0, to: chunk, by: 8 * Vector.scalarCount) {
+                for j in 0..<8 { sums[j] += .load(source + i + j * Vector.scalarCount) }
+            }
+            var sum = Vector(repeating: 0)
+            for j in 0..<8 { sum += sums[j] }
+            if sum[0] == 12_345.678 { impossible = sum[1] }
+        }
+        let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
+        best = max(best, Double(chunks * chunk * MemoryLayout<Float>.stride) / seconds)
+    }
+    return best
+}

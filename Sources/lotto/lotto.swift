@@ -173,7 +173,7 @@ enum Lotto {
         return documents.count
     }
 
-    /// Asks all questions, a batch at a time, and takes the most probable token at every place: the bare model answers.
+    /// Asks all questions and takes the most probable token at every place: the bare model answers.
     static func examine(
         _ path: String, _ tokenizer: Tokenizer, _ questions: [LottoQuestion], slots: Int
     ) throws -> LottoScore {
@@ -184,41 +184,21 @@ enum Lotto {
                 hint: "give the tokenizer the model was trained with by --tokenizer DIR")
         }
         var score = LottoScore()
-        for start in stride(from: 0, to: questions.count, by: 100) {
-            let batch = questions[start..<min(start + 100, questions.count)]
-            let prompts = try batch.map { [endOfText] + (try tokenizer.encode(Array($0.text(slots: slots).utf8))) }
-            let longest = prompts.map(\.count).max() ?? 0
-            guard longest < model.config.maxT else {
-                throw UserError(
-                    "\(path) reads \(model.config.maxT) tokens, and a question of \(slots) games has \(longest)",
-                    hint: "give the --max-tickets the model was trained with")
-            }
-            let answers = greedy(model, prompts, stop: endOfText)
-            for (question, answer) in zip(batch, answers) {
-                score.add(question, answer: String(decoding: tokenizer.decode(answer), as: UTF8.self), slots: slots)
-            }
+        let prompts = try questions.map { [endOfText] + (try tokenizer.encode(Array($0.text(slots: slots).utf8))) }
+        let longest = prompts.map(\.count).max() ?? 0
+        guard longest < model.config.maxT else {
+            throw UserError(
+                "\(path) reads \(model.config.maxT) tokens, and a question of \(slots) games has \(longest)",
+                hint: "give the --max-tickets the model was trained with")
+        }
+        var answers = [[Int32]](repeating: [], count: questions.count)
+        model.continueGreedily(prompts, limit: model.config.maxT - longest, stop: endOfText, batch: 64) {
+            answers[$0] = $1
+        }
+        for (question, answer) in zip(questions, answers) {
+            score.add(question, answer: String(decoding: tokenizer.decode(answer), as: UTF8.self), slots: slots)
         }
         return score
-    }
-
-    static func greedy(_ model: GPT2, _ prompts: [[Int32]], stop: Int32) -> [[Int32]] {
-        var rows = prompts
-        let B = rows.count
-        var done = [Bool](repeating: false, count: B)
-        var logits = [Float](repeating: 0, count: model.config.V)
-        while rows[0].count < model.config.maxT, done.contains(false) {
-            let T = rows[0].count
-            model.forward(inputs: rows.flatMap { $0 }, B: B, T: T)
-            for b in 0..<B {
-                logits.withUnsafeMutableBufferPointer { logits in
-                    if let base = logits.baseAddress { model.logits(rows: (b + 1) * T - 1..<(b + 1) * T, into: base) }
-                }
-                let best = logits.indices.max { logits[$0] < logits[$1] } ?? 0
-                rows[b].append(Int32(best))
-                if best == Int(stop) { done[b] = true }
-            }
-        }
-        return zip(rows, prompts).map { row, prompt in Array(row.dropFirst(prompt.count).prefix { $0 != stop }) }
     }
 
     // MARK: what a person sees

@@ -246,13 +246,13 @@ enum Main {
 
             // A sample. Its random numbers depend on the step alone, so a resumed run writes the same.
             if step > 0, isDue(options.int("sample-every")) {
-                var random = Xorshift(seed: state.samplerState &+ UInt64(step))
+                let random = Xorshift(seed: state.samplerState &+ UInt64(step))
                 let start = Int32(tokenizer?.endOfText ?? (config.V == 50257 ? 50256 : 0))
                 // Trained on answers, a model is asked a question of the validation data; it can't make up its own.
                 let question = answers == nil ? [] : try validation?.question(number: step) ?? []
-                let tokens = model.generate(
-                    prompt: question.isEmpty ? [start] : question, count: options.int("sample-length"),
-                    stop: question.isEmpty ? nil : start, random: &random)
+                let tokens = sample(
+                    model, prompt: question.isEmpty ? [start] : question, count: options.int("sample-length"),
+                    endOfText: question.isEmpty ? nil : start, random: random)
                 let text = tokenizer.map { String(decoding: $0.decode(question + tokens), as: UTF8.self) }
                 print("generating:\n---\n\(text ?? tokens.map { String($0) }.joined(separator: " "))\n---")
             }
@@ -338,6 +338,22 @@ enum Main {
             let kept = directory.steps().suffix(1).map { directory.modelPath($0) } + [directory.bestPath]
             for path in kept where fileExists(path) { print("wrote \(path)") }
         }
+    }
+
+    /// What the model writes after a prompt, drawn from its bare probabilities.
+    /// - Parameter endOfText: ends the sample; nil goes on to `count` tokens.
+    static func sample(
+        _ model: GPT2, prompt: [Int32], count: Int, endOfText: Int32?, random: Xorshift
+    ) -> [Int32] {
+        let decoder = BatchDecoder(model, sequences: 1, capacity: prompt.count + count)
+        decoder.start(with: prompt)
+        var tokens: [Int32] = []
+        var randoms = [random]
+        decoder.generate(limit: count, sampler: Sampler(), randoms: &randoms, endOfText: endOfText) { _, token in
+            if token != endOfText { tokens.append(token) }
+            return true
+        }
+        return tokens
     }
 
     /// Mean loss and next-token accuracy over the first batches of the validation data, and the share of rows whose

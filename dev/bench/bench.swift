@@ -98,7 +98,9 @@ enum Main {
     static func main() {
         let words = CommandLine.arguments.dropFirst()
         let numbers = words.compactMap { Int($0) }.filter { $0 > 0 }
-        if words.first == "step", numbers.count == 2 {
+        if words.first == "generate" {
+            generateBench()
+        } else if words.first == "step", numbers.count == 2 {
             step(B: numbers[0], T: numbers[1])
         } else {
             for N in numbers.isEmpty ? [1024, 256] : numbers { products(N: N) }

@@ -1,0 +1,288 @@
+// What generating needs beyond training's kernels: products with a handful of rows, one for each sequence that is being
+// continued, and the attention of single tokens to the keys and values that a cache has kept.
+//
+// With few rows a product has no arithmetic to hide memory behind: every weight is read once, from memory, and used for
+// one multiply-add per row. So the weights stream by in the order in which they lie, both threads at it, and each vector
+// of them serves all rows while it is in a register or in the L1 cache. Nothing is packed.
+//
+// A sum over k stays in ONE vector, whatever the number of rows, and its lanes are added in one fixed tree. So a row's
+// result has the same bits alone and in any batch, and for any number of threads.
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// Rows of inp at a time: their sums, one vector each, stay in registers.
+private let mostRows = 8
+/// Floats of weights in a task: 128 kB, some microseconds.
+private let taskFloats = 1 << 15
+
+/// out (N,OC) = inp (N,C) · weight (OC,C)ᵀ + bias (OC) + residual (N,OC), for a few rows N; as `matmulForward`, which
+/// is faster from a dozen rows on.
+/// - Parameters:
+///   - bias: nil for none.
+///   - residual: added to the result if not nil; may be `out` itself.
+package func matmulFewRows(
+    out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, weight: UnsafePointer<Float>,
+    bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int
+) {
+    let w = Vector.scalarCount
+    let groups = (N + mostRows - 1) / mostRows
+    let groupRows = (N + groups - 1) / groups
+    // Every group (C/w, rows, w): the loop over c walks through it in one line. Where they are, rows a multiple of 4 kB
+    // apart would all fall into one cache set.
+    let steps = (C + w - 1) / w
+    let packed = allocateAligned(N * steps * w)
+    defer { freeAligned(packed) }
+    for n in 0..<N {
+        let (group, g) = n.quotientAndRemainder(dividingBy: groupRows)
+        let rows = min(groupRows, N - group * groupRows)
+        let destination = packed + group * groupRows * steps * w + g * w
+        for step in 0..<steps {
+            Vector.load(inp + n * C + step * w, upTo: C - step * w).store(destination + step * rows * w)
+        }
+    }
+
+    let blocks = (OC + w - 1) / w
+    let blocksPerTask = max(1, taskFloats / (w * C))
+    parallelFor((blocks + blocksPerTask - 1) / blocksPerTask) { task in
+        let zero = Vector(repeating: 0)
+        let sums = allocateAligned(mostRows * w * w)
+        defer { freeAligned(sums) }
+        for block in task * blocksPerTask..<min((task + 1) * blocksPerTask, blocks) {
+            let oc = block * w
+            let count = min(w, OC - oc)
+            for n in stride(from: 0, to: N, by: groupRows) {
+                let rows = min(groupRows, N - n)
+                let x = packed + n * steps * w
+                let weights = weight + oc * C
+                switch rows {
+                case 1: multiplyRows(sums, x, zeros: InlineArray<1, Vector>(repeating: zero), weights, count, C)
+                case 2: multiplyRows(sums, x, zeros: InlineArray<2, Vector>(repeating: zero), weights, count, C)
+                case 3: multiplyRows(sums, x, zeros: InlineArray<3, Vector>(repeating: zero), weights, count, C)
+                case 4: multiplyRows(sums, x, zeros: InlineArray<4, Vector>(repeating: zero), weights, count, C)
+                case 5: multiplyRows(sums, x, zeros: InlineArray<5, Vector>(repeating: zero), weights, count, C)
+                case 6: multiplyRows(sums, x, zeros: InlineArray<6, Vector>(repeating: zero), weights, count, C)
+                case 7: multiplyRows(sums, x, zeros: InlineArray<7, Vector>(repeating: zero), weights, count, C)
+                default: multiplyRows(sums, x, zeros: InlineArray<8, Vector>(repeating: zero), weights, count, C)
+                }
+                for g in 0..<rows {
+                    var square = Square(repeating: zero)
+                    for i in 0..<w { square[i] = .load(sums + (g * w + i) * w) }
+                    var value = sumOfEach(square)
+                    let destination = (n + g) * OC + oc
+                    if let bias { value += .load(bias + oc, upTo: count) }
+                    if let residual { value += .load(residual + destination, upTo: count) }
+                    value.store(out + destination, upTo: count)
+                }
+            }
+        }
+    }
+}
+
+/// sums (rows, w, w) = the products of packed inp (C/w, rows, w) with `count` ≤ w rows of weights (count, C), each still
+/// to be summed over its w lanes. The compiler makes a function for every number of rows, whose sums stay in registers.
+@inline(never)
+private func multiplyRows<let rows: Int>(
+    _ sums: UnsafeMutablePointer<Float>, _ inp: UnsafePointer<Float>, zeros: InlineArray<rows, Vector>,
+    _ weight: UnsafePointer<Float>, _ count: Int, _ C: Int
+) {
+    let w = Vector.scalarCount
+    for r in 0..<count {
+        var s = zeros
+        var x = inp
+        var weights = weight + r * C
+        let end = weights + C
+        while weights + w <= end {
+            let v = Vector.load(weights)
+            for g in 0..<rows { s[g] = s[g].adding(v, times: .load(x + g * w)) }
+            weights += w
+            x += rows * w
+        }
+        if weights < end {
+            let v = Vector.load(weights, upTo: end - weights)
+            for g in 0..<rows { s[g] = s[g].adding(v, times: .load(x + g * w)) }
+        }
+        for g in 0..<rows { s[g].store(sums + (g * w + r) * w) }
+    }
+}
+
+/// The vector whose lane i is the sum of vector i: transposed, the sums are a sum of vectors. (`Vector.sum()` adds lane
+/// after lane, each time waiting for the last.)
+@inline(__always)
+private func sumOfEach(_ vectors: Square) -> Vector {
+    var rows = vectors.transposed()
+    var count = Vector.scalarCount
+    while count > 1 {
+        count /= 2
+        for i in 0..<count { rows[i] += rows[count + i] }
+    }
+    return rows[0]
+}
+
+// MARK: - attention to a cache
+
+/// Floats that one token's keys, or its values, take in a cache: NH heads, each rounded up to whole vectors, so that no
+/// load is ever short.
+package func cacheRowWidth(C: Int, NH: Int) -> Int { NH * paddedHeadSize(C / NH) }
+
+private func paddedHeadSize(_ HS: Int) -> Int { (HS + Vector.scalarCount - 1) / Vector.scalarCount * Vector.scalarCount }
+
+/// Where a sequence's keys and values of one layer lie: `keys` and `values` (NH,T,HSp), HSp the head size padded. Those
+/// of the first `shared` tokens are read at `sharedKeys` and `sharedValues` instead, which many sequences may have in
+/// common; the sequence's own memory has room for them, and is not touched there.
+package struct CachedSequence {
+    package var keys, values, sharedKeys, sharedValues: UnsafeMutablePointer<Float>
+    package var shared: Int
+
+    package init(
+        keys: UnsafeMutablePointer<Float>, values: UnsafeMutablePointer<Float>,
+        sharedKeys: UnsafeMutablePointer<Float>, sharedValues: UnsafeMutablePointer<Float>, shared: Int
+    ) {
+        (self.keys, self.values) = (keys, values)
+        (self.sharedKeys, self.sharedValues, self.shared) = (sharedKeys, sharedValues, shared)
+    }
+}
+
+/// keys and values (NH,T,HSp) at `position` and after ← the last two thirds of qkv (count,3C). The padding stays zero.
+package func storeKeysAndValues(
+    keys: UnsafeMutablePointer<Float>, values: UnsafeMutablePointer<Float>, qkv: UnsafePointer<Float>, count: Int,
+    position: Int, T: Int, C: Int, NH: Int
+) {
+    let HS = C / NH
+    let HSp = paddedHeadSize(HS)
+    let tasks = count < 16 ? 1 : NH  // waking a thread costs more than to copy a few rows
+    parallelFor(tasks) { task in
+        for h in stride(from: task, to: NH, by: tasks) {
+            for t in 0..<count {
+                let source = qkv + t * 3 * C + h * HS
+                let offset = (h * T + position + t) * HSp
+                for i in stride(from: 0, to: HS, by: Vector.scalarCount) {
+                    Vector.load(source + C + i, upTo: HS - i).store(keys + offset + i)
+                    Vector.load(source + 2 * C + i, upTo: HS - i).store(values + offset + i)
+                }
+            }
+        }
+    }
+}
+
+/// out (rows,C): the attention of single tokens, each of a sequence whose keys and values, its own included, the cache
+/// has. Row i is the token at `positions[i]` of `sequences[i]`; its query is at qkv + i · 3C.
+/// - Parameter T: tokens that a sequence's memory has room for.
+package func attentionToCache(
+    out: UnsafeMutablePointer<Float>, qkv: UnsafePointer<Float>, sequences: UnsafePointer<CachedSequence>,
+    positions: UnsafePointer<Int>, rows: Int, T: Int, C: Int, NH: Int
+) {
+    let w = Vector.scalarCount
+    let HS = C / NH
+    let HSp = paddedHeadSize(HS)
+    let scale = 1 / Float(HS).squareRoot()
+    // A head after another, and within a head all rows: what they share is then still in the cache.
+    parallelFor(rows * NH) { task in
+        let (h, row) = task.quotientAndRemainder(dividingBy: rows)
+        let sequence = sequences[row]
+        let count = positions[row] + 1
+        let shared = min(sequence.shared, count)
+        let scratch = allocateAligned(HSp + (count + w - 1) / w * w)
+        defer { freeAligned(scratch) }
+        let (query, scores) = (scratch, scratch + HSp)
+        for i in stride(from: 0, to: HS, by: w) {
+            (Vector.load(qkv + row * 3 * C + h * HS + i, upTo: HS - i) * scale).store(query + i)
+        }
+        let head = h * T * HSp
+        func key(_ t: Int) -> UnsafePointer<Float> {
+            UnsafePointer((t < shared ? sequence.sharedKeys : sequence.keys) + head + t * HSp)
+        }
+
+        // As many keys at a time as a vector has lanes, past the end the last one again.
+        var largest = Vector(repeating: -.infinity)
+        for t0 in stride(from: 0, to: count, by: w) {
+            var products = Square(repeating: Vector(repeating: 0))
+            for j in 0..<w {
+                let k = key(min(t0 + j, count - 1))
+                var sum = Vector(repeating: 0)
+                for i in stride(from: 0, to: HSp, by: w) { sum = sum.adding(.load(k + i), times: .load(query + i)) }
+                products[j] = sum
+            }
+            let score = sumOfEach(products)
+            largest = largest.maximum(score)
+            score.store(scores + t0)
+        }
+        let maximum = largest.max()
+        var sums = Vector(repeating: 0)
+        for t0 in stride(from: 0, to: count, by: w) {
+            let e = (Vector.load(scores + t0) - maximum).exponential
+            e.store(scores + t0)
+            if count - t0 >= w {
+                sums += e
+            } else {
+                for j in 0..<count - t0 { sums[j] += e[j] }
+            }
+        }
+        let inverse = 1 / sums.sum()
+        // out = Σ score · value, in the order of the tokens.
+        for i in stride(from: 0, to: HSp, by: 4 * w) {
+            let vectors = min(4, (HSp - i) / w)
+            var total = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
+            addWeighted(
+                &total, sequence.sharedValues + head + i, stride: HSp, scores: scores, tokens: 0..<shared,
+                vectors: vectors)
+            addWeighted(
+                &total, sequence.values + head + i, stride: HSp, scores: scores, tokens: shared..<count,
+                vectors: vectors)
+            for j in 0..<vectors {
+                let offset = i + j * w
+                (total[j] * inverse).store(out + row * C + h * HS + offset, upTo: HS - offset)
+            }
+        }
+    }
+}
+
+/// total (vectors ≤ 4) += Σ score · value over some tokens.
+@inline(__always)
+private func addWeighted(
+    _ total: inout InlineArray<4, Vector>, _ values: UnsafePointer<Float>, stride: Int,
+    scores: UnsafePointer<Float>, tokens: Range<Int>, vectors: Int
+) {
+    let w = Vector.scalarCount
+    if vectors == 4 {
+        for t in tokens {
+            let score = Vector(repeating: scores[t])
+            for j in 0..<4 { total[j] = total[j].adding(score, times: .load(values + t * stride + j * w)) }
+        }
+    } else {
+        for j in 0..<vectors {
+            var sum = total[j]
+            for t in tokens {
+                sum = sum.adding(Vector(repeating: scores[t]), times: .load(values + t * stride + j * w))
+            }
+            total[j] = sum
+        }
+    }
+}
+
+// MARK: - probabilities
+
+/// out (count) = softmax(inp); where inp is −∞, zero.
+package func softmaxForward(out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, count: Int) {
+    let w = Vector.scalarCount
+    var largest = Vector(repeating: -.infinity)
+    for i in stride(from: 0, to: count, by: w) {
+        largest = largest.maximum(.load(inp + i, upTo: count - i, fill: -.infinity))
+    }
+    let maximum = largest.max()
+    var sum = Vector(repeating: 0)
+    for i in stride(from: 0, to: count, by: w) {
+        let x = Vector.load(inp + i, upTo: count - i, fill: -.infinity) - maximum
+        // The vector exponential stops at e⁻⁸⁷, which is little, but not nothing.
+        let e = x.exponential.replacing(with: 0, where: x .< -87)
+        e.store(out + i, upTo: count - i)
+        sum += e
+    }
+    let inverse = 1 / sum.sum()
+    for i in stride(from: 0, to: count, by: w) {
+        (Vector.load(out + i, upTo: count - i) * inverse).store(out + i, upTo: count - i)
+    }
+}
