@@ -46,7 +46,8 @@ let package = Package(
         .executableTarget(name: "train_gpt2", dependencies: ["LLM"]),
         .executableTarget(name: "test_gpt2", dependencies: ["LLM"]),
         .executableTarget(
-            name: "bench", dependencies: ["LLM", "Kernels"], path: "dev/bench", exclude: ["torch_lotto.py", "torch_step.py"]),
+            name: "bench", dependencies: ["LLM", "Kernels"], path: "dev/bench",
+            exclude: ["torch_lotto.py", "torch_step.py"]),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
         .testTarget(name: "LLMTests", dependencies: ["LLM", "Kernels"], resources: [.copy("Fixtures")]),
     ],
