@@ -128,7 +128,9 @@ private func sumOfEach(_ vectors: Square) -> Vector {
 /// load is ever short.
 package func cacheRowWidth(C: Int, NH: Int) -> Int { NH * paddedHeadSize(C / NH) }
 
-private func paddedHeadSize(_ HS: Int) -> Int { (HS + Vector.scalarCount - 1) / Vector.scalarCount * Vector.scalarCount }
+private func paddedHeadSize(_ HS: Int) -> Int {
+    (HS + Vector.scalarCount - 1) / Vector.scalarCount * Vector.scalarCount
+}
 
 /// Where a sequence's keys and values of one layer lie: `keys` and `values` (NH,T,HSp), HSp the head size padded. Those
 /// of the first `shared` tokens are read at `sharedKeys` and `sharedValues` instead, which many sequences may have in
