@@ -21,6 +21,8 @@ package final class BatchDecoder {
     package let capacity: Int
     /// What each sequence holds: the tokens that the next one is predicted from.
     package private(set) var tokens: [[Int32]]
+    /// Drawn, but not yet through the model: nobody has asked for what comes after them.
+    private var unread: [[Int32]]
 
     /// (L, count + 1, NH, capacity, HSp), HSp the head size rounded up to whole vectors. The last place is for a prompt
     /// that all sequences share; sequence i reads the first `shared[i]` tokens there.
@@ -54,6 +56,7 @@ package final class BatchDecoder {
         count = sequences
         self.capacity = min(capacity, model.config.maxT)
         tokens = [[Int32]](repeating: [], count: sequences)
+        unread = tokens
         shared = [Int](repeating: 0, count: sequences)
         rowOfLogits = [Int](repeating: 0, count: sequences)
         stride = self.capacity * cacheRowWidth(C: model.config.C, NH: model.config.NH)
@@ -87,12 +90,12 @@ package final class BatchDecoder {
     /// Begins all sequences anew with one prompt. It is computed once, and kept once.
     package func start(with prompt: [Int32]) {
         precondition(!prompt.isEmpty && prompt.count <= capacity)
-        for i in 0..<count { (tokens[i], shared[i], rowOfLogits[i]) = (prompt, prompt.count, 0) }
+        for i in 0..<count { (tokens[i], unread[i], shared[i], rowOfLogits[i]) = (prompt, [], prompt.count, 0) }
         forward([Part(place: count, position: 0, tokens: prompt)], logitsAt: 0)
     }
 
     /// Begins one sequence anew; its next tokens will be its first.
-    package func clear(_ sequence: Int) { (tokens[sequence], shared[sequence]) = ([], 0) }
+    package func clear(_ sequence: Int) { (tokens[sequence], unread[sequence], shared[sequence]) = ([], [], 0) }
 
     /// Adds tokens to the sequences, one list for each, and computes their logits. A sequence whose list is empty is left
     /// alone, and its logits are gone.
@@ -102,7 +105,9 @@ package final class BatchDecoder {
     package func append(_ new: [[Int32]]) {
         precondition(new.count == count)
         var parts: [Part] = []
-        for (i, added) in new.enumerated() where !added.isEmpty {
+        for (i, list) in new.enumerated() where !list.isEmpty {
+            let added = unread[i] + list
+            unread[i] = []
             if tokens[i].count + added.count > capacity {
                 let kept = (tokens[i] + added).suffix(max(min(added.count, capacity), capacity / 2))
                 clear(i)
@@ -258,7 +263,7 @@ package final class BatchDecoder {
 // MARK: - what comes out
 
 extension BatchDecoder {
-    /// Draws up to `limit` tokens for each sequence, one for all of them at a time.
+    /// Draws up to `limit` ≥ 1 tokens for each sequence, one for all of them at a time.
     /// - Parameters:
     ///   - randoms: a generator for each sequence, so that what one draws does not depend on how many there are.
     ///   - endOfText: ends its sequence.
@@ -267,14 +272,16 @@ extension BatchDecoder {
         limit: Int, sampler: Sampler, randoms: inout [Xorshift], endOfText: Int32?,
         _ body: (_ sequence: Int, _ token: Int32) throws -> Bool
     ) rethrows {
-        var isGoing = [Bool](repeating: true, count: count)
-        for _ in 0..<limit {
+        var going = Array(0..<count)
+        for step in 1...limit {
             var new = [[Int32]](repeating: [], count: count)
-            for i in 0..<count where isGoing[i] {
+            for i in going {
                 let token = sampler.next(logits(of: i), context: tokens[i], random: &randoms[i])
-                isGoing[i] = try body(i, token) && token != endOfText
-                new[i] = [token]
+                let goesOn = try body(i, token) && token != endOfText && step < limit
+                if goesOn { new[i] = [token] } else { unread[i] = [token] }
             }
+            going.removeAll { new[$0].isEmpty }
+            if going.isEmpty { return }
             append(new)
         }
     }

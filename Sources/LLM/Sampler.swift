@@ -84,8 +84,8 @@ package struct Sampler {
         let probabilities = softmax(UnsafeBufferPointer(scores))
         // Sorting the whole vocabulary would take longer than a small model's step. If all tokens were at most this
         // probable, together they would not reach what may be left out: so none of those can stay. (llama2.c's idea)
-        let floor = (1 - topP) / Float(scores.count)
-        var candidates = scores.indices.filter { probabilities[$0] > floor }
+        let floor = min((1 - topP) / Float(scores.count), probabilities.max() ?? 0)
+        var candidates = scores.indices.filter { probabilities[$0] >= floor }
         candidates.sort { (probabilities[$0], $1) > (probabilities[$1], $0) }
         var sum = 0.0
         var kept = 0

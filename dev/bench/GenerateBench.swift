@@ -30,7 +30,10 @@ func generateBench() {
                 ratios.append(Double(total * 4) / seconds / bandwidth)
                 if N == 1 && useFew { print(String(format: "bw %.1f GB/s", bandwidth * 1e-9)) }
             }
-            print(String(format: "N %d %@: %.2f ms, %.1f%% of bandwidth", N, useFew ? "few" : "packed", times.sorted()[times.count/2]*1000, 100 * ratios.sorted()[ratios.count/2]))
+            print(
+                String(
+                    format: "N %d %@: %.2f ms, %.1f%% of bandwidth", N, useFew ? "few" : "packed",
+                    times.sorted()[times.count / 2] * 1000, 100 * ratios.sorted()[ratios.count / 2]))
         }
     }
 }
