@@ -33,9 +33,9 @@ else
 # A question and its answer are 167 tokens, with ten tickets 282: a row each. Every step sees new ones.
 T ?= 167
 VOCAB ?= 369
-STEPS ?= 2000
-TRAIN = $(SHAPE) -b $(BATCH) -t $(T) -x $(STEPS) -u 100 -q 0 -c 0.05 --loss-on answer -m 30 -g 210
-SHAPE = --layers 2 --heads 4 --channels 128 -l 3e-3 -v 250 -s 500 -n 250
+STEPS ?= 4000
+TRAIN = --layers 2 --heads 2 --channels 64 -b $(BATCH) -t $(T) -x $(STEPS) -l 5e-3 -u 100 -q 0 -c 0.05 \
+	--loss-on answer -v 500 -m 30 -s 1000 -g 210 -n 500
 endif
 
 .PHONY: all run lotto-long test test-widths test-kill bench clean $(PROGRAMS)
@@ -69,10 +69,8 @@ define lotto
 		--chart $(1)/lotto_score.svg
 endef
 
-# A narrower model is as good, and takes more steps in the same time.
 lotto-long: T = 282
 lotto-long: STEPS = 12000
-lotto-long: SHAPE = --layers 2 --heads 2 --channels 64 -l 5e-3 -v 1000 -s 2000 -n 1000
 lotto-long: all
 	$(call lotto,data/long,10)
 

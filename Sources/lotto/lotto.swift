@@ -163,6 +163,12 @@ enum Lotto {
                     hint: "give what lotto generate wrote, by --train FILE")
             }
             let question = String(document[..<mark.upperBound])
+            // The winning numbers, the games, the mark.
+            let games = question.split(separator: "\n").count - 2
+            guard games == slots else {
+                throw UserError(
+                    "\(path) asks for \(games) games, not for \(slots)", hint: "score with --max-tickets \(games)")
+            }
             if asked.contains(question) {
                 throw UserError(
                     "a question to ask is in \(path):\n\(question)",

@@ -111,8 +111,8 @@ enum Main {
                 ? split("-e gpt2_124M.bin -b 4 -t 64 -x 40 -l 1e-4 -v 10 -m 5 -s 20")
                 : fileExists("data/lotto_train.txt")
                     ? split(
-                        "-o data/model -y 1 --layers 2 --heads 4 --channels 128 -b 16 -t 167 -x \(max(2000, last)) "
-                            + "-l 3e-3 -u 100 -q 0 -c 0.05 --loss-on answer -v 250 -m 30 -s 500 -g 210 -n 250")
+                        "-o data/model -y 1 --layers 2 --heads 2 --channels 64 -b 16 -t 167 -x \(max(4000, last)) "
+                            + "-l 5e-3 -u 100 -q 0 -c 0.05 --loss-on answer -v 500 -m 30 -s 1000 -g 210 -n 500")
                     : split(
                         "-o data/model -y 1 --layers 4 --heads 4 --channels 128 -b 16 -t 256 -x \(max(500, last)) "
                             + "-l 2e-3 -u 20 -q 0.1 -c 0.1 -v 50 -s 100 -g 256 -n 100 -nk 2")
