@@ -274,7 +274,9 @@ enum Lotto {
             lines.append("<path d=\"M\(place(left, y(share))) L\(place(width - right, y(share)))\" stroke=\"#ddd\"/>")
             text(left - 6, y(share) + 4, "end", "#555", "\(Int(100 * share))%")
         }
-        for (step, _) in points { text(x(Double(step)), height - bottom + 18, "middle", "#555", "\(step)") }
+        for (step, _) in points.reversed().enumerated().filter({ $0.offset % ((points.count + 7) / 8) == 0 }).map(
+            \.element)
+        { text(x(Double(step)), height - bottom + 18, "middle", "#555", "\(step)") }
         text(
             (left + width - right) / 2, height - 6, "middle", "#555",
             "training steps; answers to unseen questions that are right")

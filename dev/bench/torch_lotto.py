@@ -1,6 +1,6 @@
 """Trains the model of `make run` in PyTorch (transformers' GPT-2) on the same shards, to set beside train_gpt2.
 
-    python dev/bench/torch_lotto.py data --steps 2000 [--threads 1] [--layers 2 --heads 4 --channels 128]
+    python dev/bench/torch_lotto.py data --mark 321 [--steps 4000] [--threads 2]
 
 The same shape, rows, loss on the answers, AdamW, clipping and schedule as the Makefile's line; the order of the rows and
 the first weights are PyTorch's own. Exact answers are counted as train_gpt2 counts them while it validates: every token
@@ -18,18 +18,19 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 parser = argparse.ArgumentParser()
 parser.add_argument("data", help="the folder with train_000000.bin, val_000000.bin and tokenizer.json")
-parser.add_argument("--steps", type=int, default=2000)
+parser.add_argument("--steps", type=int, default=4000)
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--layers", type=int, default=2)
-parser.add_argument("--heads", type=int, default=4)
-parser.add_argument("--channels", type=int, default=128)
+parser.add_argument("--heads", type=int, default=2)
+parser.add_argument("--channels", type=int, default=64)
 parser.add_argument("--vocabulary", type=int, default=369)
 parser.add_argument("--row-length", type=int, default=167)
 parser.add_argument("--mark", type=int, required=True, help="the id of 결과: ./tokenize --tokenizer data --text 결과")
-parser.add_argument("--every", type=int, default=250, help="validate every so many steps")
+parser.add_argument("--every", type=int, default=500, help="validate every so many steps")
+parser.add_argument("--learning-rate", type=float, default=5e-3)
 parser.add_argument("--seed", type=int, default=42)
 a = parser.parse_args()
-B, T, warmup, peak, decay = 16, a.row_length, 100, 3e-3, 0.05
+B, T, warmup, peak, decay = 16, a.row_length, 100, a.learning_rate, 0.05
 
 torch.set_num_threads(a.threads)
 torch.manual_seed(a.seed)
