@@ -362,7 +362,7 @@ package struct LottoMachine {
         self.maxTickets = maxTickets
     }
 
-    /// A question of 1…maxTickets tickets. Honest draws hit three numbers once in fifty tickets and six once in eight
+    /// A question of 1…maxTickets tickets. Honest draws hit three numbers once in 45 tickets and six once in eight
     /// million, too rarely to be learnt: here each of the eight outcomes, 0…6 hits and five with the bonus, is wanted
     /// equally often, and the ticket is built to give it.
     package mutating func next() -> LottoQuestion {

@@ -257,7 +257,7 @@ enum Main {
                 let tokens = sample(
                     model, prompt: question.isEmpty ? [start] : question, count: options.int("sample-length"),
                     endOfText: question.isEmpty ? nil : start, random: random)
-                let text = tokenizer.map { String(decoding: $0.decode(question + tokens), as: UTF8.self) }
+                let text = tokenizer.map { String(decoding: $0.decode(question.drop { $0 == start } + tokens), as: UTF8.self) }
                 print("generating:\n---\n\(text ?? tokens.map { String($0) }.joined(separator: " "))\n---")
             }
 
