@@ -99,7 +99,7 @@ enum Main {
         let words = CommandLine.arguments.dropFirst()
         let numbers = words.compactMap { Int($0) }.filter { $0 > 0 }
         if words.first == "generate" {
-            generateBench()
+            generating()
         } else if words.first == "step", numbers.count == 2 {
             step(B: numbers[0], T: numbers[1])
         } else {
