@@ -70,7 +70,6 @@ bench:
 	$(SCRATCH)/release/bench step 4 64
 	$(SCRATCH)/release/bench step 4 256
 	$(SCRATCH)/release/bench step 4 1024
-	$(SCRATCH)/release/bench generate
 
 clean:
 	rm -rf .build .build-*

@@ -19,6 +19,8 @@ package func crossEntropy(
     losses: UnsafeMutablePointer<Float>, correct: UnsafeMutablePointer<Float>, logits: UnsafeMutablePointer<Float>,
     targets: UnsafePointer<Int32>, gradientScale: Float?, N: Int, V: Int, stride rowStride: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "cross entropy") }
     let w = Vector.scalarCount
     parallelFor(N) { n in
         let row = logits + n * rowStride

@@ -32,6 +32,8 @@ package func matmulFewRows(
     out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, weight: UnsafePointer<Float>,
     bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "matmul of few rows") }
     let w = Vector.scalarCount
     let groups = (N + mostRows - 1) / mostRows
     let groupRows = (N + groups - 1) / groups
@@ -72,9 +74,7 @@ package func matmulFewRows(
                 default: multiplyRows(sums, x, zeros: InlineArray<6, Vector>(repeating: zero), weights, count, C)
                 }
                 for g in 0..<rows {
-                    var square = Square(repeating: zero)
-                    for i in 0..<w { square[i] = .load(sums + (g * w + i) * w) }
-                    var value = sumOfEach(square)
+                    var value = sumOfEach(sums + g * w * w)
                     let destination = (n + g) * OC + oc
                     if let bias { value += .load(bias + oc, upTo: count) }
                     if let residual { value += .load(residual + destination, upTo: count) }
@@ -159,17 +159,27 @@ private func multiplyRows<let rows: Int>(
     }
 }
 
-/// The vector whose lane i is the sum of vector i: transposed, the sums are a sum of vectors. (`Vector.sum()` adds lane
-/// after lane, each time waiting for the last.)
+/// The vector whose lane i is the sum of the i-th of w vectors (w, w): transposed, their lanes are rows, and the sums a sum
+/// of rows. (`Vector.sum()` adds lane after lane, each time waiting for the last.) The vectors are overwritten.
 @inline(__always)
-private func sumOfEach(_ vectors: Square) -> Vector {
-    var rows = vectors.transposed()
-    var count = Vector.scalarCount
-    while count > 1 {
-        count /= 2
-        for i in 0..<count { rows[i] += rows[count + i] }
+private func sumOfEach(_ vectors: UnsafeMutablePointer<Float>) -> Vector {
+    let w = Vector.scalarCount
+    for i in stride(from: 0, to: w, by: Square.width) {
+        var square = Square(rows: vectors + i * w, stride: w)
+        if w > Square.width {
+            let right = Square(rows: vectors + i * w + Square.width, stride: w)
+            for j in 0..<Square.width { square.rows[j] += right.rows[j] }
+        }
+        var rows = square.transposed().rows
+        var count = Square.width
+        while count > 1 {
+            count /= 2
+            for j in 0..<count { rows[j] += rows[count + j] }
+        }
+        // Over the first vector, the part of it that is already summed.
+        UnsafeMutableRawPointer(vectors + i).storeBytes(of: rows[0], as: Square.Row.self)
     }
-    return rows[0]
+    return .load(vectors)
 }
 
 // MARK: - attention to a cache
@@ -227,19 +237,25 @@ package func attentionToCache(
     out: UnsafeMutablePointer<Float>, qkv: UnsafePointer<Float>, sequences: UnsafePointer<CachedSequence>,
     positions: UnsafePointer<Int>, rows: Int, T: Int, C: Int, NH: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "attention to cache") }
     let w = Vector.scalarCount
     let HS = C / NH
     let HSp = paddedHeadSize(HS)
     let scale = 1 / Float(HS).squareRoot()
+    var longest = 0
+    for row in 0..<rows { longest = max(longest, positions[row] + 1) }
+    let scratchSize = w * w + HSp + (longest + w - 1) / w * w
+    let memory = allocateAligned(rows * NH * scratchSize)
+    defer { freeAligned(memory) }
     // A head after another, and within a head all rows: what they share is then still in the cache.
     parallelFor(rows * NH) { task in
         let (h, row) = task.quotientAndRemainder(dividingBy: rows)
         let sequence = sequences[row]
         let count = positions[row] + 1
         let shared = min(sequence.shared, count)
-        let scratch = allocateAligned(HSp + (count + w - 1) / w * w)
-        defer { freeAligned(scratch) }
-        let (query, scores) = (scratch, scratch + HSp)
+        let scratch = memory + task * scratchSize
+        let (products, query, scores) = (scratch, scratch + w * w, scratch + w * w + HSp)
         for i in stride(from: 0, to: HS, by: w) {
             (Vector.load(qkv + row * 3 * C + h * HS + i, upTo: HS - i) * scale).store(query + i)
         }
@@ -251,12 +267,11 @@ package func attentionToCache(
         // As many keys at a time as a vector has lanes, past the end the last one again.
         var largest = Vector(repeating: -.infinity)
         for t0 in stride(from: 0, to: count, by: w) {
-            var products = Square(repeating: Vector(repeating: 0))
             for j in 0..<w {
                 let k = key(min(t0 + j, count - 1))
                 var sum = Vector(repeating: 0)
                 for i in stride(from: 0, to: HSp, by: w) { sum = sum.adding(.load(k + i), times: .load(query + i)) }
-                products[j] = sum
+                sum.store(products + j * w)
             }
             let score = sumOfEach(products)
             largest = largest.maximum(score)

@@ -11,6 +11,8 @@ package func layerNormForward(
     out: UnsafeMutablePointer<Float>, mean: UnsafeMutablePointer<Float>, rstd: UnsafeMutablePointer<Float>,
     inp: UnsafePointer<Float>, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>, N: Int, C: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "layernorm forward") }
     let w = Vector.scalarCount
     forEachRow(N) { n in
         let x = inp + n * C
@@ -36,6 +38,8 @@ package func layerNormRecompute(
     out: UnsafeMutablePointer<Float>, mean: UnsafePointer<Float>, rstd: UnsafePointer<Float>,
     inp: UnsafePointer<Float>, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>, N: Int, C: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "layernorm forward") }
     forEachRow(N) { n in normalize(out + n * C, inp + n * C, weight, bias, mean: mean[n], rstd: rstd[n], C) }
 }
 
@@ -60,6 +64,8 @@ package func layerNormBackward(
     dout: UnsafePointer<Float>, inp: UnsafePointer<Float>, weight: UnsafePointer<Float>,
     mean: UnsafePointer<Float>, rstd: UnsafePointer<Float>, N: Int, C: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "layernorm backward") }
     let w = Vector.scalarCount
     forEachRow(N) { n in
         let x = inp + n * C

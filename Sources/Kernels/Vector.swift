@@ -4,18 +4,12 @@
 #if SIMD_16
     typealias Vector = SIMD16<Float>
     typealias VectorOfInt32 = SIMD16<Int32>
-    typealias VectorPair = SIMD32<Float>
-    typealias Square = InlineArray<16, Vector>
 #elseif SIMD_8
     typealias Vector = SIMD8<Float>
     typealias VectorOfInt32 = SIMD8<Int32>
-    typealias VectorPair = SIMD16<Float>
-    typealias Square = InlineArray<8, Vector>
 #else
     typealias Vector = SIMD4<Float>
     typealias VectorOfInt32 = SIMD4<Int32>
-    typealias VectorPair = SIMD8<Float>
-    typealias Square = InlineArray<4, Vector>
 #endif
 
 /// Floats in a vector.
@@ -98,35 +92,49 @@ extension Vector {
     }
 }
 
-extension Square {
-    /// The square matrix whose rows these vectors are, turned.
-    ///
-    /// Number its elements by the bits (row, column). Taking the even lanes of every pair of rows for the upper half
+/// A small square matrix in registers, to turn: 8 × 8, or 4 × 4 where a vector is no longer. With 16 × 16 the turning
+/// would need more registers than there are, and takes twice as long.
+struct Square {
+    #if SIMD_16 || SIMD_8
+        static let width = 8
+        typealias Row = SIMD8<Float>
+        typealias Pair = SIMD16<Float>
+        var rows: InlineArray<8, Row>
+    #else
+        static let width = 4
+        typealias Row = SIMD4<Float>
+        typealias Pair = SIMD8<Float>
+        var rows: InlineArray<4, Row>
+    #endif
+
+    /// From memory, `stride` floats from row to row.
+    @inline(__always) init(rows source: UnsafePointer<Float>, stride: Int) {
+        rows = .init(repeating: Row(repeating: 0))
+        for i in 0..<Square.width { rows[i] = UnsafeRawPointer(source + i * stride).loadUnaligned(as: Row.self) }
+    }
+
+    @inline(__always) func store(_ destination: UnsafeMutablePointer<Float>, stride: Int) {
+        for i in 0..<Square.width {
+            UnsafeMutableRawPointer(destination + i * stride).storeBytes(of: rows[i], as: Row.self)
+        }
+    }
+
+    /// Number the elements by the bits (row, column). Taking the even lanes of every pair of rows for the upper half
     /// and the odd lanes for the lower one moves the lowest bit of the number to the top; after log₂(width) rounds row
-    /// and column have changed places. Each round is one shuffle a vector: four times faster than float by float.
+    /// and column have changed places. Each round is one shuffle a row: eight times faster than float by float.
     @inline(__always) func transposed() -> Square {
-        var rows = self
+        var square = self
         var round = 1
-        while round < Vector.scalarCount {
-            var next = rows
-            for i in 0..<Vector.scalarCount / 2 {
-                let pair = VectorPair(lowHalf: rows[2 * i], highHalf: rows[2 * i + 1])
-                next[i] = pair.evenHalf
-                next[i + Vector.scalarCount / 2] = pair.oddHalf
+        while round < Square.width {
+            var next = square
+            for i in 0..<Square.width / 2 {
+                let pair = Pair(lowHalf: square.rows[2 * i], highHalf: square.rows[2 * i + 1])
+                next.rows[i] = pair.evenHalf
+                next.rows[i + Square.width / 2] = pair.oddHalf
             }
-            rows = next
+            square = next
             round *= 2
         }
-        return rows
+        return square
     }
 }
-
-/// Floats that begin a cache line, so that no vector lies across two; uninitialized. Ends with `freeAligned`.
-@inline(__always)
-func allocateAligned(_ count: Int) -> UnsafeMutablePointer<Float> {
-    UnsafeMutableRawPointer.allocate(byteCount: count * MemoryLayout<Float>.stride, alignment: 64)
-        .bindMemory(to: Float.self, capacity: count)
-}
-
-@inline(__always)
-func freeAligned(_ floats: UnsafeMutablePointer<Float>) { UnsafeMutableRawPointer(floats).deallocate() }

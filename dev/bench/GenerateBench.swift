@@ -4,13 +4,10 @@ import Foundation
 import Kernels
 import LLM
 
-func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
-
 /// A prompt of 512 tokens, one stream and ten, of a new model (its speed does not depend on what it has learnt).
-func generating() {
-    let config = GPT2Configuration(maxT: 1024, V: 50257, L: 12, NH: 12, C: 768)
-    let (L, C, V) = (config.L, config.C, config.V)
-    let model = GPT2(config, trains: false)
+func generating(quick: Bool) {
+    let (L, C, V) = (gpt2.L, gpt2.C, gpt2.V)
+    let model = GPT2(gpt2, trains: false)
     model.initialize(seed: 42)
     var random = Xorshift(seed: 1)
     let prompt = (0..<512).map { _ in Int32(random.below(V)) }
@@ -22,16 +19,19 @@ func generating() {
     let attention = (L - 1) * C * T * (T + 1) + 2 * C * T
     let flops = 2 * Double(matrices + attention + V * C)
     let long = BatchDecoder(model, sequences: 1, capacity: 1024)
-    let read = measure(runs: 5, flops: flops) { long.start(with: prompt) }
+    let read = measure(runs: quick ? 3 : 7, .flops(flops)) { long.start(with: prompt) }
     print(
         String(
-            format: "GPT-2 124M, prompt of %ld tokens: %.0f ms, %.0f tokens/s, %.0f%% of the peak", T,
+            format: "\nGPT-2 124M, prompt of %ld tokens: %.0f ms, %.0f tokens/s, %.0f%% of the peak", T,
             read.seconds * 1000, Double(T) / read.seconds, 100 * read.share))
+
+    record("generate", "prompt_512_tok_s", Double(T) / read.seconds)
+    record("generate", "prompt_512_share", read.share)
 
     // What a step reads: every parameter but the positions (of these, as of the tokens, a row) and wte's padding, and
     // the cache. The bandwidth is measured just before, on the same memory.
-    let parameters = model.table.count - model.table.wpe.count - (config.Vp - V) * C
-    let steps = 16
+    let parameters = model.table.count - model.table.wpe.count - (gpt2.Vp - V) * C
+    let steps = 8
     var alone = 0.0
     for streams in [1, 10] {
         let decoder = BatchDecoder(model, sequences: streams, capacity: 1024)
@@ -41,7 +41,7 @@ func generating() {
         var seconds: [Double] = []
         var shares: [Double] = []
         var bandwidths: [Double] = []
-        for _ in 0..<9 {
+        for _ in 0..<(quick ? 5 : 15) {
             let bandwidth = measureReadBandwidth(model.parameters, count: model.table.count)
             let held = decoder.tokens[0].count
             let start = now()
@@ -57,6 +57,8 @@ func generating() {
         }
         let rate = Double(streams) / median(seconds)
         if streams == 1 { alone = rate }
+        record("generate", "streams_\(streams)_tok_s", rate)
+        record("generate", "streams_\(streams)_share_of_bandwidth", median(shares))
         print(
             String(
                 format: "GPT-2 124M, %ld at once: %.2f ms a step, %.1f tokens/s%@, %.0f%% of the bandwidth (%.1f GB/s)",
