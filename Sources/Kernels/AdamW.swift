@@ -55,7 +55,7 @@ package func sumOfSquares(_ x: UnsafePointer<Float>, count: Int) -> Double {
                     let value = Vector.load(x + i, upTo: end - i)
                     sum = sum.adding(value, times: value)
                 }
-                total += Double(sum.sum())
+                total += Double(sumOfLanes(sum))
             }
             partial[task] = total
         }

@@ -60,10 +60,10 @@ package func attentionForward(
                 for k in stride(from: 0, to: count, by: Vector.scalarCount) {
                     largest = largest.maximum(.load(row + k, upTo: count - k, fill: -.infinity))
                 }
-                let maximum = largest.max()
+                let maximum = largestLane(largest)
                 var sum = Vector(repeating: 0)
                 for k in stride(from: 0, to: count, by: Vector.scalarCount) {
-                    let e = ((Vector.load(row + k) - maximum) * scale).exponential
+                    let e = exponential((Vector.load(row + k) - maximum) * scale)
                     e.store(row + k)
                     if count - k >= Vector.scalarCount {
                         sum += e
@@ -72,7 +72,7 @@ package func attentionForward(
                     }
                 }
                 for k in count..<keysSeen { row[k] = 0 }
-                let total = sum.sum()
+                let total = sumOfLanes(sum)
                 inverse[i] = 1 / total
                 lse[task * T + t0 + i] = maximum * scale + log(total)
             }
@@ -141,7 +141,7 @@ package func attentionBackward(
             for c in stride(from: 0, to: HS, by: Vector.scalarCount) {
                 sum = sum.adding(.load(d + t * C + c, upTo: HS - c), times: .load(o + t * C + c, upTo: HS - c))
             }
-            dots[t] = sum.sum()
+            dots[t] = sumOfLanes(sum)
         }
         dqueries.update(repeating: 0, count: roundedUp(T, to: tileRows) * paddedHS)
 
@@ -164,7 +164,7 @@ package func attentionBackward(
                     let p = probs + i * panelWidth
                     let ds = dscores + i * panelWidth
                     for k in stride(from: 0, to: panelWidth, by: Vector.scalarCount) {
-                        let prob = (Vector.load(p + k) * scale - logSums[t]).exponential
+                        let prob = exponential(Vector.load(p + k) * scale - logSums[t])
                         prob.store(p + k)
                         (prob * (.load(ds + k) - dots[t]) * scale).store(ds + k)
                     }

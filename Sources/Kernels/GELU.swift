@@ -14,7 +14,7 @@ private let chunk = 1 << 14
 private func sigmoidOfTwoU(_ x: Vector) -> Vector {
     let one = Vector(repeating: 1)
     let inner = one.adding(x * x, times: Vector(repeating: cubic))
-    return one / (one + (x * inner * minusTwoRootTwoOverPi).exponential)
+    return one / (one + exponential(x * inner * minusTwoRootTwoOverPi))
 }
 
 /// out (count) = gelu(inp).

@@ -65,31 +65,65 @@ extension Vector {
     @inline(__always) func minimum(_ other: Vector) -> Vector {
         replacing(with: other, where: other .< self)
     }
+}
 
-    /// eˣ within 2 ulp for −87 ≤ x ≤ 88; beyond, the value at that end. NaN stays NaN.
-    ///
-    /// eˣ = 2ⁿ·eʳ with n = round(x·log₂e) and |r| ≤ ln 2 / 2, where Taylor's polynomial of degree 7 is exact to
-    /// 5·10⁻⁹. Adding 1.5·2²³ rounds to a whole number AND leaves it in the low bits of the float, ready to be shifted
-    /// into the exponent: neither `rounded()` nor a conversion to Int32 is needed, which Swift would do lane by lane.
-    @inline(__always) var exponential: Vector {
-        let x = maximum(Vector(repeating: -87)).minimum(Vector(repeating: 88))
-        let magic = Vector(repeating: 0x1.8p23)
-        let shifted = magic.adding(x, times: Vector(repeating: 1.442_695_04))
-        let n = shifted - magic
-        // ln 2 in two parts, so that x − n·ln 2 keeps its low bits.
-        var r = x.adding(n, times: Vector(repeating: -0.693_359_375))
-        r = r.adding(n, times: Vector(repeating: 2.121_944_4e-4))
-        var sum = Vector(repeating: 1 / 5040)
-        sum = Vector(repeating: 1 / 720).adding(sum, times: r)
-        sum = Vector(repeating: 1 / 120).adding(sum, times: r)
-        sum = Vector(repeating: 1 / 24).adding(sum, times: r)
-        sum = Vector(repeating: 1 / 6).adding(sum, times: r)
-        sum = Vector(repeating: 1 / 2).adding(sum, times: r)
-        sum = Vector(repeating: 1).adding(sum, times: r)
-        sum = Vector(repeating: 1).adding(sum, times: r)
-        let exponent = unsafeBitCast(shifted, to: VectorOfInt32.self) &<< 23
-        return unsafeBitCast(unsafeBitCast(sum, to: VectorOfInt32.self) &+ exponent, to: Vector.self)
-    }
+/// The sum of the lanes, by halves: `sum()` adds them one after the other and takes four times as long.
+@_transparent
+func sumOfLanes(_ x: Vector) -> Float {
+    #if SIMD_16
+        let eight = x.lowHalf + x.highHalf
+        let four = eight.lowHalf + eight.highHalf
+    #elseif SIMD_8
+        let four = x.lowHalf + x.highHalf
+    #else
+        let four = x
+    #endif
+    let two = four.lowHalf + four.highHalf
+    return two[0] + two[1]
+}
+
+/// The largest of the lanes, the same way.
+@_transparent
+func largestLane(_ x: Vector) -> Float {
+    #if SIMD_16
+        let eight = x.lowHalf.replacing(with: x.highHalf, where: x.lowHalf .< x.highHalf)
+        let four = eight.lowHalf.replacing(with: eight.highHalf, where: eight.lowHalf .< eight.highHalf)
+    #elseif SIMD_8
+        let four = x.lowHalf.replacing(with: x.highHalf, where: x.lowHalf .< x.highHalf)
+    #else
+        let four = x
+    #endif
+    let two = four.lowHalf.replacing(with: four.highHalf, where: four.lowHalf .< four.highHalf)
+    return max(two[0], two[1])
+}
+
+/// eˣ within 2 ulp for −87 ≤ x ≤ 88; beyond, the value at that end. NaN stays NaN.
+///
+/// eˣ = 2ⁿ·eʳ with n = round(x·log₂e) and |r| ≤ ln 2 / 2, where Taylor's polynomial of degree 7 is exact to
+/// 5·10⁻⁹. Adding 1.5·2²³ rounds to a whole number AND leaves it in the low bits of the float, ready to be shifted
+/// into the exponent: neither `rounded()` nor a conversion to Int32 is needed, which Swift would do lane by lane.
+///
+/// `@inline(__always)` is not enough here: in large loops the compiler calls the function all the same, and a vector
+/// passed to a function travels in four pieces, which costs attention a tenth of its time.
+@_transparent
+func exponential(_ x: Vector) -> Vector {
+    let x = x.maximum(Vector(repeating: -87)).minimum(Vector(repeating: 88))
+    let magic = Vector(repeating: 0x1.8p23)
+    let shifted = magic.adding(x, times: Vector(repeating: 1.442_695_04))
+    let n = shifted - magic
+    // ln 2 in two parts, so that x − n·ln 2 keeps its low bits.
+    var r = x.adding(n, times: Vector(repeating: -0.693_359_375))
+    r = r.adding(n, times: Vector(repeating: 2.121_944_4e-4))
+    var sum = Vector(repeating: 1 / 5040)
+    sum = Vector(repeating: 1 / 720).adding(sum, times: r)
+    sum = Vector(repeating: 1 / 120).adding(sum, times: r)
+    sum = Vector(repeating: 1 / 24).adding(sum, times: r)
+    sum = Vector(repeating: 1 / 6).adding(sum, times: r)
+    sum = Vector(repeating: 1 / 2).adding(sum, times: r)
+    sum = Vector(repeating: 1).adding(sum, times: r)
+    sum = Vector(repeating: 1).adding(sum, times: r)
+    let exponent = unsafeBitCast(shifted, to: VectorOfInt32.self) &<< 23
+    return unsafeBitCast(unsafeBitCast(sum, to: VectorOfInt32.self) &+ exponent, to: Vector.self)
 }
 
 /// A small square matrix in registers, to turn: 8 × 8, or 4 × 4 where a vector is no longer. With 16 × 16 the turning
