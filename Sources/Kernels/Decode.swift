@@ -160,7 +160,7 @@ private func multiplyRows<let rows: Int>(
 }
 
 /// The vector whose lane i is the sum of the i-th of w vectors (w, w): transposed, their lanes are rows, and the sums a sum
-/// of rows. (`Vector.sum()` adds lane after lane, each time waiting for the last.) The vectors are overwritten.
+/// of rows; `sumOfLanes` for each would take several times as long. The vectors are overwritten.
 @inline(__always)
 private func sumOfEach(_ vectors: UnsafeMutablePointer<Float>) -> Vector {
     let w = Vector.scalarCount
@@ -277,10 +277,10 @@ package func attentionToCache(
             largest = largest.maximum(score)
             score.store(scores + t0)
         }
-        let maximum = largest.max()
+        let maximum = largestLane(largest)
         var sums = Vector(repeating: 0)
         for t0 in stride(from: 0, to: count, by: w) {
-            let e = (Vector.load(scores + t0) - maximum).exponential
+            let e = exponential(Vector.load(scores + t0) - maximum)
             e.store(scores + t0)
             if count - t0 >= w {
                 sums += e
@@ -288,7 +288,7 @@ package func attentionToCache(
                 for j in 0..<count - t0 { sums[j] += e[j] }
             }
         }
-        let inverse = 1 / sums.sum()
+        let inverse = 1 / sumOfLanes(sums)
         // out = Σ score · value, in the order of the tokens.
         for i in stride(from: 0, to: HSp, by: 4 * w) {
             let vectors = min(4, (HSp - i) / w)
@@ -339,16 +339,16 @@ package func softmaxForward(out: UnsafeMutablePointer<Float>, inp: UnsafePointer
     for i in stride(from: 0, to: count, by: w) {
         largest = largest.maximum(.load(inp + i, upTo: count - i, fill: -.infinity))
     }
-    let maximum = largest.max()
+    let maximum = largestLane(largest)
     var sum = Vector(repeating: 0)
     for i in stride(from: 0, to: count, by: w) {
         let x = Vector.load(inp + i, upTo: count - i, fill: -.infinity) - maximum
         // The vector exponential stops at e⁻⁸⁷, which is little, but not nothing.
-        let e = x.exponential.replacing(with: 0, where: x .< -87)
+        let e = exponential(x).replacing(with: 0, where: x .< -87)
         e.store(out + i, upTo: count - i)
         sum += e
     }
-    let inverse = 1 / sum.sum()
+    let inverse = 1 / sumOfLanes(sum)
     for i in stride(from: 0, to: count, by: w) {
         (Vector.load(out + i, upTo: count - i) * inverse).store(out + i, upTo: count - i)
     }
