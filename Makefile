@@ -12,7 +12,7 @@
 #
 # LLM_CPU=x86-64-v3 builds for another processor than this one.
 
-PROGRAMS = lotto train_tokenizer tokenize train_gpt2 test_gpt2
+PROGRAMS = lotto train_tokenizer tokenize train_gpt2 generate test_gpt2
 
 LLM_CPU ?= native
 SCRATCH = .build$(if $(filter-out native,$(LLM_CPU)),-$(LLM_CPU))
@@ -67,9 +67,6 @@ test-kill: all
 bench:
 	swift build $(SWIFT_OPTIONS) --product bench
 	$(SCRATCH)/release/bench
-	$(SCRATCH)/release/bench step 4 64
-	$(SCRATCH)/release/bench step 4 256
-	$(SCRATCH)/release/bench step 4 1024
 
 clean:
 	rm -rf .build .build-*

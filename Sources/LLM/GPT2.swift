@@ -158,7 +158,7 @@ private struct GPT2Activations {
 extension UnsafeMutablePointer<Float> {
     /// Where a tensor begins in this buffer; with a layer, where that layer's part begins.
     package static func + (buffer: Self, tensor: Tensor) -> Self { buffer + tensor.offset }
-    fileprivate func at(_ tensor: Tensor, _ layer: Int) -> Self { self + tensor.offset + layer * tensor.layerStride }
+    package func at(_ tensor: Tensor, _ layer: Int) -> Self { self + tensor.offset + layer * tensor.layerStride }
 }
 
 // MARK: - the model

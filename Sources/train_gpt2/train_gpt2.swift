@@ -239,10 +239,9 @@ enum Main {
 
             // A sample. Its random numbers depend on the step alone, so a resumed run writes the same.
             if step > 0, isDue(options.int("sample-every")) {
-                var random = Xorshift(seed: state.samplerState &+ UInt64(step))
+                let random = Xorshift(seed: state.samplerState &+ UInt64(step))
                 let start = Int32(tokenizer?.endOfText ?? (config.V == 50257 ? 50256 : 0))
-                let tokens = model.generate(
-                    prompt: [start], count: options.int("sample-length"), stop: nil, random: &random)
+                let tokens = sample(model, start: start, count: options.int("sample-length"), random: random)
                 let text = tokenizer.map { String(decoding: $0.decode(tokens), as: UTF8.self) }
                 print("generating:\n---\n\(text ?? tokens.map { String($0) }.joined(separator: " "))\n---")
             }
@@ -321,6 +320,19 @@ enum Main {
             let kept = directory.steps().suffix(1).map { directory.modelPath($0) } + [directory.bestPath]
             for path in kept where fileExists(path) { print("wrote \(path)") }
         }
+    }
+
+    /// What the model writes after one token, drawn from its bare probabilities.
+    static func sample(_ model: GPT2, start: Int32, count: Int, random: Xorshift) -> [Int32] {
+        let decoder = BatchDecoder(model, sequences: 1, capacity: count + 1)
+        decoder.start(with: [start])
+        var tokens: [Int32] = []
+        var randoms = [random]
+        decoder.generate(limit: count, sampler: Sampler(), randoms: &randoms, endOfText: nil) { _, token in
+            tokens.append(token)
+            return true
+        }
+        return tokens
     }
 
     /// Mean loss and next-token accuracy over the first batches of the validation data.

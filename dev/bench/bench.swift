@@ -1,6 +1,6 @@
 // bench measures what training reaches of what this machine allows, on GPT-2 124M: `make bench`.
 //
-//     bench [--quick] [SECTION…]      machine products kernels steps load; all of them without one
+//     bench [--quick] [SECTION…]      machine products kernels steps load generate; all of them without one
 //     bench step B T                  one shape of step alone, to set beside another program's
 //
 // A shared machine changes its speed from one moment to the next. So every run stands beside a measurement of the
@@ -322,7 +322,7 @@ enum Main {
             printPeakMemory()
             return
         }
-        let sections = ["machine", "products", "kernels", "steps", "load"]
+        let sections = ["machine", "products", "kernels", "steps", "load", "generate"]
         if let unknown = words.first(where: { !sections.contains($0) }) {
             FileHandle.standardError.write(
                 Data("error: no section \(unknown)\nhint: \(sections.joined(separator: " ")) or step B T\n".utf8))
@@ -334,6 +334,7 @@ enum Main {
             case "products": for N in quick ? [1024] : [1024, 256] { products(N: N, quick: quick) }
             case "kernels": kernels(quick: quick)
             case "steps": steps(quick: quick)
+            case "generate": generating(quick: quick)
             default: try load()
             }
         }
