@@ -91,10 +91,6 @@ test-kill: all
 bench:
 	swift build $(SWIFT_OPTIONS) --product bench
 	$(SCRATCH)/release/bench
-	$(SCRATCH)/release/bench step 4 64
-	$(SCRATCH)/release/bench step 4 256
-	$(SCRATCH)/release/bench step 4 1024
-	$(SCRATCH)/release/bench generate
 
 clean:
 	rm -rf .build .build-*

@@ -17,6 +17,8 @@ package func adamW(
     m: UnsafeMutablePointer<Float>, v: UnsafeMutablePointer<Float>, count: Int,
     learningRate: Double, beta1: Double, beta2: Double, epsilon: Double, decay: Double, gradientScale: Float, step: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "adamw") }
     // The scalars in double precision: 1 − 0.999 in float32 is off by 10⁻⁵.
     let stepSize = Float(learningRate / (1 - power(beta1, step)))
     let inverse2 = Float(1 / (1 - power(beta2, step)))
@@ -39,6 +41,8 @@ package func adamW(
 
 /// Σ x² over `count` floats. Sums of fixed chunks, added in order: the same bits for any number of threads.
 package func sumOfSquares(_ x: UnsafePointer<Float>, count: Int) -> Double {
+    let start = startTiming()
+    defer { endTiming(start, "gradient norm") }
     let chunks = (count + chunk - 1) / chunk
     return withUnsafeTemporaryAllocation(of: Double.self, capacity: max(chunks, 1)) { partial in
         guard let partial = partial.baseAddress else { return 0 }
@@ -51,7 +55,7 @@ package func sumOfSquares(_ x: UnsafePointer<Float>, count: Int) -> Double {
                     let value = Vector.load(x + i, upTo: end - i)
                     sum = sum.adding(value, times: value)
                 }
-                total += Double(sum.sum())
+                total += Double(sumOfLanes(sum))
             }
             partial[task] = total
         }

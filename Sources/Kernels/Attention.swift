@@ -23,6 +23,8 @@ package func attentionForward(
     out: UnsafeMutablePointer<Float>, lse: UnsafeMutablePointer<Float>, qkv: UnsafePointer<Float>,
     B: Int, T: Int, C: Int, NH: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "attention forward") }
     let HS = C / NH
     let scale = 1 / Float(HS).squareRoot()
     let panels = (T + panelWidth - 1) / panelWidth
@@ -47,7 +49,7 @@ package func attentionForward(
             for panel in 0..<(keysSeen + panelWidth - 1) / panelWidth {
                 multiplyTile(
                     scores + panel * panelWidth, tileStride: paddedT, q + t0 * 3 * C, rows: rows, rowStride: 3 * C,
-                    kStride: 1, keys + panel * panelWidth * HS, K: HS, vectors: 3, accumulate: false)
+                    kStride: 1, keys + panel * panelWidth * HS, K: HS, vectors: 3, start: nil)
             }
             // softmax, its division kept for the end
             var inverse = InlineArray<8, Float>(repeating: 0)
@@ -58,10 +60,10 @@ package func attentionForward(
                 for k in stride(from: 0, to: count, by: Vector.scalarCount) {
                     largest = largest.maximum(.load(row + k, upTo: count - k, fill: -.infinity))
                 }
-                let maximum = largest.max()
+                let maximum = largestLane(largest)
                 var sum = Vector(repeating: 0)
                 for k in stride(from: 0, to: count, by: Vector.scalarCount) {
-                    let e = ((Vector.load(row + k) - maximum) * scale).exponential
+                    let e = exponential((Vector.load(row + k) - maximum) * scale)
                     e.store(row + k)
                     if count - k >= Vector.scalarCount {
                         sum += e
@@ -70,7 +72,7 @@ package func attentionForward(
                     }
                 }
                 for k in count..<keysSeen { row[k] = 0 }
-                let total = sum.sum()
+                let total = sumOfLanes(sum)
                 inverse[i] = 1 / total
                 lse[task * T + t0 + i] = maximum * scale + log(total)
             }
@@ -101,6 +103,8 @@ package func attentionBackward(
     dqkv: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, qkv: UnsafePointer<Float>,
     out: UnsafePointer<Float>, lse: UnsafePointer<Float>, B: Int, T: Int, C: Int, NH: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "attention backward") }
     let HS = C / NH
     let scale = 1 / Float(HS).squareRoot()
     let panels = (T + panelWidth - 1) / panelWidth
@@ -137,16 +141,16 @@ package func attentionBackward(
             for c in stride(from: 0, to: HS, by: Vector.scalarCount) {
                 sum = sum.adding(.load(d + t * C + c, upTo: HS - c), times: .load(o + t * C + c, upTo: HS - c))
             }
-            dots[t] = sum.sum()
+            dots[t] = sumOfLanes(sum)
         }
         dqueries.update(repeating: 0, count: roundedUp(T, to: tileRows) * paddedHS)
 
-        // A block of keys (one panel) against every block of queries that sees it.
+        // A block of keys (one panel) against every block of queries that sees it, from the key's own token on.
         for panel in 0..<panels {
             let k0 = panel * panelWidth
             let keyCount = min(panelWidth, T - k0)
             var isFirst = true
-            for t0 in stride(from: k0 / queryBlock * queryBlock, to: T, by: queryBlock) {
+            for t0 in stride(from: k0, to: T, by: queryBlock) {
                 let rows = min(queryBlock, T - t0)
                 multiplyRows(  // scores (rows, keys) = queries · keysᵀ
                     probs, outStride: panelWidth, rows: rows, columns: panelWidth, q + t0 * 3 * C, rowStride: 3 * C,
@@ -156,11 +160,11 @@ package func attentionBackward(
                     kStride: 1, valuesAcross + k0 * HS, bStride: panelWidth, K: HS, accumulate: false)
                 for i in 0..<rows {
                     let t = t0 + i
-                    let seen = max(0, min(keyCount, t - k0 + 1))
+                    let seen = min(keyCount, t - k0 + 1)
                     let p = probs + i * panelWidth
                     let ds = dscores + i * panelWidth
                     for k in stride(from: 0, to: panelWidth, by: Vector.scalarCount) {
-                        let prob = (Vector.load(p + k) * scale - logSums[t]).exponential
+                        let prob = exponential(Vector.load(p + k) * scale - logSums[t])
                         prob.store(p + k)
                         (prob * (.load(ds + k) - dots[t]) * scale).store(ds + k)
                     }
@@ -203,7 +207,8 @@ private func multiplyRows(
             multiplyTile(
                 out + row * outStride + column, tileStride: outStride, a + row * rowStride, rows: rows - row,
                 rowStride: rowStride, kStride: kStride, b + column, bStride: bStride, K: K,
-                vectors: min(3, (columns - column) / Vector.scalarCount), accumulate: accumulate)
+                vectors: min(3, (columns - column) / Vector.scalarCount),
+                start: accumulate ? UnsafePointer(out + row * outStride + column) : nil, startStride: outStride)
         }
     }
 }

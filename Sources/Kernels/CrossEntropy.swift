@@ -20,6 +20,8 @@ package func crossEntropy(
     losses: UnsafeMutablePointer<Float>, correct: UnsafeMutablePointer<Float>, logits: UnsafeMutablePointer<Float>,
     targets: UnsafePointer<Int32>, gradientScale: Float?, N: Int, V: Int, stride rowStride: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "cross entropy") }
     let w = Vector.scalarCount
     parallelFor(N) { n in
         let row = logits + n * rowStride
@@ -34,14 +36,14 @@ package func crossEntropy(
         for i in stride(from: 0, to: V, by: w) {
             largest = largest.maximum(.load(row + i, upTo: V - i, fill: -.infinity))
         }
-        let maximum = largest.max()
+        let maximum = largestLane(largest)
         var sum = Vector(repeating: 0)
         for i in stride(from: 0, to: V, by: w) {
-            sum += (Vector.load(row + i, upTo: V - i, fill: -.infinity) - maximum).exponential
+            sum += exponential(Vector.load(row + i, upTo: V - i, fill: -.infinity) - maximum)
         }
         // The lanes past V hold e⁻⁸⁷, which vanishes beside the maximum's 1.
         // maximum + logSum is the log-sum-exp, but its sum would be rounded at the size of the logits.
-        let logSum = log(sum.sum())
+        let logSum = log(sumOfLanes(sum))
         losses[n] = (maximum - targetLogit) + logSum
         var first = 0
         if targetLogit == maximum { while row[first] != maximum { first += 1 } }
@@ -49,7 +51,7 @@ package func crossEntropy(
 
         if let gradientScale {
             for i in stride(from: 0, to: V, by: w) {
-                ((Vector.load(row + i, upTo: V - i) - maximum - logSum).exponential * gradientScale).store(
+                (exponential(Vector.load(row + i, upTo: V - i) - maximum - logSum) * gradientScale).store(
                     row + i, upTo: V - i)
             }
             row[target] -= gradientScale

@@ -14,10 +14,14 @@
     import Darwin
 #endif
 
-/// Rows of inp at a time: their sums, one vector each, stay in registers.
-private let mostRows = 8
-/// Floats of weights in a task: 128 kB, some microseconds.
-private let taskFloats = 1 << 15
+/// Rows of inp at a time, four rows of weights by them: 24 sums of one vector each stay in registers.
+#if REGISTERS_32
+    private let mostRows = 6
+#else
+    private let mostRows = 2
+#endif
+/// Floats of weights in a task, 128 to 512 kB: long ways in one line, but enough tasks to share out evenly.
+private let taskFloats = 1 << 15...1 << 17
 
 /// out (N,OC) = inp (N,C) · weight (OC,C)ᵀ + bias (OC) + residual (N,OC), for a few rows N; as `matmulForward`, which
 /// is faster from a dozen rows on.
@@ -28,6 +32,8 @@ package func matmulFewRows(
     out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, weight: UnsafePointer<Float>,
     bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "matmul of few rows") }
     let w = Vector.scalarCount
     let groups = (N + mostRows - 1) / mostRows
     let groupRows = (N + groups - 1) / groups
@@ -46,7 +52,8 @@ package func matmulFewRows(
     }
 
     let blocks = (OC + w - 1) / w
-    let blocksPerTask = max(1, taskFloats / (w * C))
+    let floats = max(taskFloats.lowerBound, min(taskFloats.upperBound, OC * C / 16))
+    let blocksPerTask = max(1, floats / (w * C))
     parallelFor((blocks + blocksPerTask - 1) / blocksPerTask) { task in
         let zero = Vector(repeating: 0)
         let sums = allocateAligned(mostRows * w * w)
@@ -59,19 +66,15 @@ package func matmulFewRows(
                 let x = packed + n * steps * w
                 let weights = weight + oc * C
                 switch rows {
-                case 1: multiplyRows(sums, x, zeros: InlineArray<1, Vector>(repeating: zero), weights, count, C)
+                case 1: multiplyRow(sums, x, weights, count, C)
                 case 2: multiplyRows(sums, x, zeros: InlineArray<2, Vector>(repeating: zero), weights, count, C)
                 case 3: multiplyRows(sums, x, zeros: InlineArray<3, Vector>(repeating: zero), weights, count, C)
                 case 4: multiplyRows(sums, x, zeros: InlineArray<4, Vector>(repeating: zero), weights, count, C)
                 case 5: multiplyRows(sums, x, zeros: InlineArray<5, Vector>(repeating: zero), weights, count, C)
-                case 6: multiplyRows(sums, x, zeros: InlineArray<6, Vector>(repeating: zero), weights, count, C)
-                case 7: multiplyRows(sums, x, zeros: InlineArray<7, Vector>(repeating: zero), weights, count, C)
-                default: multiplyRows(sums, x, zeros: InlineArray<8, Vector>(repeating: zero), weights, count, C)
+                default: multiplyRows(sums, x, zeros: InlineArray<6, Vector>(repeating: zero), weights, count, C)
                 }
                 for g in 0..<rows {
-                    var square = Square(repeating: zero)
-                    for i in 0..<w { square[i] = .load(sums + (g * w + i) * w) }
-                    var value = sumOfEach(square)
+                    var value = sumOfEach(sums + g * w * w)
                     let destination = (n + g) * OC + oc
                     if let bias { value += .load(bias + oc, upTo: count) }
                     if let residual { value += .load(residual + destination, upTo: count) }
@@ -82,44 +85,101 @@ package func matmulFewRows(
     }
 }
 
-/// sums (rows, w, w) = the products of packed inp (C/w, rows, w) with `count` ≤ w rows of weights (count, C), each still
-/// to be summed over its w lanes. The compiler makes a function for every number of rows, whose sums stay in registers.
+/// sums (1, w, w) = the products of inp (C/w, w) with `count` ≤ w rows of weights (count, C), each still to be summed over
+/// its w lanes. The weights are read in one line: on the machine this was measured on, two rows side by side came at 71%
+/// of the bandwidth, one at 97%.
+@inline(never)
+private func multiplyRow(
+    _ sums: UnsafeMutablePointer<Float>, _ inp: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, _ count: Int,
+    _ C: Int
+) {
+    let w = Vector.scalarCount
+    for r in 0..<count {
+        var sum = Vector(repeating: 0)
+        let row = weight + r * C
+        var c = 0
+        while c + w <= C {
+            sum = sum.adding(.load(row + c), times: .load(inp + c))
+            c += w
+        }
+        if c < C { sum = sum.adding(.load(row + c, upTo: C - c), times: .load(inp + c)) }
+        sum.store(sums + r * w)
+    }
+}
+
+/// sums (rows, w, w) = the same for packed inp (C/w, rows, w); past `count` the last row of weights is read again, and the
+/// caller ignores the result. Four rows of weights at a time share what is loaded of inp, a quarter of the block apart, so
+/// that they are streams of their own to the processor. The compiler makes a function for every number of rows.
 @inline(never)
 private func multiplyRows<let rows: Int>(
     _ sums: UnsafeMutablePointer<Float>, _ inp: UnsafePointer<Float>, zeros: InlineArray<rows, Vector>,
     _ weight: UnsafePointer<Float>, _ count: Int, _ C: Int
 ) {
     let w = Vector.scalarCount
-    for r in 0..<count {
-        var s = zeros
+    let quarter = w / 4
+    for r in 0..<quarter {
+        let row0 = weight + min(r, count - 1) * C
+        let row1 = weight + min(r + quarter, count - 1) * C
+        let row2 = weight + min(r + 2 * quarter, count - 1) * C
+        let row3 = weight + min(r + 3 * quarter, count - 1) * C
+        var (s0, s1, s2, s3) = (zeros, zeros, zeros, zeros)
         var x = inp
-        var weights = weight + r * C
-        let end = weights + C
-        while weights + w <= end {
-            let v = Vector.load(weights)
-            for g in 0..<rows { s[g] = s[g].adding(v, times: .load(x + g * w)) }
-            weights += w
+        var c = 0
+        while c + w <= C {
+            let (w0, w1) = (Vector.load(row0 + c), Vector.load(row1 + c))
+            let (w2, w3) = (Vector.load(row2 + c), Vector.load(row3 + c))
+            for g in 0..<rows {
+                let value = Vector.load(x + g * w)
+                s0[g] = s0[g].adding(w0, times: value)
+                s1[g] = s1[g].adding(w1, times: value)
+                s2[g] = s2[g].adding(w2, times: value)
+                s3[g] = s3[g].adding(w3, times: value)
+            }
+            c += w
             x += rows * w
         }
-        if weights < end {
-            let v = Vector.load(weights, upTo: end - weights)
-            for g in 0..<rows { s[g] = s[g].adding(v, times: .load(x + g * w)) }
+        if c < C {
+            let (w0, w1) = (Vector.load(row0 + c, upTo: C - c), Vector.load(row1 + c, upTo: C - c))
+            let (w2, w3) = (Vector.load(row2 + c, upTo: C - c), Vector.load(row3 + c, upTo: C - c))
+            for g in 0..<rows {
+                let value = Vector.load(x + g * w)
+                s0[g] = s0[g].adding(w0, times: value)
+                s1[g] = s1[g].adding(w1, times: value)
+                s2[g] = s2[g].adding(w2, times: value)
+                s3[g] = s3[g].adding(w3, times: value)
+            }
         }
-        for g in 0..<rows { s[g].store(sums + (g * w + r) * w) }
+        for g in 0..<rows {
+            let destination = sums + (g * w + r) * w
+            s0[g].store(destination)
+            s1[g].store(destination + quarter * w)
+            s2[g].store(destination + 2 * quarter * w)
+            s3[g].store(destination + 3 * quarter * w)
+        }
     }
 }
 
-/// The vector whose lane i is the sum of vector i: transposed, the sums are a sum of vectors. (`Vector.sum()` adds lane
-/// after lane, each time waiting for the last.)
+/// The vector whose lane i is the sum of the i-th of w vectors (w, w): transposed, their lanes are rows, and the sums a sum
+/// of rows; `sumOfLanes` for each would take several times as long. The vectors are overwritten.
 @inline(__always)
-private func sumOfEach(_ vectors: Square) -> Vector {
-    var rows = vectors.transposed()
-    var count = Vector.scalarCount
-    while count > 1 {
-        count /= 2
-        for i in 0..<count { rows[i] += rows[count + i] }
+private func sumOfEach(_ vectors: UnsafeMutablePointer<Float>) -> Vector {
+    let w = Vector.scalarCount
+    for i in stride(from: 0, to: w, by: Square.width) {
+        var square = Square(rows: vectors + i * w, stride: w)
+        if w > Square.width {
+            let right = Square(rows: vectors + i * w + Square.width, stride: w)
+            for j in 0..<Square.width { square.rows[j] += right.rows[j] }
+        }
+        var rows = square.transposed().rows
+        var count = Square.width
+        while count > 1 {
+            count /= 2
+            for j in 0..<count { rows[j] += rows[count + j] }
+        }
+        // Over the first vector, the part of it that is already summed.
+        UnsafeMutableRawPointer(vectors + i).storeBytes(of: rows[0], as: Square.Row.self)
     }
-    return rows[0]
+    return .load(vectors)
 }
 
 // MARK: - attention to a cache
@@ -177,19 +237,25 @@ package func attentionToCache(
     out: UnsafeMutablePointer<Float>, qkv: UnsafePointer<Float>, sequences: UnsafePointer<CachedSequence>,
     positions: UnsafePointer<Int>, rows: Int, T: Int, C: Int, NH: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "attention to cache") }
     let w = Vector.scalarCount
     let HS = C / NH
     let HSp = paddedHeadSize(HS)
     let scale = 1 / Float(HS).squareRoot()
+    var longest = 0
+    for row in 0..<rows { longest = max(longest, positions[row] + 1) }
+    let scratchSize = w * w + HSp + (longest + w - 1) / w * w
+    let memory = allocateAligned(rows * NH * scratchSize)
+    defer { freeAligned(memory) }
     // A head after another, and within a head all rows: what they share is then still in the cache.
     parallelFor(rows * NH) { task in
         let (h, row) = task.quotientAndRemainder(dividingBy: rows)
         let sequence = sequences[row]
         let count = positions[row] + 1
         let shared = min(sequence.shared, count)
-        let scratch = allocateAligned(HSp + (count + w - 1) / w * w)
-        defer { freeAligned(scratch) }
-        let (query, scores) = (scratch, scratch + HSp)
+        let scratch = memory + task * scratchSize
+        let (products, query, scores) = (scratch, scratch + w * w, scratch + w * w + HSp)
         for i in stride(from: 0, to: HS, by: w) {
             (Vector.load(qkv + row * 3 * C + h * HS + i, upTo: HS - i) * scale).store(query + i)
         }
@@ -201,21 +267,20 @@ package func attentionToCache(
         // As many keys at a time as a vector has lanes, past the end the last one again.
         var largest = Vector(repeating: -.infinity)
         for t0 in stride(from: 0, to: count, by: w) {
-            var products = Square(repeating: Vector(repeating: 0))
             for j in 0..<w {
                 let k = key(min(t0 + j, count - 1))
                 var sum = Vector(repeating: 0)
                 for i in stride(from: 0, to: HSp, by: w) { sum = sum.adding(.load(k + i), times: .load(query + i)) }
-                products[j] = sum
+                sum.store(products + j * w)
             }
             let score = sumOfEach(products)
             largest = largest.maximum(score)
             score.store(scores + t0)
         }
-        let maximum = largest.max()
+        let maximum = largestLane(largest)
         var sums = Vector(repeating: 0)
         for t0 in stride(from: 0, to: count, by: w) {
-            let e = (Vector.load(scores + t0) - maximum).exponential
+            let e = exponential(Vector.load(scores + t0) - maximum)
             e.store(scores + t0)
             if count - t0 >= w {
                 sums += e
@@ -223,7 +288,7 @@ package func attentionToCache(
                 for j in 0..<count - t0 { sums[j] += e[j] }
             }
         }
-        let inverse = 1 / sums.sum()
+        let inverse = 1 / sumOfLanes(sums)
         // out = Σ score · value, in the order of the tokens.
         for i in stride(from: 0, to: HSp, by: 4 * w) {
             let vectors = min(4, (HSp - i) / w)
@@ -274,16 +339,16 @@ package func softmaxForward(out: UnsafeMutablePointer<Float>, inp: UnsafePointer
     for i in stride(from: 0, to: count, by: w) {
         largest = largest.maximum(.load(inp + i, upTo: count - i, fill: -.infinity))
     }
-    let maximum = largest.max()
+    let maximum = largestLane(largest)
     var sum = Vector(repeating: 0)
     for i in stride(from: 0, to: count, by: w) {
         let x = Vector.load(inp + i, upTo: count - i, fill: -.infinity) - maximum
         // The vector exponential stops at e⁻⁸⁷, which is little, but not nothing.
-        let e = x.exponential.replacing(with: 0, where: x .< -87)
+        let e = exponential(x).replacing(with: 0, where: x .< -87)
         e.store(out + i, upTo: count - i)
         sum += e
     }
-    let inverse = 1 / sum.sum()
+    let inverse = 1 / sumOfLanes(sum)
     for i in stride(from: 0, to: count, by: w) {
         (Vector.load(out + i, upTo: count - i) * inverse).store(out + i, upTo: count - i)
     }

@@ -5,6 +5,8 @@ package func embeddingForward(
     out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Int32>, wte: UnsafePointer<Float>,
     wpe: UnsafePointer<Float>, B: Int, T: Int, C: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "embedding forward") }
     let rows = 64
     parallelFor((B * T + rows - 1) / rows) { task in
         for n in task * rows..<min((task + 1) * rows, B * T) {
@@ -25,6 +27,8 @@ package func embeddingBackward(
     dwte: UnsafeMutablePointer<Float>, dwpe: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>,
     inp: UnsafePointer<Int32>, B: Int, T: Int, C: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "embedding backward") }
     forEachColumnBlock(of: C) { column, count in
         for n in 0..<B * T {
             let token = dwte + Int(inp[n]) * C + column

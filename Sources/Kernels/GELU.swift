@@ -14,11 +14,13 @@ private let chunk = 1 << 14
 private func sigmoidOfTwoU(_ x: Vector) -> Vector {
     let one = Vector(repeating: 1)
     let inner = one.adding(x * x, times: Vector(repeating: cubic))
-    return one / (one + (x * inner * minusTwoRootTwoOverPi).exponential)
+    return one / (one + exponential(x * inner * minusTwoRootTwoOverPi))
 }
 
 /// out (count) = gelu(inp).
 package func geluForward(out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, count: Int) {
+    let start = startTiming()
+    defer { endTiming(start, "gelu forward") }
     forEachVector(count, chunk) { i, left in
         let x = Vector.load(inp + i, upTo: left)
         (x * sigmoidOfTwoU(x)).store(out + i, upTo: left)
@@ -31,6 +33,8 @@ package func geluForward(out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Fl
 package func geluBackward(
     dinp: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, inp: UnsafePointer<Float>, count: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "gelu backward") }
     forEachVector(count, chunk) { i, left in
         let x = Vector.load(inp + i, upTo: left)
         let s = sigmoidOfTwoU(x)

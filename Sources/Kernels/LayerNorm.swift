@@ -11,19 +11,21 @@ package func layerNormForward(
     out: UnsafeMutablePointer<Float>, mean: UnsafeMutablePointer<Float>, rstd: UnsafeMutablePointer<Float>,
     inp: UnsafePointer<Float>, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>, N: Int, C: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "layernorm forward") }
     let w = Vector.scalarCount
     forEachRow(N) { n in
         let x = inp + n * C
         var sum = Vector(repeating: 0)
         for c in stride(from: 0, to: C, by: w) { sum += .load(x + c, upTo: C - c) }
-        let m = sum.sum() / Float(C)
+        let m = sumOfLanes(sum) / Float(C)
         // A second pass over the row, which is in the cache: Σx² − (Σx)² would cancel.
         var squares = Vector(repeating: 0)
         for c in stride(from: 0, to: C, by: w) {
             let difference = Vector.load(x + c, upTo: C - c, fill: m) - m
             squares = squares.adding(difference, times: difference)
         }
-        let s = 1 / (squares.sum() / Float(C) + epsilon).squareRoot()
+        let s = 1 / (sumOfLanes(squares) / Float(C) + epsilon).squareRoot()
         mean[n] = m
         rstd[n] = s
         normalize(out + n * C, x, weight, bias, mean: m, rstd: s, C)
@@ -36,6 +38,8 @@ package func layerNormRecompute(
     out: UnsafeMutablePointer<Float>, mean: UnsafePointer<Float>, rstd: UnsafePointer<Float>,
     inp: UnsafePointer<Float>, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>, N: Int, C: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "layernorm forward") }
     forEachRow(N) { n in normalize(out + n * C, inp + n * C, weight, bias, mean: mean[n], rstd: rstd[n], C) }
 }
 
@@ -60,6 +64,8 @@ package func layerNormBackward(
     dout: UnsafePointer<Float>, inp: UnsafePointer<Float>, weight: UnsafePointer<Float>,
     mean: UnsafePointer<Float>, rstd: UnsafePointer<Float>, N: Int, C: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "layernorm backward") }
     let w = Vector.scalarCount
     forEachRow(N) { n in
         let x = inp + n * C
@@ -74,8 +80,8 @@ package func layerNormBackward(
             sum += dnorm
             sumNorm = sumNorm.adding(dnorm, times: norm)
         }
-        let meanDnorm = sum.sum() / Float(C)
-        let meanDnormNorm = sumNorm.sum() / Float(C)
+        let meanDnorm = sumOfLanes(sum) / Float(C)
+        let meanDnormNorm = sumOfLanes(sumNorm) / Float(C)
         for c in stride(from: 0, to: C, by: w) {
             let norm = (Vector.load(x + c, upTo: C - c) - m) * s
             let dnorm = Vector.load(weight + c, upTo: C - c) * .load(d + c, upTo: C - c)

@@ -1,21 +1,22 @@
 // The matrix products of a linear layer, out = inp · weightᵀ + bias, and of its backward pass:
 //
-//     forward   out (N,OC)     = inp (N,C) · weight (OC,C)ᵀ      row of out:     oc, sum over c
-//     backward  dinp (N,C)     = dout (N,OC) · weight (OC,C)     row of dinp:    c,  sum over oc
-//               dweight (OC,C) += dout (N,OC)ᵀ · inp (N,C)       row of dweight: oc, sum over n
+//     forward   out (N,OC)     = inp (N,C) · weight (OC,C)ᵀ
+//     backward  dinp (N,C)     = dout (N,OC) · weight (OC,C)
+//               dweight (OC,C) += dout (N,OC)ᵀ · inp (N,C)
 //
-// All three are one core: R (rows, columns) = Σ_k A (rows, k) · B (k, columns).
+// All three are one core: out (rows, columns) = Σ_k A (rows, k) · B (k, columns).
 //
-//  - B is packed: the columns are cut into panels of three vectors (48 floats with AVX-512), and a panel lies as
-//    (k, 48) in one piece. It is always activations or their gradients that are packed, never weights, so the cost does not grow with the weights:
-//    with few rows, packing the weights costs as much as 40% of the product.
-//  - A stays where it is; its elements are read one by one and broadcast. Where they are far apart in k (the backward
-//    products) a task first copies its own rows together, so that the loop touches neither a new page nor an unlucky
-//    cache set at every step.
 //  - A tile of `tileRows` × 3 vectors of the result stays in registers for the whole sum over k: 24 accumulators,
-//    three vectors of B and one broadcast are 28 of AVX-512's 32 registers.
-//  - In the first two products the columns are the tokens, so the tile holds the result transposed, and a task turns
-//    it when it stores it. That is one pass over the output, where the tile took K.
+//    three vectors of B and two broadcasts are 29 of AVX-512's 32 registers.
+//  - The columns are cut into panels of three vectors (48 floats with AVX-512). A task takes a panel of B, copies it
+//    together as (k, 48), so that the loop reads it in one line, and keeps it in its L2 cache while the rows of A come
+//    by. Each element of B is copied once, at the moment when it must come from memory anyhow; so the weights can be B
+//    even where there are few rows, and what memory gives slowly is copied once, not read again for every tile.
+//  - A stays where it is; its elements are read one by one and broadcast.
+//  - dweight's A is dout turned around, whose next k is a whole row of memory away. There a task takes rows of A, copies
+//    those together, and lets the panels of B come by.
+//  - A finished tile goes straight to its place: 24 stores, as many as the processor takes in without waiting. Storing
+//    larger parts at a time costs 4% of the product, because the memory they go to is not in the cache.
 //
 // Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008), has the general idea.
 
@@ -30,16 +31,16 @@
 #endif
 
 let panelWidth = 3 * Vector.scalarCount
-/// The sum over k is cut into parts this long. A task's rows of A (48 × 3072 floats, 590 kB) then stay in the L2 cache
-/// while panel after panel of B comes by; longer parts mean fewer passes over the result.
-private let partK = 3072
-private let taskRows = 48
-/// From one copied strip of A to the next: a cache line more than the strip, or all strips would fall into one cache set.
-private let stripStride = tileRows * partK + 16
-/// Tasks take as many panels as leave this many tasks to share out evenly.
+/// The sum over k is cut into parts of at most this length, so that a panel of B (1536 × 48 floats, 295 kB) leaves room
+/// in the L2 cache for the rows of A that come by.
+private let partK = 1536
+/// A task takes at least as many rows as make the copying of its panel cheap, and otherwise so many that the tasks can
+/// be shared out evenly.
+private let fewestRows = 128
 private let tasksPerThread = 4
-/// Packed columns are limited to 4 M floats at a time; malloc keeps memory of that size instead of returning it.
-private let packedLimit = 4 << 20
+/// The rows of dweight that a task takes at most. Their sums are added to dweight all at once: memory answers many
+/// requests in the time of one.
+private let mostTurnedRows = 48
 
 // MARK: - the three products
 
@@ -47,25 +48,17 @@ private let packedLimit = 4 << 20
 /// - Parameters:
 ///   - bias: nil for none.
 ///   - residual: added to the result if not nil; may be `out` itself.
-///   - outStride: floats from one row of `out` to the next, at least OC.
+///   - outStride: floats from one row of `out` (and of `residual`) to the next, at least OC.
 package func matmulForward(
     out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, weight: UnsafePointer<Float>,
     bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int, outStride: Int? = nil
 ) {
-    let stride = outStride ?? OC
+    let start = startTiming()
+    defer { endTiming(start, "matmul forward") }
     product(
-        rows: OC, columns: N, K: C, a: weight, aRowStride: C, aKStride: 1,
-        pack: { packTransposed($0, from: inp, stride: C, firstColumn: $1, columns: $2, firstK: $3, countK: $4) },
-        store: { tile, row, rows, column, columns, isFirstBlock in
-            storeTransposed(tile, rows: rows, columns: columns, out: out + column * stride + row, stride: stride) {
-                value, old, t, i, load in
-                guard isFirstBlock else { return value + load(old) }
-                var value = value
-                if let bias { value += load(bias + row + i) }
-                if let residual { value += load(residual + (column + t) * stride + row + i) }
-                return value
-            }
-        })
+        out: out, outStride: outStride ?? OC, rows: N, columns: OC, K: C, a: inp, aStride: C, bias: bias,
+        addend: residual
+    ) { packTransposed($0, from: weight, stride: C, firstColumn: $1, columns: $2, firstK: $3, countK: $4) }
 }
 
 /// dinp (N,C) = or += dout (N,OC) · weight (OC,C).
@@ -74,16 +67,13 @@ package func matmulBackwardInput(
     dinp: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, weight: UnsafePointer<Float>,
     N: Int, C: Int, OC: Int, doutStride: Int? = nil, accumulate: Bool = false
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "matmul dinp") }
     let stride = doutStride ?? OC
     product(
-        rows: C, columns: N, K: OC, a: weight, aRowStride: 1, aKStride: C,
-        pack: { packTransposed($0, from: dout, stride: stride, firstColumn: $1, columns: $2, firstK: $3, countK: $4) },
-        store: { tile, row, rows, column, columns, isFirstBlock in
-            let overwrites = isFirstBlock && !accumulate
-            storeTransposed(tile, rows: rows, columns: columns, out: dinp + column * C + row, stride: C) {
-                value, old, _, _, load in overwrites ? value : value + load(old)
-            }
-        })
+        out: dinp, outStride: C, rows: N, columns: C, K: OC, a: dout, aStride: stride, bias: nil,
+        addend: accumulate ? UnsafePointer(dinp) : nil
+    ) { packStraight($0, from: weight, stride: C, firstColumn: $1, columns: $2, firstK: $3, countK: $4) }
 }
 
 /// dweight (OC,C) += dout (N,OC)ᵀ · inp (N,C), and dbias (OC) += the sum of dout's rows.
@@ -91,123 +81,170 @@ package func matmulBackwardWeight(
     dweight: UnsafeMutablePointer<Float>, dbias: UnsafeMutablePointer<Float>?, dout: UnsafePointer<Float>,
     inp: UnsafePointer<Float>, N: Int, C: Int, OC: Int, doutStride: Int? = nil
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "matmul dweight") }
     let stride = doutStride ?? OC
-    if let dbias { addColumnSums(out: dbias, inp: dout, N: N, C: OC, stride: stride) }
-    product(
-        rows: OC, columns: C, K: N, a: dout, aRowStride: 1, aKStride: stride,
-        pack: { packStraight($0, from: inp, stride: C, firstColumn: $1, columns: $2, firstK: $3, countK: $4) },
-        store: { tile, row, rows, column, columns, _ in
-            for i in 0..<rows {
-                let destination = dweight + (row + i) * C + column
-                let source = tile + i * panelWidth
-                for j in 0..<columns { destination[j] += source[j] }
-            }
-        })
-}
+    let parts = (N + partK - 1) / partK
+    let longestK = (N + parts - 1) / parts
+    let panels = (C + panelWidth - 1) / panelWidth
+    let wantedRows = (OC / (tasksPerThread * threadCount) + tileRows - 1) / tileRows * tileRows
+    let taskRows = max(tileRows, min(wantedRows, mostTurnedRows))
 
-// MARK: - the core
-
-/// Computes Σ_k A·B, panel by panel; `store` writes it or adds it.
-/// - Parameters:
-///   - pack: writes one panel (countK, panelWidth) of B: (destination, first column, columns, first k, count of k).
-///   - store: takes a finished part (rows, panelWidth) of the result: (tile, first row, rows, first column, columns,
-///     whether it is the first part of the sum over k). Only one task at a time stores a given part of the result.
-@inline(__always)
-private func product(
-    rows: Int, columns: Int, K: Int, a: UnsafePointer<Float>, aRowStride: Int, aKStride: Int,
-    pack: (UnsafeMutablePointer<Float>, Int, Int, Int, Int) -> Void,
-    store: (UnsafePointer<Float>, Int, Int, Int, Int, Bool) -> Void
-) {
-    let longestK = min(K, partK)
-    let allPanels = (columns + panelWidth - 1) / panelWidth
-    let partPanels = min(allPanels, max(1, packedLimit / (longestK * panelWidth)))
-    let packed = allocateAligned(partPanels * panelWidth * longestK)
+    let packed = allocateAligned(panels * panelWidth * longestK)
     defer { freeAligned(packed) }
-
-    for panel0 in stride(from: 0, to: allPanels, by: partPanels) {
-        let panels = min(partPanels, allPanels - panel0)
-        for k0 in stride(from: 0, to: K, by: partK) {
-            let countK = min(partK, K - k0)
-            parallelFor(panels) { panel in
-                let column = (panel0 + panel) * panelWidth
-                pack(packed + panel * panelWidth * countK, column, min(panelWidth, columns - column), k0, countK)
-            }
-            // How the work is cut never shows in the result: each of its elements is one sum, in the order of k.
-            let rowTasks = (rows + taskRows - 1) / taskRows
-            let wantedPanelTasks = min(panels, (tasksPerThread * threadCount + rowTasks - 1) / rowTasks)
-            let panelsPerTask = (panels + wantedPanelTasks - 1) / wantedPanelTasks
-            let panelTasks = (panels + panelsPerTask - 1) / panelsPerTask
-            parallelFor(rowTasks * panelTasks) { task in
-                let row0 = task % rowTasks * taskRows
-                let first = task / rowTasks * panelsPerTask
-                multiplyPanels(
-                    rows: min(taskRows, rows - row0), K: countK, a: a + row0 * aRowStride + k0 * aKStride,
-                    aRowStride: aRowStride, aKStride: aKStride, b: packed + first * panelWidth * countK,
-                    panels: min(panelsPerTask, panels - first), columns: columns - (panel0 + first) * panelWidth
-                ) { tile, rows, column, columns in
-                    store(tile, row0, rows, (panel0 + first) * panelWidth + column, columns, k0 == 0)
+    for n0 in Swift.stride(from: 0, to: N, by: longestK) {
+        let K = min(longestK, N - n0)
+        parallelFor(panels) { panel in
+            let column = panel * panelWidth
+            packStraight(
+                packed + column * K, from: inp, stride: C, firstColumn: column,
+                columns: min(panelWidth, C - column),
+                firstK: n0, countK: K)
+        }
+        parallelFor((OC + taskRows - 1) / taskRows) { task in
+            let row = task * taskRows
+            let rows = min(taskRows, OC - row)
+            let sums = allocateAligned(taskRows * (panelWidth + K))  // (taskRows, panelWidth)
+            defer { freeAligned(sums) }
+            let a = sums + taskRows * panelWidth
+            let source = dout + n0 * stride + row
+            copyTurned(a, from: source, stride: stride, rows: rows, K: K)
+            if let dbias { addColumnSums(dbias + row, from: source, stride: stride, rows: K, columns: rows) }
+            for panel in 0..<panels {
+                let column = panel * panelWidth
+                let columns = min(panelWidth, C - column)
+                multiplyPanel(
+                    out: sums, outStride: panelWidth, rows: rows, columns: columns, K: K, a: a, aRowStride: 1,
+                    aKStride: tileRows, aStripStride: tileRows * K, b: packed + column * K, bias: nil, addend: nil)
+                for i in 0..<rows {
+                    let destination = dweight + (row + i) * C + column
+                    for j in Swift.stride(from: 0, to: columns, by: Vector.scalarCount) {
+                        let sum = Vector.load(sums + i * panelWidth + j) + .load(destination + j, upTo: columns - j)
+                        sum.store(destination + j, upTo: columns - j)
+                    }
                 }
             }
         }
     }
 }
 
-/// One task: up to `taskRows` rows by some panels. `columns` counts what is left of B from its first panel on.
-@inline(__always)
-private func multiplyPanels(
-    rows: Int, K: Int, a: UnsafePointer<Float>, aRowStride: Int, aKStride: Int, b: UnsafePointer<Float>, panels: Int,
-    columns: Int, store: (UnsafePointer<Float>, Int, Int, Int) -> Void
-) {
-    let strips = (rows + tileRows - 1) / tileRows
-    let copiesA = aKStride != 1
-    // The result for one panel, (taskRows, panelWidth), and the copy of A.
-    let scratch = allocateAligned(taskRows * panelWidth + (copiesA ? strips * stripStride : 0))
-    defer { freeAligned(scratch) }
-    let copied = scratch + taskRows * panelWidth
-    if copiesA { copyRowsTogether(copied, from: a, rows: rows, countK: K, kStride: aKStride) }
+// MARK: - the core
 
-    for panel in 0..<panels {
-        let count = min(panelWidth, columns - panel * panelWidth)
-        let vectors = (count + Vector.scalarCount - 1) / Vector.scalarCount
-        for strip in 0..<strips {
-            let row = strip * tileRows
-            let tile = scratch + row * panelWidth
-            let bPanel = b + panel * panelWidth * K
-            if copiesA {
-                multiplyTile(
-                    tile, copied + strip * stripStride, rows: tileRows, rowStride: 1, kStride: tileRows, bPanel, K: K,
-                    vectors: vectors, accumulate: false)
-            } else {
-                multiplyTile(
-                    tile, a + row * aRowStride, rows: rows - row, rowStride: aRowStride, kStride: 1, bPanel, K: K,
-                    vectors: vectors, accumulate: false)
-            }
+/// out (rows, columns) = Σ_k A (rows, k) · B (k, columns) + bias (columns) + addend (rows, columns).
+/// - Parameters:
+///   - a: the rows of A, `aStride` floats apart.
+///   - addend: as `out`, and may be `out` itself.
+///   - pack: writes one panel (countK, panelWidth) of B: (destination, first column, columns, first k, count of k).
+@inline(__always)
+private func product(
+    out: UnsafeMutablePointer<Float>, outStride: Int, rows: Int, columns: Int, K: Int, a: UnsafePointer<Float>,
+    aStride: Int, bias: UnsafePointer<Float>?, addend: UnsafePointer<Float>?,
+    pack: (UnsafeMutablePointer<Float>, Int, Int, Int, Int) -> Void
+) {
+    let panels = (columns + panelWidth - 1) / panelWidth
+    // How the work is cut never shows in the result: each of its elements is one sum, in the order of k.
+    let wantedRowTasks = max(1, min(rows / fewestRows, (tasksPerThread * threadCount + panels - 1) / panels))
+    let taskRows = ((rows + wantedRowTasks - 1) / wantedRowTasks + tileRows - 1) / tileRows * tileRows
+    let rowTasks = (rows + taskRows - 1) / taskRows
+    let parts = (K + partK - 1) / partK
+    let longestK = (K + parts - 1) / parts
+    parallelFor(panels * rowTasks) { task in
+        let column = task % panels * panelWidth
+        let row = task / panels * taskRows
+        let count = min(panelWidth, columns - column)
+        let b = allocateAligned(panelWidth * longestK)
+        defer { freeAligned(b) }
+        let part = out + row * outStride + column
+        for k0 in stride(from: 0, to: K, by: longestK) {
+            let countK = min(longestK, K - k0)
+            pack(b, column, count, k0, countK)
+            multiplyPanel(
+                out: part, outStride: outStride, rows: min(taskRows, rows - row), columns: count, K: countK,
+                a: a + row * aStride + k0, aRowStride: aStride, aKStride: 1, aStripStride: tileRows * aStride, b: b,
+                bias: k0 == 0 ? bias.map { $0 + column } : nil,
+                addend: k0 == 0 ? addend.map { $0 + row * outStride + column } : UnsafePointer(part))
         }
-        store(scratch, rows, panel * panelWidth, count)
     }
 }
 
-/// tile (tileRows, up to panelWidth) = or += Σ_k a (row, k) · b (k, column).
+/// out (rows, columns) = A (rows, K) · b (K, panelWidth) + bias (columns) + addend (rows, columns), for one panel.
 /// - Parameters:
-///   - tileStride, bStride: floats from one row to the next.
+///   - a: the element (row, k) of A is at row / tileRows · aStripStride + row % tileRows · aRowStride + k · aKStride.
+///   - addend: `outStride` floats from row to row, as `out`.
+@inline(__always)
+private func multiplyPanel(
+    out: UnsafeMutablePointer<Float>, outStride: Int, rows: Int, columns: Int, K: Int, a: UnsafePointer<Float>,
+    aRowStride: Int, aKStride: Int, aStripStride: Int, b: UnsafePointer<Float>, bias: UnsafePointer<Float>?,
+    addend: UnsafePointer<Float>?
+) {
+    withUnsafeTemporaryAllocation(byteCount: tileRows * panelWidth * 4, alignment: 64) { memory in
+        // (tileRows, panelWidth): where the tile is at an edge of `out`, or what it is added to is yet to be made.
+        let scratch = memory.assumingMemoryBound(to: Float.self).baseAddress.unsafelyUnwrapped
+        let vectors = (columns + Vector.scalarCount - 1) / Vector.scalarCount
+        for row in stride(from: 0, to: rows, by: tileRows) {
+            let tileCount = min(tileRows, rows - row)
+            let isWhole = tileCount == tileRows && columns % Vector.scalarCount == 0
+            let destination = out + row * outStride
+            var start = addend.map { $0 + row * outStride }
+            var startStride = outStride
+            if bias != nil || !isWhole && start != nil {
+                addRows(
+                    scratch, stride: panelWidth, bias: bias, from: start, stride: outStride, rows: tileCount,
+                    columns: columns)
+                start = UnsafePointer(scratch)
+                startStride = panelWidth
+            }
+            multiplyTile(
+                isWhole ? destination : scratch, tileStride: isWhole ? outStride : panelWidth,
+                a + row / tileRows * aStripStride, rows: tileCount, rowStride: aRowStride, kStride: aKStride, b, K: K,
+                vectors: vectors, start: start, startStride: startStride)
+            if !isWhole {
+                addRows(
+                    destination, stride: outStride, bias: nil, from: scratch, stride: panelWidth, rows: tileCount,
+                    columns: columns)
+            }
+        }
+    }
+}
+
+/// out (rows, columns) ← bias (columns) + inp (rows, columns); either may be missing.
+@inline(__always)
+private func addRows(
+    _ out: UnsafeMutablePointer<Float>, stride outStride: Int, bias: UnsafePointer<Float>?,
+    from inp: UnsafePointer<Float>?, stride: Int, rows: Int, columns: Int
+) {
+    for j in Swift.stride(from: 0, to: columns, by: Vector.scalarCount) {
+        let count = columns - j
+        let first = bias.map { Vector.load($0 + j, upTo: count) } ?? Vector(repeating: 0)
+        for i in 0..<rows {
+            let sum = inp.map { first + .load($0 + i * stride + j, upTo: count) } ?? first
+            sum.store(out + i * outStride + j, upTo: count)
+        }
+    }
+}
+
+/// tile (tileRows, up to panelWidth) = Σ_k a (row, k) · b (k, column) + start (tileRows, up to panelWidth).
+/// - Parameters:
+///   - tileStride, bStride, startStride: floats from one row to the next.
 ///   - rows: how many rows of `a` exist; past them the last one is read again, and the caller ignores the result.
 ///   - vectors: how many vectors of the tile's row are wanted, up to three.
-///   - accumulate: whether to add to what the tile holds (attention's backward pass does).
+///   - start: nil for zero; may be the tile itself. It is added last: a sum over many parts keeps more digits so.
 @inline(__always)
 func multiplyTile(
     _ tile: UnsafeMutablePointer<Float>, tileStride: Int = panelWidth, _ a: UnsafePointer<Float>, rows: Int,
     rowStride: Int, kStride: Int, _ b: UnsafePointer<Float>, bStride: Int = panelWidth, K: Int, vectors: Int,
-    accumulate: Bool
+    start: UnsafePointer<Float>?, startStride: Int = 0
 ) {
     var offsets = InlineArray<8, Int>(repeating: 0)
     for i in 0..<tileRows { offsets[i] = min(i, rows - 1) * rowStride }
     if vectors == 3 {
-        multiplyTile3(tile, tileStride, a, offsets, kStride, b, bStride, K, accumulate)
+        multiplyTile3(tile, tileStride, a, offsets, kStride, b, bStride, K, start, startStride)
     } else {
         for v in 0..<vectors {
+            let column = v * Vector.scalarCount
             multiplyTile1(
-                tile + v * Vector.scalarCount, tileStride, a, offsets, kStride, b + v * Vector.scalarCount, bStride, K,
-                accumulate)
+                tile + column, tileStride, a, offsets, kStride, b + column, bStride, K, start.map { $0 + column },
+                startStride)
         }
     }
 }
@@ -215,19 +252,13 @@ func multiplyTile(
 @inline(never)
 private func multiplyTile3(
     _ tile: UnsafeMutablePointer<Float>, _ tileStride: Int, _ a: UnsafePointer<Float>, _ offsets: InlineArray<8, Int>,
-    _ kStride: Int, _ b: UnsafePointer<Float>, _ bStride: Int, _ K: Int, _ accumulate: Bool
+    _ kStride: Int, _ b: UnsafePointer<Float>, _ bStride: Int, _ K: Int, _ start: UnsafePointer<Float>?,
+    _ startStride: Int
 ) {
     let w = Vector.scalarCount
     var c0 = TileColumn(repeating: Vector(repeating: 0))
     var c1 = c0
     var c2 = c0
-    if accumulate {
-        for i in 0..<tileRows {
-            c0[i] = .load(tile + i * tileStride)
-            c1[i] = .load(tile + i * tileStride + w)
-            c2[i] = .load(tile + i * tileStride + 2 * w)
-        }
-    }
     var a = a
     var b = b
     for _ in 0..<K {
@@ -243,6 +274,13 @@ private func multiplyTile3(
         a += kStride
         b += bStride
     }
+    if let start {
+        for i in 0..<tileRows {
+            c0[i] += .load(start + i * startStride)
+            c1[i] += .load(start + i * startStride + w)
+            c2[i] += .load(start + i * startStride + 2 * w)
+        }
+    }
     for i in 0..<tileRows {
         c0[i].store(tile + i * tileStride)
         c1[i].store(tile + i * tileStride + w)
@@ -254,12 +292,10 @@ private func multiplyTile3(
 @inline(never)
 private func multiplyTile1(
     _ tile: UnsafeMutablePointer<Float>, _ tileStride: Int, _ a: UnsafePointer<Float>, _ offsets: InlineArray<8, Int>,
-    _ kStride: Int, _ b: UnsafePointer<Float>, _ bStride: Int, _ K: Int, _ accumulate: Bool
+    _ kStride: Int, _ b: UnsafePointer<Float>, _ bStride: Int, _ K: Int, _ start: UnsafePointer<Float>?,
+    _ startStride: Int
 ) {
     var c = TileColumn(repeating: Vector(repeating: 0))
-    if accumulate {
-        for i in 0..<tileRows { c[i] = .load(tile + i * tileStride) }
-    }
     var a = a
     var b = b
     for _ in 0..<K {
@@ -268,41 +304,13 @@ private func multiplyTile1(
         a += kStride
         b += bStride
     }
+    if let start {
+        for i in 0..<tileRows { c[i] += .load(start + i * startStride) }
+    }
     for i in 0..<tileRows { c[i].store(tile + i * tileStride) }
 }
 
-// MARK: - packing and unpacking
-
-/// Turns a finished part (rows, panelWidth) of the result and stores it as (columns, rows) at `out`.
-/// - Parameter finish: (a vector of the result along a row of out, where it goes, row and column in this part, how to
-///   load other vectors of that length) → what to store.
-@inline(__always)
-private func storeTransposed(
-    _ tile: UnsafePointer<Float>, rows: Int, columns: Int, out: UnsafeMutablePointer<Float>, stride: Int,
-    finish: (Vector, UnsafePointer<Float>, Int, Int, (UnsafePointer<Float>) -> Vector) -> Vector
-) {
-    let w = Vector.scalarCount
-    for i in Swift.stride(from: 0, to: rows, by: w) {
-        let count = min(w, rows - i)
-        for t0 in Swift.stride(from: 0, to: columns, by: w) {
-            var square = Square(repeating: Vector(repeating: 0))
-            for k in 0..<w { square[k] = .load(tile + (i + k) * panelWidth + t0) }
-            square = square.transposed()
-            if count == w && columns - t0 >= w {
-                for k in 0..<w {
-                    let destination = out + (t0 + k) * stride + i
-                    finish(square[k], destination, t0 + k, i) { .load($0) }.store(destination)
-                }
-            } else {
-                for k in 0..<min(w, columns - t0) {
-                    let destination = out + (t0 + k) * stride + i
-                    finish(square[k], destination, t0 + k, i) { .load($0, upTo: count) }
-                        .store(destination, upTo: count)
-                }
-            }
-        }
-    }
-}
+// MARK: - copying together
 
 /// panel (countK, panelWidth) ← inp (N, stride) transposed: column j of the panel is row firstColumn + j of inp.
 /// Columns past the end are zero.
@@ -310,27 +318,24 @@ func packTransposed(
     _ panel: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, firstColumn: Int, columns: Int,
     firstK: Int, countK: Int
 ) {
-    let w = Vector.scalarCount
+    let w = Square.width
     for j0 in Swift.stride(from: 0, to: panelWidth, by: w) {
         let source = inp + (firstColumn + j0) * stride + firstK
-        let rows = max(0, min(w, columns - j0))
-        var k = 0
-        while k < countK {
-            let count = min(w, countK - k)
-            var square = Square(repeating: Vector(repeating: 0))
-            if rows == w && count == w {
-                for j in 0..<w { square[j] = .load(source + j * stride + k) }
-            } else {
-                for j in 0..<rows { square[j] = .load(source + j * stride + k, upTo: count) }
+        let destination = panel + j0
+        if columns - j0 >= w {
+            for k in Swift.stride(from: 0, to: countK / w * w, by: w) {
+                Square(rows: source + k, stride: stride).transposed().store(
+                    destination + k * panelWidth, stride: panelWidth)
             }
-            square = square.transposed()
-            let destination = panel + k * panelWidth + j0
-            if count == w {
-                for i in 0..<w { square[i].store(destination + i * panelWidth) }
-            } else {
-                for i in 0..<count { square[i].store(destination + i * panelWidth) }
+            for k in countK / w * w..<countK {
+                for j in 0..<w { destination[k * panelWidth + j] = source[j * stride + k] }
             }
-            k += w
+        } else {
+            let rows = max(0, columns - j0)
+            for k in 0..<countK {
+                for j in 0..<rows { destination[k * panelWidth + j] = source[j * stride + k] }
+                for j in rows..<w { destination[k * panelWidth + j] = 0 }
+            }
         }
     }
 }
@@ -343,52 +348,44 @@ func packStraight(
     for k in 0..<countK {
         let source = inp + (firstK + k) * stride + firstColumn
         let destination = panel + k * panelWidth
-        if columns == panelWidth {
-            for v in 0..<3 { Vector.load(source + v * Vector.scalarCount).store(destination + v * Vector.scalarCount) }
-        } else {
-            for j in 0..<columns { destination[j] = source[j] }
-            for j in columns..<panelWidth { destination[j] = 0 }
+        for v in 0..<3 {
+            let column = v * Vector.scalarCount
+            Vector.load(source + column, upTo: columns - column).store(destination + column)
         }
     }
 }
 
-/// copied (strips, stripStride), each strip (countK, tileRows), ← A (countK, kStride), whose rows are neighbours in memory, `tileRows` at a time.
-/// Rows past the end are zero.
-private func copyRowsTogether(
-    _ copied: UnsafeMutablePointer<Float>, from a: UnsafePointer<Float>, rows: Int, countK: Int, kStride: Int
+/// strips (rows / tileRows, K, tileRows) ← inp (K, stride) turned: its columns become rows. The last strip's missing
+/// rows are zero.
+private func copyTurned(
+    _ strips: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, rows: Int, K: Int
 ) {
-    let wholeStrips = rows / tileRows
-    for k in 0..<countK {
-        let source = UnsafeRawPointer(a + k * kStride)
-        let destination = UnsafeMutableRawPointer(copied + k * tileRows)
-        let size = MemoryLayout<TileRow>.size
-        for strip in 0..<wholeStrips {
-            destination.storeBytes(
-                of: source.loadUnaligned(fromByteOffset: strip * size, as: TileRow.self),
-                toByteOffset: strip * stripStride * MemoryLayout<Float>.size, as: TileRow.self)
+    let whole = rows / tileRows * tileRows
+    for k in 0..<K {
+        let source = inp + k * stride
+        let destination = strips + k * tileRows
+        for row in Swift.stride(from: 0, to: whole, by: tileRows) {
+            UnsafeMutableRawPointer(destination + row * K).storeBytes(
+                of: UnsafeRawPointer(source + row).loadUnaligned(as: TileRow.self), as: TileRow.self)
         }
-    }
-    guard rows % tileRows != 0 else { return }
-    let last = copied + wholeStrips * stripStride
-    for k in 0..<countK {
-        for i in 0..<tileRows {
-            let row = wholeStrips * tileRows + i
-            last[k * tileRows + i] = row < rows ? a[k * kStride + row] : 0
+        if whole < rows {
+            for i in 0..<tileRows { destination[whole * K + i] = whole + i < rows ? source[whole + i] : 0 }
         }
     }
 }
 
 // MARK: - sums of columns
 
-/// out (C) += Σ_n inp (N, stride): the gradient of a bias.
-package func addColumnSums(
-    out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, N: Int, C: Int, stride: Int
+/// out (columns) += Σ_n inp (rows, stride): the gradient of a bias.
+private func addColumnSums(
+    _ out: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, rows: Int, columns: Int
 ) {
-    forEachColumnBlock(of: C) { column, count in
+    for column in Swift.stride(from: 0, to: columns, by: columnBlock) {
+        let count = columns - column
         var total = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
-        for n0 in Swift.stride(from: 0, to: N, by: rowsPerPartialSum) {
+        for n0 in Swift.stride(from: 0, to: rows, by: rowsPerPartialSum) {
             var partial = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
-            for n in n0..<min(n0 + rowsPerPartialSum, N) {
+            for n in n0..<min(n0 + rowsPerPartialSum, rows) {
                 let row = inp + n * stride + column
                 for j in 0..<4 {
                     partial[j] += .load(row + j * Vector.scalarCount, upTo: count - j * Vector.scalarCount)
@@ -404,11 +401,15 @@ package func addColumnSums(
 let rowsPerPartialSum = 32
 
 /// Sums over rows are split by columns: a task owns four vectors of them and walks all rows in order, so nothing is
-/// shared between tasks and nothing depends on their number. The body gets the first column and how many there are.
+/// shared between tasks and nothing depends on their number.
+let columnBlock = 4 * Vector.scalarCount
+
+/// The body gets the first column and how many there are.
 @inline(__always)
 func forEachColumnBlock(of C: Int, _ body: (Int, Int) -> Void) {
-    let width = 4 * Vector.scalarCount
-    parallelFor((C + width - 1) / width) { task in body(task * width, min(width, C - task * width)) }
+    parallelFor((C + columnBlock - 1) / columnBlock) { task in
+        body(task * columnBlock, min(columnBlock, C - task * columnBlock))
+    }
 }
 
 /// out (count) += four vectors.

@@ -1,31 +1,70 @@
-// bench measures what the kernels reach of what this machine allows, on GPT-2 124M's shapes: `make bench`.
-// A shared machine changes its speed from one moment to the next, so every run stands beside a measurement of the peak
-// of its own, and the figure is the median of their ratios. Arguments: the rows B·T of the products (default 1024 256), or `step B T` for whole training steps.
+// bench measures what training reaches of what this machine allows, on GPT-2 124M: `make bench`.
+//
+//     bench [--quick] [SECTION…]      machine products kernels steps load generate; all of them without one
+//     bench step B T                  one shape of step alone, to set beside another program's
+//
+// A shared machine changes its speed from one moment to the next. So every run stands beside a measurement of the
+// machine's own limit just before it, and the figure is the median of their ratios: the multiply-adds' peak for what
+// computes, the memory's bandwidth for what only moves. The last line is everything once more, as JSON.
 
 import Foundation
 import Kernels
 import LLM
 
-/// Medians over several runs, after one that warms up: seconds, and the share of the peak measured just before each.
-func measure(runs: Int, flops: Double, _ body: () -> Void) -> (seconds: Double, share: Double) {
-    body()
-    var seconds: [Double] = []
-    var shares: [Double] = []
-    for _ in 0..<runs {
-        let peak = measurePeakFlops()
-        let start = now()
-        body()
-        seconds.append(now() - start)
-        shares.append(flops / (now() - start) / peak)
+// MARK: - measuring
+
+/// What a kernel can be limited by.
+enum Limit {
+    /// The multiply-adds it makes; two operations each.
+    case flops(Double)
+    /// The bytes it must read, where it writes little.
+    case reads(Double)
+    /// The bytes it must read and write, about as many of each.
+    case updates(Double)
+
+    var amount: Double {
+        switch self {
+        case .flops(let amount), .reads(let amount), .updates(let amount): amount
+        }
     }
-    return (seconds.sorted()[runs / 2], shares.sorted()[runs / 2])
+
+    /// What this machine makes of it in a second, at this moment.
+    func measure() -> Double {
+        switch self {
+        case .flops: measurePeakFlops()
+        case .reads: measureReadBandwidth(streamed, count: streamedCount, runs: 1)
+        case .updates: measureUpdateBandwidth(streamed, count: streamedCount, runs: 1)
+        }
+    }
 }
+
+/// 256 MB that nothing else uses, for the bandwidth.
+let streamedCount = 1 << 26
+nonisolated(unsafe) let streamed = randomFloats(streamedCount)
 
 func randomFloats(_ count: Int) -> UnsafeMutablePointer<Float> {
     let floats = allocateFloats(count)
     var random = Xorshift(seed: UInt64(count))
     for i in 0..<count { floats[i] = random.uniform() - 0.5 }
     return floats
+}
+
+func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
+
+/// Medians over several runs, after one that warms up: seconds, and the share of the limit measured just before each.
+func measure(runs: Int, _ limit: Limit, _ body: () -> Void) -> (seconds: Double, share: Double) {
+    body()
+    var seconds: [Double] = []
+    var shares: [Double] = []
+    for _ in 0..<runs {
+        let rate = limit.measure()
+        let start = now()
+        body()
+        let time = now() - start
+        seconds.append(time)
+        shares.append(limit.amount / time / rate)
+    }
+    return (median(seconds), median(shares))
 }
 
 /// The most memory this process ever held, in bytes; 0 where the system does not say.
@@ -35,50 +74,158 @@ func peakMemory() -> Double {
     return (line?.split(separator: " ").dropFirst().first.flatMap { Double($0) } ?? 0) * 1024
 }
 
-/// Forward, dinp and dweight of every linear layer: milliseconds and % of the peak measured beside them.
-func products(N: Int) {
-    print("products of GPT-2 124M, B·T = \(N), \(threadCount) threads")
+// MARK: - the report
+
+/// What the JSON line will hold: section → name → figure.
+nonisolated(unsafe) var report: [String: [String: Double]] = [:]
+
+func record(_ section: String, _ name: String, _ value: Double) {
+    report[section, default: [:]][name] = (value * 10_000).rounded() / 10_000
+}
+
+/// Left-aligned in so many columns.
+func column(_ text: String, _ width: Int) -> String { text.padding(toLength: width, withPad: " ", startingAt: 0) }
+
+// MARK: - sections
+
+func machine() {
+    let (flops, reads, updates) = (
+        measurePeakFlops(), measureReadBandwidth(streamed, count: streamedCount),
+        measureUpdateBandwidth(streamed, count: streamedCount)
+    )
+    print(
+        String(
+            format: "%d threads, vectors of %d floats: %.0f GFLOP/s; memory: reading %.1f GB/s, updating %.1f GB/s",
+            threadCount, vectorWidth, flops * 1e-9, reads * 1e-9, updates * 1e-9))
+    record("machine", "threads", Double(threadCount))
+    record("machine", "gflops", flops * 1e-9)
+    record("machine", "read_gb_s", reads * 1e-9)
+    record("machine", "update_gb_s", updates * 1e-9)
+}
+
+/// Forward, dinp and dweight of every linear layer: milliseconds and % of the peak.
+func products(N: Int, quick: Bool) {
+    print("\nproducts of GPT-2 124M, B·T = \(N)")
     print("layer        C     OC   forward ms    %    dinp ms    %  dweight ms    %")
     var totals = (time: 0.0, ideal: 0.0)
     for (name, C, OC) in [
         ("qkv", 768, 2304), ("attproj", 768, 768), ("fc", 768, 3072), ("fcproj", 3072, 768), ("classifier", 768, 50257),
     ] {
-        // The classifier runs in chunks of rows.
-        let rows = OC > 10_000 ? min(N, 256) : N
-        let sizes = [rows * C, OC * C, rows * OC, OC]
+        let sizes = [N * C, OC * C, N * OC, OC]
         let buffers = sizes.map { randomFloats($0) }
         let (inp, weight, out, bias) = (buffers[0], buffers[1], buffers[2], buffers[3])
-        let flops = 2 * Double(rows) * Double(C) * Double(OC)
-        var line = name.padding(toLength: 10, withPad: " ", startingAt: 0) + String(format: "%5d %6d", C, OC)
-        for kernel in 0..<3 {
-            let (seconds, share) = measure(runs: OC > 10_000 ? 5 : 15, flops: flops) {
+        let limit = Limit.flops(2 * Double(N) * Double(C) * Double(OC))
+        var line = column(name, 10) + String(format: "%5d %6d", C, OC)
+        for kernel in ["forward", "dinp", "dweight"] {
+            let (seconds, share) = measure(runs: (OC > 10_000 ? 5 : 15) / (quick ? 3 : 1), limit) {
                 switch kernel {
-                case 0: matmulForward(out: out, inp: inp, weight: weight, bias: bias, N: rows, C: C, OC: OC)
-                case 1: matmulBackwardInput(dinp: inp, dout: out, weight: weight, N: rows, C: C, OC: OC)
-                default:
-                    matmulBackwardWeight(dweight: weight, dbias: bias, dout: out, inp: inp, N: rows, C: C, OC: OC)
+                case "forward": matmulForward(out: out, inp: inp, weight: weight, bias: bias, N: N, C: C, OC: OC)
+                case "dinp": matmulBackwardInput(dinp: inp, dout: out, weight: weight, N: N, C: C, OC: OC)
+                default: matmulBackwardWeight(dweight: weight, dbias: bias, dout: out, inp: inp, N: N, C: C, OC: OC)
                 }
             }
             totals.time += seconds
             totals.ideal += seconds * share
             line += String(format: "  %9.2f %4.0f", seconds * 1000, 100 * share)
+            record("products_\(N)", "\(name)_\(kernel)", share)
         }
         print(line)
         for (buffer, size) in zip(buffers, sizes) { freeFloats(buffer, count: size) }
     }
     print(String(format: "all together %.0f%% of the peak", 100 * totals.ideal / totals.time))
+    record("products_\(N)", "all", totals.ideal / totals.time)
 }
 
-/// Whole steps of a new 124M model: forward, backward, clip, AdamW.
-func step(B: Int, T: Int) {
-    let config = GPT2Configuration(maxT: 1024, V: 50257, L: 12, NH: 12, C: 768)
+/// The other kernels, on GPT-2 124M's shapes with B = 4, T = 1024. Bytes are what must be moved at least.
+func kernels(quick: Bool) {
+    let (B, T, C, NH, V) = (4, 1024, 768, 12, 50257)
+    let N = B * T
+    let rows = 1024  // of logits
+    let count = 124_439_808  // parameters
+    print("\nkernels of GPT-2 124M, B \(B), T \(T)")
+    print("kernel                  ms      rate          % of the limit")
+    func show(_ name: String, _ limit: Limit, _ body: () -> Void) {
+        let (seconds, share) = measure(runs: quick ? 3 : 7, limit, body)
+        let unit = if case .flops = limit { "GFLOP/s" } else { "GB/s   " }
+        print(
+            column(name, 20)
+                + String(
+                    format: "%8.2f  %7.1f %@ %4.0f", seconds * 1000, limit.amount / seconds * 1e-9, unit, 100 * share))
+        record("kernels", name.replacingOccurrences(of: " ", with: "_"), share)
+    }
+    func floats(_ count: Int) -> Double { 4 * Double(count) }
+    func with(_ sizes: [Int], _ body: ([UnsafeMutablePointer<Float>]) -> Void) {
+        let buffers = sizes.map { randomFloats($0) }
+        body(buffers)
+        for (buffer, size) in zip(buffers, sizes) { freeFloats(buffer, count: size) }
+    }
+    let tokens = (0..<N).map { Int32($0 * 7919 % V) }
+
+    // Half of the (T,T) products are masked and need not be made: two forward, five backward.
+    with([N * C, B * NH * T, N * 3 * C, N * C, N * 3 * C]) { b in
+        let pairs = Double(B) * Double(T) * Double(T) * Double(C)
+        show("attention forward", .flops(2 * pairs)) {
+            attentionForward(out: b[0], lse: b[1], qkv: b[2], B: B, T: T, C: C, NH: NH)
+        }
+        show("attention backward", .flops(5 * pairs)) {
+            attentionBackward(dqkv: b[4], dout: b[3], qkv: b[2], out: b[0], lse: b[1], B: B, T: T, C: C, NH: NH)
+        }
+    }
+    with([N * C, N, N, N * C, C, C, N * C, C, C]) { b in
+        show("layernorm forward", .updates(floats(2 * N * C))) {
+            layerNormForward(out: b[0], mean: b[1], rstd: b[2], inp: b[3], weight: b[4], bias: b[5], N: N, C: C)
+        }
+        // Reads dout, inp and dinp, which it adds to.
+        show("layernorm backward", .updates(floats(4 * N * C))) {
+            layerNormBackward(
+                dinp: b[6], dweight: b[7], dbias: b[8], dout: b[0], inp: b[3], weight: b[4], mean: b[1], rstd: b[2],
+                N: N, C: C)
+        }
+    }
+    with([N * 4 * C, N * 4 * C]) { b in
+        show("gelu forward", .updates(floats(2 * N * 4 * C))) { geluForward(out: b[0], inp: b[1], count: N * 4 * C) }
+        show("gelu backward", .updates(floats(3 * N * 4 * C))) {
+            geluBackward(dinp: b[0], dout: b[0], inp: b[1], count: N * 4 * C)
+        }
+    }
+    with([N * C, V * C, T * C]) { b in
+        show("embedding forward", .updates(floats(2 * N * C + T * C))) {
+            embeddingForward(out: b[0], inp: tokens, wte: b[1], wpe: b[2], B: B, T: T, C: C)
+        }
+        show("embedding backward", .updates(floats(3 * N * C + 2 * T * C))) {
+            embeddingBackward(dwte: b[1], dwpe: b[2], dout: b[0], inp: tokens, B: B, T: T, C: C)
+        }
+    }
+    with([rows, rows, rows * V]) { b in
+        show("cross entropy", .updates(floats(2 * rows * V))) {
+            crossEntropy(
+                losses: b[0], correct: b[1], logits: b[2], targets: tokens, gradientScale: 0.1, N: rows, V: V, stride: V
+            )
+        }
+    }
+    with([count, count, count, count]) { b in
+        for i in 0..<count { b[3][i] = abs(b[3][i]) }
+        show("gradient norm", .reads(floats(count))) { _ = sumOfSquares(b[1], count: count) }
+        show("adamw", .updates(floats(8 * count))) {
+            adamW(
+                parameters: b[0], gradients: b[1], m: b[2], v: b[3], count: count, learningRate: 1e-4, beta1: 0.9,
+                beta2: 0.95, epsilon: 1e-8, decay: 0.1, gradientScale: 1, step: 10)
+        }
+    }
+}
+
+/// Whole steps of a new model: forward, backward, clip, AdamW. The limit is the peak for the multiply-adds, and after
+/// that the memory for the optimizer: it reads the gradients once for their norm, and then reads and writes parameters,
+/// gradients and two moments.
+/// - Parameter shares: whether to print where the time goes.
+func step(_ name: String, _ config: GPT2Configuration, B: Int, T: Int, runs: Int = 3, shares: Bool = true) {
     let model = GPT2(config, trains: true)
     model.initialize(seed: 42)
     var random = Xorshift(seed: 1)
     let tokens = (0...B * T).map { _ in Int32(random.below(config.V)) }
     let (inputs, targets) = (Array(tokens.dropLast()), Array(tokens.dropFirst()))
     var count = 0
-    let (seconds, share) = measure(runs: 3, flops: model.flopsPerToken(T: T) * Double(B * T)) {
+    func once() {
         count += 1
         model.forward(inputs: inputs, B: B, T: T)
         _ = model.classify(targets: targets, gradientScale: 1 / Float(B * T))
@@ -87,23 +234,112 @@ func step(B: Int, T: Int) {
             learningRate: 1e-4, beta1: 0.9, beta2: 0.95, decay: 0,
             gradientScale: Float(1 / max(1, model.gradientNorm())), step: count)
     }
+    once()
+    let flops = model.flopsPerToken(T: T) * Double(B * T)
+    let bytes = 4 * Double(model.table.count)
+    var (times, ofPeak, ofLimit) = ([Double](), [Double](), [Double]())
+    kernelTimes = [:]
+    for _ in 0..<runs {
+        let peak = measurePeakFlops()
+        let reads = measureReadBandwidth(streamed, count: streamedCount, runs: 1)
+        let updates = measureUpdateBandwidth(streamed, count: streamedCount, runs: 1)
+        let start = now()
+        once()
+        let time = now() - start
+        times.append(time)
+        ofPeak.append(flops / time / peak)
+        ofLimit.append((flops / peak + bytes / reads + 8 * bytes / updates) / time)
+    }
+    let kernels = kernelTimes ?? [:]
+    kernelTimes = nil
+    let seconds = median(times)
     print(
         String(
-            format: "GPT-2 124M, B %d, T %d: %.0f ms a step, %.1f tok/s, %.0f%% of the peak, peak memory %.1f GB", B, T,
-            seconds * 1000, Double(B * T) / seconds, 100 * share, peakMemory() * 0x1p-30))
+            format: "\n%@, B %d, T %d: %.0f ms a step, %.0f tok/s, %.0f%% of the peak, %.0f%% of the limit with the "
+                + "optimizer's memory", name, B, T, seconds * 1000, Double(B * T) / seconds, 100 * median(ofPeak),
+            100 * median(ofLimit)))
+    let section = "step_\(name)_B\(B)_T\(T)".replacingOccurrences(of: " ", with: "_")
+    record(section, "ms", seconds * 1000)
+    record(section, "tokens_per_second", Double(B * T) / seconds)
+    record(section, "share_of_peak", median(ofPeak))
+    record(section, "share_of_limit", median(ofLimit))
+    guard shares else { return }
+    let total = times.reduce(0, +)
+    var rest = total
+    for (kernel, time) in kernels.sorted(by: { $0.value.seconds > $1.value.seconds }) {
+        rest -= time.seconds
+        print("  " + column(kernel, 20) + line(time.seconds / Double(runs), time.seconds / total))
+        record(section, kernel.replacingOccurrences(of: " ", with: "_"), time.seconds / total)
+    }
+    print("  " + column("everything else", 20) + line(rest / Double(runs), rest / total))
+    func line(_ seconds: Double, _ share: Double) -> String {
+        String(format: "%9.1f ms %5.1f%%", seconds * 1000, 100 * share)
+    }
+}
+
+let gpt2 = GPT2Configuration(maxT: 1024, V: 50257, L: 12, NH: 12, C: 768)
+
+func steps(quick: Bool) {
+    let small = GPT2Configuration(maxT: 256, V: 4096, L: 6, NH: 6, C: 192)
+    step("a small model of 6 layers and 192 channels", small, B: 16, T: 256, runs: quick ? 5 : 9)
+    step("GPT-2 124M", gpt2, B: 4, T: 64, runs: quick ? 3 : 5)
+    guard !quick else { return }
+    step("GPT-2 124M", gpt2, B: 4, T: 256)
+    step("GPT-2 124M", gpt2, B: 4, T: 1024)
+    printPeakMemory()
+}
+
+func printPeakMemory() {
+    print(String(format: "peak memory %.2f GB", (peakMemory() - 4 * Double(streamedCount)) * 1e-9))
+    record("memory", "peak_gb", (peakMemory() - 4 * Double(streamedCount)) * 1e-9)
+}
+
+/// From the file of a 124M model to a model that can make its first step.
+func load() throws {
+    let path = NSTemporaryDirectory() + "bench_\(ProcessInfo.processInfo.processIdentifier).bin"
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    let model = GPT2(gpt2, trains: false)
+    try writeModel(model, to: path)
+    var times: [Double] = []
+    for _ in 0..<3 {
+        let start = now()
+        _ = try readModel(path, trains: true)
+        times.append(now() - start)
+    }
+    print(String(format: "\nreading a 124M checkpoint: %.2f s", median(times)))
+    record("load", "seconds", median(times))
 }
 
 @main
 enum Main {
-    static func main() {
-        let words = CommandLine.arguments.dropFirst()
-        let numbers = words.compactMap { Int($0) }.filter { $0 > 0 }
-        if words.first == "generate" {
-            generateBench()
-        } else if words.first == "step", numbers.count == 2 {
-            step(B: numbers[0], T: numbers[1])
-        } else {
-            for N in numbers.isEmpty ? [1024, 256] : numbers { products(N: N) }
+    static func main() throws {
+        var words = Array(CommandLine.arguments.dropFirst())
+        let quick = words.contains("--quick")
+        words.removeAll { $0 == "--quick" }
+        if words.count == 3, words[0] == "step", let B = Int(words[1]), let T = Int(words[2]), B > 0, 1...1024 ~= T {
+            machine()
+            step("GPT-2 124M", gpt2, B: B, T: T)
+            printPeakMemory()
+            return
         }
+        let sections = ["machine", "products", "kernels", "steps", "load", "generate"]
+        if let unknown = words.first(where: { !sections.contains($0) }) {
+            FileHandle.standardError.write(
+                Data("error: no section \(unknown)\nhint: \(sections.joined(separator: " ")) or step B T\n".utf8))
+            exit(2)
+        }
+        for section in words.isEmpty ? sections : words {
+            switch section {
+            case "machine": machine()
+            case "products": for N in quick ? [1024] : [1024, 256] { products(N: N, quick: quick) }
+            case "kernels": kernels(quick: quick)
+            case "steps": steps(quick: quick)
+            case "generate": generating(quick: quick)
+            default: try load()
+            }
+        }
+        let json = JSONEncoder()
+        json.outputFormatting = [.sortedKeys]
+        print("\n" + String(decoding: try json.encode(report), as: UTF8.self))
     }
 }
