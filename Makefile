@@ -23,6 +23,9 @@ export LLM_CPU
 BATCH ?= 16
 DOCUMENT ?= blank
 # The same as train_gpt2 takes without options, but for -y: a run of `make run` starts over.
+ifdef text
+$(error variables are in capitals: TEXT=$(text))
+endif
 ifdef TEXT
 T ?= 256
 VOCAB ?= 4096
