@@ -37,8 +37,9 @@ else
 T ?= 167
 VOCAB ?= 369
 STEPS ?= 4000
+EVERY ?= 500
 TRAIN = --layers 2 --heads 2 --channels 64 -b $(BATCH) -t $(T) -x $(STEPS) -l 5e-3 -u 100 -q 0 -c 0.05 \
-	--loss-on answer -v 500 -m 30 -s 1000 -g 210 -n 500
+	--loss-on answer -v $(EVERY) -m 30 -s 1000 -g 210 -n $(EVERY)
 endif
 
 .PHONY: all run lotto-long test test-widths test-kill bench clean $(PROGRAMS)
@@ -73,7 +74,8 @@ define lotto
 endef
 
 lotto-long: T = 282
-lotto-long: STEPS = 12000
+lotto-long: STEPS = 24000
+lotto-long: EVERY = 2000
 lotto-long: all
 	$(call lotto,data/long,10)
 
