@@ -257,7 +257,8 @@ enum Main {
                 let tokens = sample(
                     model, prompt: question.isEmpty ? [start] : question, count: options.int("sample-length"),
                     endOfText: question.isEmpty ? nil : start, random: random)
-                let text = tokenizer.map { String(decoding: $0.decode(question.drop { $0 == start } + tokens), as: UTF8.self) }
+                let shown = question.drop { $0 == start } + tokens
+                let text = tokenizer.map { String(decoding: $0.decode(Array(shown)), as: UTF8.self) }
                 print("generating:\n---\n\(text ?? tokens.map { String($0) }.joined(separator: " "))\n---")
             }
 
@@ -297,14 +298,16 @@ enum Main {
             // Every target that counts weighs the same, however they are spread over the micro-batches.
             let counts = batches.map { $0.targets.count { $0 >= 0 } }
             let counted = max(1, counts.reduce(0, +))
-            var loss = 0.0
-            for (batch, count) in zip(batches, counts) {
-                model.forward(inputs: batch.inputs, B: B, T: T)
-                let mean = model.classify(targets: batch.targets, gradientScale: 1 / Float(counted)).loss
-                loss += mean * Double(count) / Double(counted)
-                model.backward(inputs: batch.inputs)
+            var (loss, norm) = (0.0, 0.0)
+            withThreadsAwake {
+                for (batch, count) in zip(batches, counts) {
+                    model.forward(inputs: batch.inputs, B: B, T: T)
+                    let mean = model.classify(targets: batch.targets, gradientScale: 1 / Float(counted)).loss
+                    loss += mean * Double(count) / Double(counted)
+                    model.backward(inputs: batch.inputs)
+                }
+                norm = model.gradientNorm()
             }
-            let norm = model.gradientNorm()
             let lossScore = state.lossWindow.score(loss)
             let normScore = state.normWindow.score(norm)
             let rate = schedule.rate(at: step)
