@@ -12,6 +12,7 @@
 ///
 /// through the log-sum-exp, so that a tiny probability gives a large loss and never an infinite one.
 /// - Parameters:
+///   - targets: (N). A negative one does not count: its loss, `correct` and gradient are 0.
 ///   - correct: (N) gets 1 where the target is the most probable token (the first of equals), else 0.
 ///   - gradientScale: if not nil, the logits are overwritten by the loss's gradient times it:
 ///     (softmax − one-hot of the target) · gradientScale.
@@ -24,6 +25,11 @@ package func crossEntropy(
     parallelFor(N) { n in
         let row = logits + n * rowStride
         let target = Int(targets[n])
+        if target < 0 {
+            (losses[n], correct[n]) = (0, 0)
+            if gradientScale != nil { row.update(repeating: 0, count: V) }
+            return
+        }
         let targetLogit = row[target]
         let (maximum, logSum) = logSumExp(row, count: V)
         losses[n] = (maximum - targetLogit) + logSum

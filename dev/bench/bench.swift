@@ -227,12 +227,15 @@ func step(_ name: String, _ config: GPT2Configuration, B: Int, T: Int, runs: Int
     var count = 0
     func once() {
         count += 1
-        model.forward(inputs: inputs, B: B, T: T)
-        _ = model.classify(targets: targets, gradientScale: 1 / Float(B * T))
-        model.backward(inputs: inputs)
+        var norm = 0.0
+        withThreadsAwake {
+            model.forward(inputs: inputs, B: B, T: T)
+            _ = model.classify(targets: targets, gradientScale: 1 / Float(B * T))
+            model.backward(inputs: inputs)
+            norm = model.gradientNorm()
+        }
         model.update(
-            learningRate: 1e-4, beta1: 0.9, beta2: 0.95, decay: 0,
-            gradientScale: Float(1 / max(1, model.gradientNorm())), step: count)
+            learningRate: 1e-4, beta1: 0.9, beta2: 0.95, decay: 0, gradientScale: Float(1 / max(1, norm)), step: count)
     }
     once()
     let flops = model.flopsPerToken(T: T) * Double(B * T)
