@@ -1,18 +1,20 @@
 # The front door:
 #
 #   make            builds everything and leaves the programs here
-#   make run        the whole line on a small corpus of its own: text → tokenizer → tokens → GPT-2 → samples
+#   make run        the whole line on a corpus of its own, the lottery machine: text → tokenizer → tokens → GPT-2 → score
+#   make lotto-long the same for up to ten tickets, in data/long: half an hour
 #   make run TEXT=book.txt [VOCAB=4096] [DOCUMENT=blank|line|file] [STEPS=500] [BATCH=16] [T=256]
-#                   the same with your text (each run replaces data/)
+#                   the line with your text, up to samples (each run replaces data/)
 #   make test       format, build, tests, and the model against PyTorch's reference
 #   make test-widths    the tests at the other SIMD widths
 #   make test-kill  a run that is killed again and again ends in the same bytes
-#   make bench      what the kernels reach of what this machine allows
+#   make bench      what the kernels reach of what this machine allows; TEXT=… for the tokenizer's part
+#   make fuzz       a minute of damaged tokenizers and hard texts
 #   make clean
 #
 # LLM_CPU=x86-64-v3 builds for another processor than this one.
 
-PROGRAMS = lotto train_tokenizer tokenize train_gpt2 test_gpt2
+PROGRAMS = lotto train_tokenizer tokenize train_gpt2 generate test_gpt2
 
 LLM_CPU ?= native
 SCRATCH = .build$(if $(filter-out native,$(LLM_CPU)),-$(LLM_CPU))
@@ -20,15 +22,28 @@ SWIFT_OPTIONS = -c release --scratch-path $(SCRATCH)
 export LLM_CPU
 
 BATCH ?= 16
-T ?= 256
-VOCAB ?= $(if $(TEXT),4096,512)
 DOCUMENT ?= blank
-STEPS ?= 500
 # The same as train_gpt2 takes without options, but for -y: a run of `make run` starts over.
-TRAIN = -o data/model -y 0 --layers 4 --heads 4 --channels 128 -b $(BATCH) -t $(T) -x $(STEPS) \
-	-l 2e-3 -u 20 -q 0.1 -c 0.1 -v 50 -s 100 -g 256 -n 100 -nk 2
+ifdef text
+$(error variables are in capitals: TEXT=$(text))
+endif
+ifdef TEXT
+T ?= 256
+VOCAB ?= 4096
+STEPS ?= 500
+TRAIN = --layers 4 --heads 4 --channels 128 -b $(BATCH) -t $(T) -x $(STEPS) -l 2e-3 -u 20 -q 0.1 -c 0.1 \
+	-v 50 -s 100 -g 256 -n 100 -nk 2
+else
+# A question and its answer are 167 tokens, with ten tickets 282: a row each. Every step sees new ones.
+T ?= 167
+VOCAB ?= 369
+STEPS ?= 4000
+EVERY ?= 500
+TRAIN = --layers 2 --heads 2 --channels 64 -b $(BATCH) -t $(T) -x $(STEPS) -l 5e-3 -u 100 -q 0 -c 0.05 \
+	--loss-on answer -v $(EVERY) -m 30 -s 1000 -g 210 -n $(EVERY)
+endif
 
-.PHONY: all run test test-widths test-kill bench clean $(PROGRAMS)
+.PHONY: all run lotto-long test test-widths test-kill bench fuzz clean $(PROGRAMS)
 
 all:
 	swift build $(SWIFT_OPTIONS)
@@ -43,12 +58,27 @@ run: all
 ifdef TEXT
 	./train_tokenizer --input "$(TEXT)" --vocab-size $(VOCAB) --output data
 	./tokenize --tokenizer data --input "$(TEXT)" --document $(DOCUMENT) --val-fraction 0.05 --output data
+	rm -f data/lotto_*
+	./train_gpt2 -o data/model -y 0 $(TRAIN)
 else
-	./lotto generate --output data
-	./train_tokenizer --input data/lotto_train.txt --vocab-size $(VOCAB) --output data
-	./tokenize --tokenizer data --input data/lotto_train.txt --val-input data/lotto_val.txt --output data
+	$(call lotto,data,5)
 endif
-	./train_gpt2 $(TRAIN)
+
+# $(1) the folder, $(2) the most tickets in a question
+define lotto
+	./lotto generate --count $$(($(STEPS) * $(BATCH))) --val-count 1000 --max-tickets $(2) --output $(1)
+	./train_tokenizer --input $(1)/lotto_train.txt --vocab-size $(VOCAB) --output $(1)
+	./tokenize --tokenizer $(1) --input $(1)/lotto_train.txt --val-input $(1)/lotto_val.txt --row-length $(T) --output $(1)
+	./train_gpt2 -i '$(1)/train_*.bin' -j '$(1)/val_*.bin' -o $(1)/model -y 0 $(TRAIN)
+	./lotto score --model $(1)/model/model_0*.bin --tokenizer $(1) --train $(1)/lotto_train.txt --max-tickets $(2) \
+		--chart $(1)/lotto_score.svg
+endef
+
+lotto-long: T = 282
+lotto-long: STEPS = 24000
+lotto-long: EVERY = 2000
+lotto-long: all
+	$(call lotto,data/long,10)
 
 test:
 	swift format lint --strict --recursive Package.swift Sources Tests dev
@@ -66,10 +96,11 @@ test-kill: all
 
 bench:
 	swift build $(SWIFT_OPTIONS) --product bench
-	$(SCRATCH)/release/bench
-	$(SCRATCH)/release/bench step 4 64
-	$(SCRATCH)/release/bench step 4 256
-	$(SCRATCH)/release/bench step 4 1024
+	$(SCRATCH)/release/bench $(if $(TEXT),--text "$(TEXT)")
+
+fuzz:
+	swift build $(SWIFT_OPTIONS) --product fuzz
+	$(SCRATCH)/release/fuzz 60
 
 clean:
 	rm -rf .build .build-*

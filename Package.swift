@@ -42,14 +42,15 @@ let package = Package(
         // Everything that reads input: built -O, as SwiftPM does, so that an overflow traps and corrupts nothing.
         .target(name: "LLM", dependencies: ["Kernels"]),
         // One executable per stage.
-        .executableTarget(name: "lotto", dependencies: ["LLM"]),
+        .executableTarget(name: "lotto", dependencies: ["LLM", "Kernels"]),
         .executableTarget(name: "train_tokenizer", dependencies: ["LLM"]),
         .executableTarget(name: "tokenize", dependencies: ["LLM"]),
         .executableTarget(name: "train_gpt2", dependencies: ["LLM"]),
+        .executableTarget(name: "generate", dependencies: ["LLM"]),
         .executableTarget(name: "test_gpt2", dependencies: ["LLM"]),
         .executableTarget(
             name: "bench", dependencies: ["LLM", "Kernels"], path: "dev/bench",
-            exclude: ["compare.sh", "torch_step.py", "tokenizer_peers.py"]),
+            exclude: ["compare.sh", "tokenizer_peers.py", "torch_generate.py", "torch_lotto.py", "torch_step.py"]),
         .executableTarget(name: "fuzz", dependencies: ["LLM"], path: "dev/fuzz"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
         .testTarget(name: "LLMTests", dependencies: ["LLM", "Kernels"], resources: [.copy("Fixtures")]),

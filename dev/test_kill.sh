@@ -9,8 +9,9 @@ trap 'rm -rf "$folder"' EXIT
 ./lotto generate --count 2000 --output "$folder" >/dev/null 2>&1
 ./train_tokenizer --input "$folder/lotto_train.txt" --vocab-size 400 --output "$folder" >/dev/null 2>&1
 ./tokenize --tokenizer "$folder" --input "$folder/lotto_train.txt" --val-input "$folder/lotto_val.txt" \
-    --output "$folder" >/dev/null 2>&1
-train=(./train_gpt2 -i "$folder/train_*.bin" -j "$folder/val_*.bin" --layers 2 --channels 64 -b 4 -t 128 -x 120
+    --row-length 167 --output "$folder" >/dev/null 2>&1
+train=(./train_gpt2 -i "$folder/train_*.bin" -j "$folder/val_*.bin" --layers 2 --channels 64 -b 4 -t 167 -d 1336 -x 120
+    --loss-on answer
     -l 1e-3 -u 10 -q 0.1 -c 0.1 -v 20 -m 2 -s 60 -g 20 -n 5 -nk 2)
 
 "${train[@]}" -o "$folder/whole" >/dev/null

@@ -56,25 +56,10 @@ package func attentionForward(
             for i in 0..<rows {
                 let row = scores + i * paddedT
                 let count = t0 + i + 1
-                var largest = Vector(repeating: -.infinity)
-                for k in stride(from: 0, to: count, by: Vector.scalarCount) {
-                    largest = largest.maximum(.load(row + k, upTo: count - k, fill: -.infinity))
-                }
-                let maximum = largestLane(largest)
-                var sum = Vector(repeating: 0)
-                for k in stride(from: 0, to: count, by: Vector.scalarCount) {
-                    let e = exponential((Vector.load(row + k) - maximum) * scale)
-                    e.store(row + k)
-                    if count - k >= Vector.scalarCount {
-                        sum += e
-                    } else {
-                        for j in 0..<count - k { sum[j] += e[j] }
-                    }
-                }
+                let (sum, logSum) = exponentiate(row, count: count, scale: scale)
                 for k in count..<keysSeen { row[k] = 0 }
-                let total = sumOfLanes(sum)
-                inverse[i] = 1 / total
-                lse[task * T + t0 + i] = maximum * scale + log(total)
+                inverse[i] = 1 / sum
+                lse[task * T + t0 + i] = logSum
             }
             // out (rows, HS) = probabilities (rows, keysSeen) · values (keysSeen, HS)
             multiplyRows(
@@ -160,18 +145,9 @@ package func attentionBackward(
                     kStride: 1, valuesAcross + k0 * HS, bStride: panelWidth, K: HS, accumulate: false)
                 for i in 0..<rows {
                     let t = t0 + i
-                    let seen = min(keyCount, t - k0 + 1)
-                    let p = probs + i * panelWidth
-                    let ds = dscores + i * panelWidth
-                    for k in stride(from: 0, to: panelWidth, by: Vector.scalarCount) {
-                        let prob = exponential(Vector.load(p + k) * scale - logSums[t])
-                        prob.store(p + k)
-                        (prob * (.load(ds + k) - dots[t]) * scale).store(ds + k)
-                    }
-                    for k in seen..<panelWidth {
-                        p[k] = 0
-                        ds[k] = 0
-                    }
+                    softmaxBackward(
+                        probs: probs + i * panelWidth, dscores: dscores + i * panelWidth,
+                        count: min(keyCount, t - k0 + 1), scale: scale, logSum: logSums[t], dot: dots[t])
                 }
                 multiplyRows(  // dqueries (rows, HS) += dscores (rows, keys) · keys (keys, HS)
                     dqueries + t0 * paddedHS, outStride: paddedHS, rows: rows, columns: paddedHS, dscores,
@@ -190,6 +166,53 @@ package func attentionBackward(
             storeRows(destination + 2 * C, stride: 3 * C, from: dvalues, rows: keyCount, HS: HS)
         }
         storeRows(dqkv + firstRow * 3 * C + head * HS, stride: 3 * C, from: dqueries, rows: T, HS: HS)
+    }
+}
+
+// MARK: - the softmax of a row
+//
+// Functions of their own that are called: in a body as large as the two above, the compiler leaves the loop's own
+// counting as a call, and with it every vector goes to memory and back.
+
+/// row (count) ← exp(scale · (row − its largest)); the row has room for whole vectors.
+/// - Returns: the sum of the row, and log Σ exp(scale · row).
+@inline(never)
+private func exponentiate(_ row: UnsafeMutablePointer<Float>, count: Int, scale: Float) -> (sum: Float, logSum: Float) {
+    let w = Vector.scalarCount
+    var largest = Vector(repeating: -.infinity)
+    for k in stride(from: 0, to: count, by: w) {
+        largest = largest.maximum(.load(row + k, upTo: count - k, fill: -.infinity))
+    }
+    let maximum = largestLane(largest)
+    var sums = Vector(repeating: 0)
+    for k in stride(from: 0, to: count, by: w) {
+        let e = exponential((Vector.load(row + k) - maximum) * scale)
+        e.store(row + k)
+        if count - k >= w {
+            sums += e
+        } else {
+            for j in 0..<count - k { sums[j] += e[j] }
+        }
+    }
+    let sum = sumOfLanes(sums)
+    return (sum, maximum * scale + log(sum))
+}
+
+/// A row of a panel, backward: probs ← exp(scale · score − logSum) where the scores were, and dscores ← the scores'
+/// gradient where the probabilities' was. From `count` on both are 0: those keys are not seen.
+@inline(never)
+private func softmaxBackward(
+    probs: UnsafeMutablePointer<Float>, dscores: UnsafeMutablePointer<Float>, count: Int, scale: Float, logSum: Float,
+    dot: Float
+) {
+    for k in stride(from: 0, to: panelWidth, by: Vector.scalarCount) {
+        let prob = exponential(Vector.load(probs + k) * scale - logSum)
+        prob.store(probs + k)
+        (prob * (.load(dscores + k) - dot) * scale).store(dscores + k)
+    }
+    for k in count..<panelWidth {
+        probs[k] = 0
+        dscores[k] = 0
     }
 }
 

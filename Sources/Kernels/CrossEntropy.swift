@@ -12,6 +12,7 @@
 ///
 /// through the log-sum-exp, so that a tiny probability gives a large loss and never an infinite one.
 /// - Parameters:
+///   - targets: (N). A negative one does not count: its loss, `correct` and gradient are 0.
 ///   - correct: (N) gets 1 where the target is the most probable token (the first of equals), else 0.
 ///   - gradientScale: if not nil, the logits are overwritten by the loss's gradient times it:
 ///     (softmax − one-hot of the target) · gradientScale.
@@ -21,34 +22,53 @@ package func crossEntropy(
 ) {
     let start = startTiming()
     defer { endTiming(start, "cross entropy") }
-    let w = Vector.scalarCount
     parallelFor(N) { n in
         let row = logits + n * rowStride
         let target = Int(targets[n])
+        if target < 0 {
+            (losses[n], correct[n]) = (0, 0)
+            if gradientScale != nil { row.update(repeating: 0, count: V) }
+            return
+        }
         let targetLogit = row[target]
-        var largest = Vector(repeating: -.infinity)
-        for i in stride(from: 0, to: V, by: w) {
-            largest = largest.maximum(.load(row + i, upTo: V - i, fill: -.infinity))
-        }
-        let maximum = largestLane(largest)
-        var sum = Vector(repeating: 0)
-        for i in stride(from: 0, to: V, by: w) {
-            sum += exponential(Vector.load(row + i, upTo: V - i, fill: -.infinity) - maximum)
-        }
-        // The lanes past V hold e⁻⁸⁷, which vanishes beside the maximum's 1.
-        // maximum + logSum is the log-sum-exp, but its sum would be rounded at the size of the logits.
-        let logSum = log(sumOfLanes(sum))
+        let (maximum, logSum) = logSumExp(row, count: V)
         losses[n] = (maximum - targetLogit) + logSum
         var first = 0
         if targetLogit == maximum { while row[first] != maximum { first += 1 } }
         correct[n] = targetLogit == maximum && first == target ? 1 : 0
-
         if let gradientScale {
-            for i in stride(from: 0, to: V, by: w) {
-                (exponential(Vector.load(row + i, upTo: V - i) - maximum - logSum) * gradientScale).store(
-                    row + i, upTo: V - i)
-            }
+            scaledSoftmax(row, count: V, maximum: maximum, logSum: logSum, scale: gradientScale)
             row[target] -= gradientScale
         }
+    }
+}
+
+// Functions of their own that are called, for the reason given in Attention.swift.
+
+/// - Returns: the largest of row (count), and log Σ exp(row − largest). Their sum is the log-sum-exp, but it would be
+///   rounded at the size of the logits.
+@inline(never)
+private func logSumExp(_ row: UnsafePointer<Float>, count: Int) -> (maximum: Float, logSum: Float) {
+    let w = Vector.scalarCount
+    var largest = Vector(repeating: -.infinity)
+    for i in stride(from: 0, to: count, by: w) {
+        largest = largest.maximum(.load(row + i, upTo: count - i, fill: -.infinity))
+    }
+    let maximum = largestLane(largest)
+    var sum = Vector(repeating: 0)
+    // The lanes past the end hold e⁻⁸⁷, which vanishes beside the maximum's 1.
+    for i in stride(from: 0, to: count, by: w) {
+        sum += exponential(Vector.load(row + i, upTo: count - i, fill: -.infinity) - maximum)
+    }
+    return (maximum, log(sumOfLanes(sum)))
+}
+
+/// row (count) ← scale · softmax(row).
+@inline(never)
+private func scaledSoftmax(
+    _ row: UnsafeMutablePointer<Float>, count: Int, maximum: Float, logSum: Float, scale: Float
+) {
+    for i in stride(from: 0, to: count, by: Vector.scalarCount) {
+        (exponential(Vector.load(row + i, upTo: count - i) - maximum - logSum) * scale).store(row + i, upTo: count - i)
     }
 }

@@ -132,6 +132,8 @@ package struct CorpusWriter {
     package let tokenizer: Tokenizer
     package let mode: DocumentMode
     package var tokensPerShard = 100_000_000
+    /// If not nil, every document is padded to a row of so many tokens, and shards hold whole rows.
+    package var rowLength: Int?
     /// Bytes of text per thread between two writes.
     package var pieceSize = 4 << 20
 
@@ -159,8 +161,9 @@ package struct CorpusWriter {
         var writers = ["train", "val"].map {
             TokenShardWriter(
                 files: set, prefix: "\(directory)/\($0)", vocabularySize: tokenizer.vocabularySize,
-                tokensPerShard: tokensPerShard)
+                tokensPerShard: rowLength.map { max(1, tokensPerShard / $0) * $0 } ?? tokensPerShard)
         }
+        var paddings = rowLength.map { [RowPadding](repeating: .init(length: $0, endOfText: endOfText), count: 2) }
         // Each has a memory of its own.
         var encoders = try (0..<max(1, threadCount)).map { _ in try tokenizer.makeEncoder() }
         var summary = CorpusSummary()
@@ -193,8 +196,9 @@ package struct CorpusWriter {
                     for piece in pieces {
                         summary.documents += piece.starts.count
                         summary.validationDocuments += piece.isValidation.dropFirst().count { $0 }
-                        try writers[0].write(piece.training[...])
-                        try writers[1].write(piece.validation[...])
+                        for (i, tokens) in [piece.training, piece.validation].enumerated() {
+                            try writers[i].write((try paddings?[i].pad(tokens) ?? tokens)[...])
+                        }
                     }
                     summary.bytes += block.count
                     progress(summary.bytes)
@@ -208,7 +212,10 @@ package struct CorpusWriter {
             try encode(files, dividesAt: nil) { _ in false }
             try encode(validationFiles, dividesAt: nil) { _ in true }
         }
-        for i in writers.indices { try writers[i].finish() }
+        for i in writers.indices {
+            if let rest = paddings?[i].finish() { try writers[i].write(rest[...]) }
+            try writers[i].finish()
+        }
         summary.trainingTokens = writers[0].tokenCount
         summary.validationTokens = writers[1].tokenCount
         let stale = try tokenizer.write(to: directory, in: set)

@@ -9,7 +9,7 @@ package final class DataLoader {
     package let T: Int
     /// In all shards together.
     package let tokenCount: Int
-    /// (B,T) each, after `nextBatch`. A target is the token after its input.
+    /// (B,T) each, after `nextBatch`. A target is the token after its input, or −1 where it does not count.
     package private(set) var inputs: [Int32] = []
     package private(set) var targets: [Int32] = []
 
@@ -30,16 +30,43 @@ package final class DataLoader {
     package private(set) var position: Position
     private let shards: [TokenShard]
     private let vocabularySize: Int
+    private let answers: Answers?
+
+    /// Where the loss counts if it counts answers only: from the end of `mark` up to the next end-of-text, which
+    /// counts too. What stands before the first mark of a row does not.
+    package struct Answers {
+        let mark: [Int32]
+        let endOfText: Int32
+
+        package init(mark: [Int32], endOfText: Int32) {
+            precondition(!mark.isEmpty)
+            self.mark = mark
+            self.endOfText = endOfText
+        }
+
+        /// Sets the targets of a row that don't count to −1.
+        func hideQuestions(inputs: ArraySlice<Int32>, targets: inout ArraySlice<Int32>) {
+            var isAnswer = false
+            for i in inputs.indices {
+                if inputs[i] == endOfText { isAnswer = false }
+                if inputs[...i].suffix(mark.count) == mark[...] { isAnswer = true }
+                if !isAnswer { targets[i] = -1 }
+            }
+        }
+    }
 
     /// - Parameters:
     ///   - pattern: a shell pattern such as `data/train_*.bin`.
     ///   - shuffleSeed: nil reads the samples as they lie. llm.c's seed is 42.
     ///   - shrinks: where no shard holds B·T tokens, take fewer sequences at a time, or one shorter one: validation
     ///     data may be small.
+    ///   - answers: nil counts every target.
     /// - Throws: if there is no shard, a damaged one, or none with a whole sample.
     package init(
-        pattern: String, B: Int, T: Int, vocabularySize: Int, shuffleSeed: UInt32?, shrinks: Bool = false
+        pattern: String, B: Int, T: Int, vocabularySize: Int, shuffleSeed: UInt32?, shrinks: Bool = false,
+        answers: Answers? = nil
     ) throws {
+        self.answers = answers
         let files = paths(matching: pattern)
         guard !files.isEmpty else {
             throw UserError(
@@ -146,7 +173,21 @@ package final class DataLoader {
         }
         inputs = Array(tokens.dropLast())
         targets = Array(tokens.dropFirst())
+        if let answers {
+            for row in stride(from: 0, to: B * T, by: T) {
+                answers.hideQuestions(inputs: inputs[row..<row + T], targets: &targets[row..<row + T])
+            }
+        }
         position.sample += 1
+    }
+
+    /// A row's tokens up to its first answer, of the epoch's first batch; empty if it has none.
+    package func question(number: Int) throws -> [Int32] {
+        startEpoch()
+        try nextBatch()
+        let row = number % B * T..<(number % B + 1) * T
+        guard let first = targets[row].firstIndex(where: { $0 >= 0 }) else { return [] }
+        return Array(inputs[row.lowerBound...first])
     }
 
     private var currentShard: Int { position.shuffle.map { Int($0.shards[position.shard]) } ?? position.shard }

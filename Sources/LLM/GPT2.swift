@@ -158,7 +158,7 @@ private struct GPT2Activations {
 extension UnsafeMutablePointer<Float> {
     /// Where a tensor begins in this buffer; with a layer, where that layer's part begins.
     package static func + (buffer: Self, tensor: Tensor) -> Self { buffer + tensor.offset }
-    fileprivate func at(_ tensor: Tensor, _ layer: Int) -> Self { self + tensor.offset + layer * tensor.layerStride }
+    package func at(_ tensor: Tensor, _ layer: Int) -> Self { self + tensor.offset + layer * tensor.layerStride }
 }
 
 // MARK: - the model
@@ -285,10 +285,12 @@ package final class GPT2 {
 
     /// The classifier and the cross entropy of targets (B,T) after `forward`, in chunks of rows, so that the logits
     /// (B,T,V) are never held.
-    /// - Parameter gradientScale: nil only measures. Else the classifier's backward pass happens here and now, while a
-    ///   chunk's logits are at hand: wte's gradient, and the gradient that `backward` goes on from. It is the scale of
-    ///   a token's loss in the total: 1 / (tokens of all micro-batches).
-    /// - Returns: the mean loss, and the share of tokens whose most probable successor was the right one.
+    /// - Parameters:
+    ///   - targets: a negative one does not count.
+    ///   - gradientScale: nil only measures. Else the classifier's backward pass happens here and now, while a chunk's
+    ///     logits are at hand: wte's gradient, and the gradient that `backward` goes on from. It is the scale of a
+    ///     token's loss in the total: 1 / (targets that count in all micro-batches).
+    /// - Returns: the mean loss of the targets that count, and the share of those that were the most probable token.
     package func classify(
         targets: UnsafePointer<Int32>, gradientScale: Float? = nil
     ) -> (loss: Double, accuracy: Double) {
@@ -313,10 +315,13 @@ package final class GPT2 {
                 doutStride: Vp)
         }
         let losses = UnsafeBufferPointer(start: a + activations.losses, count: N)
-        let correct = UnsafeBufferPointer(start: a + activations.correct, count: N)
-        return (
-            losses.reduce(0) { $0 + Double($1) } / Double(N), correct.reduce(0) { $0 + Double($1) } / Double(N)
-        )
+        let counted = Double(max(1, UnsafeBufferPointer(start: targets, count: N).count { $0 >= 0 }))
+        return (losses.reduce(0) { $0 + Double($1) } / counted, correct.reduce(0) { $0 + Double($1) } / counted)
+    }
+
+    /// (B,T) after `classify`: 1 where the target was the most probable token, else 0.
+    package var correct: UnsafeBufferPointer<Float> {
+        UnsafeBufferPointer(start: acts + activations.correct, count: B * T)
     }
 
     /// Logits (rows,V) of some rows of (B,T) after `forward`.

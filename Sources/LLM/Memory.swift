@@ -9,12 +9,14 @@ import Foundation
 #endif
 
 /// Refuses what the machine has no memory for, before it is taken.
-package func checkMemory(_ bytes: Double) throws {
+package func checkMemory(
+    _ bytes: Double, hint: String = "take a smaller --batch-size (-b), --sequence-length (-t) or model"
+) throws {
     let there = Double(ProcessInfo.processInfo.physicalMemory)
     guard bytes < there else {
         throw UserError(
             String(format: "this takes %.1f GB, and the machine has %.1f GB", bytes * 1e-9, there * 1e-9),
-            hint: "take a smaller --batch-size (-b), --sequence-length (-t) or model")
+            hint: hint)
     }
 }
 

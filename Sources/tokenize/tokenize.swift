@@ -30,6 +30,9 @@ enum Tokenize {
             "each document is kept for validation with this probability. If none is drawn the last one is; a text of one document is divided before its last X. 0: no validation"
         ),
         Option("val-input", nil, .texts, "FILE…", "files for validation; --val-fraction then counts for nothing"),
+        Option(
+            "row-length", nil, .integer(2...1_000_000), "T",
+            "pad every document with <|endoftext|> to T tokens: with train_gpt2 -t T a sequence is one document"),
         Option("seed", "s", .integer(0...Int.max), "N", default: "42", "of the draw for validation"),
         Option(
             "shard-tokens", nil, .integer(1...Int(Int32.max)), "N", default: "100000000", "tokens in one shard"),
@@ -109,6 +112,7 @@ enum Tokenize {
         var writer = CorpusWriter(
             tokenizer: tokenizer, mode: DocumentMode(rawValue: options.text("document") ?? "") ?? .blank)
         writer.tokensPerShard = options.int("shard-tokens")
+        if options.isGiven("row-length") { writer.rowLength = options.int("row-length") }
         var progress = Progress("tokenize", total: Double(size) / 1e6, unit: "MB")
         let summary = try writer.write(
             files, validationFiles: validationFiles, fraction: options.double("val-fraction"),

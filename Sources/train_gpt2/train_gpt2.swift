@@ -54,6 +54,10 @@ let table: [Option] = [
     Option(
         "schedule", "k", .choice(Schedule.Shape.allCases.map(\.rawValue)), default: "cosine",
         "how the learning rate runs after the warm-up"),
+    Option(
+        "loss-on", nil, .choice(["all", "answer"]), default: "all",
+        "all tokens, or those between --answer-mark and the next end of text"),
+    Option("answer-mark", nil, .text, "TEXT", default: "결과", "what stands between a question and its answer"),
     Option("learning-rate", "l", .number(0...1e9), "X", default: "3e-4", "the highest learning rate"),
     Option("warmup", "u", .integer(0...Int.max), "N", default: "0", "steps in which the learning rate rises"),
     Option(
@@ -101,13 +105,17 @@ enum Main {
         if arguments.isEmpty {
             // llm.c's train_gpt2.c does 40 small steps with OpenAI's model; `make run` trains a small model.
             // A run that has already gone further is shown, not refused.
-            let steps = max(500, CheckpointDirectory("data/model").steps().last ?? 0)
+            let last = CheckpointDirectory("data/model").steps().last ?? 0
             arguments =
                 fileExists("gpt2_124M.bin") && fileExists(defaultData("train"))
                 ? split("-e gpt2_124M.bin -b 4 -t 64 -x 40 -l 1e-4 -v 10 -m 5 -s 20")
-                : split(
-                    "-o data/model -y 1 --layers 4 --heads 4 --channels 128 -b 16 -t 256 -x \(steps) -l 2e-3 -u 20 "
-                        + "-q 0.1 -c 0.1 -v 50 -s 100 -g 256 -n 100 -nk 2")
+                : fileExists("data/lotto_train.txt")
+                    ? split(
+                        "-o data/model -y 1 --layers 2 --heads 2 --channels 64 -b 16 -t 167 -x \(max(4000, last)) "
+                            + "-l 5e-3 -u 100 -q 0 -c 0.05 --loss-on answer -v 500 -m 30 -s 1000 -g 210 -n 500")
+                    : split(
+                        "-o data/model -y 1 --layers 4 --heads 4 --channels 128 -b 16 -t 256 -x \(max(500, last)) "
+                            + "-l 2e-3 -u 20 -q 0.1 -c 0.1 -v 50 -s 100 -g 256 -n 100 -nk 2")
             note("train_gpt2 \(arguments.joined(separator: " "))")
         }
         var position = 0
@@ -148,15 +156,16 @@ enum Main {
         }
         try checkMemory(GPT2.bytes(config, B: B, T: T, trains: true))
         let overfits = options.flag("overfit-batch")
+        let answers = try findAnswers(options, tokenizer)
         let loader = try DataLoader(
             pattern: options.text("train-data") ?? "", B: B, T: T, vocabularySize: config.V,
-            shuffleSeed: overfits ? nil : UInt32(options.int("seed")))
+            shuffleSeed: overfits ? nil : UInt32(options.int("seed")), answers: answers)
         let validates = options.int("val-every") > 0
         let validation =
             try validates
             ? DataLoader(
                 pattern: options.text("val-data") ?? "", B: B, T: T, vocabularySize: config.V, shuffleSeed: nil,
-                shrinks: true) : nil
+                shrinks: true, answers: answers) : nil
         let totalBatch = options.isGiven("total-batch-size") ? options.int("total-batch-size") : B * T
         guard totalBatch % (B * T) == 0 else {
             throw UserError(
@@ -225,7 +234,9 @@ enum Main {
             if let validation, isDue(options.int("val-every")) {
                 let result = try validate(model, validation, batches: options.int("val-batches"))
                 peak = max(peak, measurePeakFlops())  // the first time the machine may have been busy
-                print(String(format: "val loss %.6f | next-token accuracy %.2f%%", result.loss, 100 * result.accuracy))
+                print(
+                    String(format: "val loss %.6f | next-token accuracy %.2f%%", result.loss, 100 * result.accuracy)
+                        + (answers == nil ? "" : String(format: " | exact answers %.2f%%", 100 * result.exact)))
                 fflush(nil)
                 try log?.validation(step: step, loss: result.loss, accuracy: result.accuracy)
                 let byAccuracy = state.bestBy == .accuracy
@@ -239,11 +250,15 @@ enum Main {
 
             // A sample. Its random numbers depend on the step alone, so a resumed run writes the same.
             if step > 0, isDue(options.int("sample-every")) {
-                var random = Xorshift(seed: state.samplerState &+ UInt64(step))
+                let random = Xorshift(seed: state.samplerState &+ UInt64(step))
                 let start = Int32(tokenizer?.endOfText ?? (config.V == 50257 ? 50256 : 0))
-                let tokens = model.generate(
-                    prompt: [start], count: options.int("sample-length"), stop: nil, random: &random)
-                let text = tokenizer.map { String(decoding: $0.decode(tokens), as: UTF8.self) }
+                // Trained on answers, a model is asked a question of the validation data; it can't make up its own.
+                let question = answers == nil ? [] : try validation?.question(number: step) ?? []
+                let tokens = sample(
+                    model, prompt: question.isEmpty ? [start] : question, count: options.int("sample-length"),
+                    endOfText: question.isEmpty ? nil : start, random: random)
+                let shown = question.drop { $0 == start } + tokens
+                let text = tokenizer.map { String(decoding: $0.decode(Array(shown)), as: UTF8.self) }
                 print("generating:\n---\n\(text ?? tokens.map { String($0) }.joined(separator: " "))\n---")
             }
 
@@ -275,15 +290,24 @@ enum Main {
             // One step.
             let start = now()
             if overfits { loader.startEpoch() }
-            var loss = 0.0
+            var batches: [(inputs: [Int32], targets: [Int32])] = []
             for _ in 0..<microBatches {
                 try loader.nextBatch()
-                model.forward(inputs: loader.inputs, B: B, T: T)
-                loss += model.classify(targets: loader.targets, gradientScale: 1 / Float(totalBatch)).loss
-                model.backward(inputs: loader.inputs)
+                batches.append((loader.inputs, loader.targets))
             }
-            loss /= Double(microBatches)
-            let norm = model.gradientNorm()
+            // Every target that counts weighs the same, however they are spread over the micro-batches.
+            let counts = batches.map { $0.targets.count { $0 >= 0 } }
+            let counted = max(1, counts.reduce(0, +))
+            var (loss, norm) = (0.0, 0.0)
+            withThreadsAwake {
+                for (batch, count) in zip(batches, counts) {
+                    model.forward(inputs: batch.inputs, B: B, T: T)
+                    let mean = model.classify(targets: batch.targets, gradientScale: 1 / Float(counted)).loss
+                    loss += mean * Double(count) / Double(counted)
+                    model.backward(inputs: batch.inputs)
+                }
+                norm = model.gradientNorm()
+            }
             let lossScore = state.lossWindow.score(loss)
             let normScore = state.normWindow.score(norm)
             let rate = schedule.rate(at: step)
@@ -323,12 +347,29 @@ enum Main {
         }
     }
 
-    /// Mean loss and next-token accuracy over the first batches of the validation data.
+    /// What the model writes after a prompt, drawn from its bare probabilities.
+    /// - Parameter endOfText: ends the sample; nil goes on to `count` tokens.
+    static func sample(
+        _ model: GPT2, prompt: [Int32], count: Int, endOfText: Int32?, random: Xorshift
+    ) -> [Int32] {
+        let decoder = BatchDecoder(model, sequences: 1, capacity: prompt.count + count)
+        decoder.start(with: prompt)
+        var tokens: [Int32] = []
+        var randoms = [random]
+        decoder.generate(limit: count, sampler: Sampler(), randoms: &randoms, endOfText: endOfText) { _, token in
+            if token != endOfText { tokens.append(token) }
+            return true
+        }
+        return tokens
+    }
+
+    /// Mean loss and next-token accuracy over the first batches of the validation data, and the share of rows whose
+    /// every target was the most probable token: greedy decoding then writes exactly this answer.
     static func validate(
         _ model: GPT2, _ loader: DataLoader, batches: Int
-    ) throws -> (loss: Double, accuracy: Double) {
+    ) throws -> (loss: Double, accuracy: Double, exact: Double) {
         let count = min(batches, loader.samplesPerEpoch)
-        var (loss, accuracy) = (0.0, 0.0)
+        var (loss, accuracy, exact) = (0.0, 0.0, 0.0)
         loader.startEpoch()
         for _ in 0..<count {
             try loader.nextBatch()
@@ -336,8 +377,24 @@ enum Main {
             let result = model.classify(targets: loader.targets)
             loss += result.loss / Double(count)
             accuracy += result.accuracy / Double(count)
+            let correct = model.correct
+            let exactRows = (0..<loader.B).count { row in
+                (row * loader.T..<(row + 1) * loader.T).allSatisfy { loader.targets[$0] < 0 || correct[$0] == 1 }
+            }
+            exact += Double(exactRows) / Double(loader.B * count)
         }
-        return (loss, accuracy)
+        return (loss, accuracy, exact)
+    }
+
+    static func findAnswers(_ options: Options, _ tokenizer: Tokenizer?) throws -> DataLoader.Answers? {
+        guard options.text("loss-on") == "answer" else { return nil }
+        guard let tokenizer, let endOfText = tokenizer.endOfText else {
+            throw UserError(
+                "--loss-on answer needs the tokenizer, to find the answers", hint: "give its folder by --tokenizer DIR")
+        }
+        let mark = try tokenizer.encode(Array((options.text("answer-mark") ?? "").utf8))
+        guard !mark.isEmpty else { throw UserError("an empty --answer-mark", hint: "take a word", exitCode: 2) }
+        return DataLoader.Answers(mark: mark, endOfText: Int32(endOfText))
     }
 
     /// `(+0.52z)`; nothing to say before there are 128 values.

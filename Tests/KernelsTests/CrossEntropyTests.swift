@@ -97,6 +97,21 @@ func `crossEntropy`(N: Int, V: Int, stride: Int) {
     #expect(ours.correct == [1, 0, 0, 0])
 }
 
+@Test func `a negative target does not count`() {
+    let (N, V, scale) = (9, 37, Float(0.5))
+    let logits = noise(N * V, seed: 1, scale: 3)
+    let targets = randomIndices(N, below: V, seed: 2)
+    let hidden = targets.indices.map { $0 % 2 == 0 ? targets[$0] : -1 }
+    let all = run(logits, targets: targets, scale: scale, N: N, V: V, stride: 40)
+    let some = run(logits, targets: hidden, scale: scale, N: N, V: V, stride: 40)
+    for n in 0..<N {
+        let counts = hidden[n] >= 0
+        #expect(some.losses[n] == (counts ? all.losses[n] : 0))
+        #expect(some.correct[n] == (counts ? all.correct[n] : 0))
+        for i in n * V..<(n + 1) * V { #expect(some.dlogits[i] == (counts ? all.dlogits[i] : 0)) }
+    }
+}
+
 /// Logits that would overflow an exponential, in both directions: the loss is large, and never infinite or NaN.
 @Test(arguments: [Float(100), 1e3, 1e4, 1e6])
 func `huge logits give a finite loss`(size: Float) {

@@ -1,5 +1,6 @@
 // Threads: everything is done once, and nothing depends on how many there are.
 
+import Dispatch
 import Kernels
 import Synchronization
 import Testing
@@ -105,6 +106,51 @@ import Testing
             return out.bits + lse.bits + dqkv.bits
         }
         expectIntact(outputs: [], inputs: [qkv, dout])
+    }
+
+    @Test func `few rows, with the threads asleep between the products and awake`() {
+        let (N, C, OC) = (5, 300, 700)
+        let inp = Fenced(noise(N * C, seed: 1))
+        let weight = Fenced(noise(OC * C, seed: 2))
+        func product() -> [UInt32] {
+            let out = Fenced(unwritten: N * OC)
+            matmulFewRows(out: out.pointer, inp: inp.pointer, weight: weight.pointer, bias: nil, N: N, C: C, OC: OC)
+            return out.bits
+        }
+        let expected = product()
+        expectSameBits("asleep") { product() }
+        expectSameBits("awake") {
+            var bits: [UInt32] = []
+            withThreadsAwake { bits = product() }
+            #expect(bits == expected)
+            return bits
+        }
+        expectIntact(outputs: [], inputs: [inp, weight])
+    }
+
+    /// Many short regions one after another, from several callers at a time, of whom only one has the others' help.
+    @Test func `each task is run once, awake as asleep`() {
+        let before = threadCount
+        defer { threadCount = before }
+        for threads in [2, 3, 5] {
+            threadCount = threads
+            let callers = 3
+            let wrong = Atomic<Int>(0)
+            DispatchQueue.concurrentPerform(iterations: callers) { _ in
+                withThreadsAwake {
+                    for region in 0..<300 {
+                        let count = region % 7
+                        let runs = UnsafeMutablePointer<Int>.allocate(capacity: 8)
+                        defer { runs.deallocate() }
+                        runs.initialize(repeating: 0, count: 8)
+                        nonisolated(unsafe) let counts = runs
+                        parallelFor(count) { counts[$0] += 1 }
+                        for i in 0..<8 where runs[i] != (i < count ? 1 : 0) { wrong.wrappingAdd(1, ordering: .relaxed) }
+                    }
+                }
+            }
+            #expect(wrong.load(ordering: .relaxed) == 0, "\(threads) threads")
+        }
     }
 
     @Test func `embedding`() {

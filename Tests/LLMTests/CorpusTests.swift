@@ -117,3 +117,60 @@ private func tokens(_ directory: String, _ split: String) throws -> [Int32] {
     let writer = CorpusWriter(tokenizer: bare, mode: .line)
     #expect(throws: UserError.self) { try writer.write([], fraction: 0, seed: 1, to: NSTemporaryDirectory()) }
 }
+
+// MARK: - a row for each document
+
+@Test func `every document gets a row, however the text is cut`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    var random = Xorshift(seed: 11)
+    try inNewDirectory { directory in
+        let letters = Array("abc 가나 12 the")
+        let lines = (0..<60).map { _ in
+            String((0..<1 + random.below(30)).map { _ in letters[random.below(letters.count)] }) + "\n"
+        }
+        try write(Array(lines.joined().utf8), to: directory + "/text")
+        try write(Array(lines.prefix(7).joined().utf8), to: directory + "/val")
+        let encoded = try lines.map { try [Int32(0)] + tokenizer.encode(Array($0.utf8)) }
+        let length = encoded.map(\.count).max() ?? 0
+        func rows(_ documents: ArraySlice<[Int32]>, _ length: Int) -> [Int32] {
+            documents.flatMap { $0 + [Int32](repeating: 0, count: length - $0.count) } + [0]
+        }
+        for (pieceSize, row) in [(1 << 20, length), (8, length), (40, length + 5)] {
+            var writer = CorpusWriter(tokenizer: tokenizer, mode: .line)
+            writer.pieceSize = pieceSize
+            writer.rowLength = row
+            let files = try openTexts([directory + "/text"])
+            let validation = try openTexts([directory + "/val"])
+            let summary = try writer.write(
+                files, validationFiles: validation, fraction: 0, seed: 1, to: directory + "/out")
+            #expect(try tokens(directory + "/out", "train") == rows(encoded[...], row))
+            #expect(try tokens(directory + "/out", "val") == rows(encoded.prefix(7), row))
+            #expect(summary.documents == 67 && summary.trainingTokens == 60 * row + 1)
+
+            // A shard holds whole rows, so the loader's batches are documents in every one of them.
+            writer.tokensPerShard = 4 * row + 3
+            _ = try writer.write(files, fraction: 0, seed: 1, to: directory + "/out")
+            #expect(paths(matching: directory + "/out/train_*.bin").count == 16)
+            let loader = try DataLoader(
+                pattern: directory + "/out/train_*.bin", B: 1, T: row, vocabularySize: 600, shuffleSeed: 4)
+            for _ in 0..<loader.samplesPerEpoch {
+                try loader.nextBatch()
+                let document = encoded.first { $0.elementsEqual(loader.inputs.prefix($0.count)) }
+                try #require(document != nil && loader.inputs.dropFirst(document?.count ?? 0).allSatisfy { $0 == 0 })
+            }
+        }
+    }
+}
+
+@Test func `a document longer than a row is refused`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    try inNewDirectory { directory in
+        try write(Array("a\nb c d e f\ng\n".utf8), to: directory + "/text")
+        var writer = CorpusWriter(tokenizer: tokenizer, mode: .line)
+        writer.rowLength = 4
+        #expect(throws: UserError.self) {
+            _ = try writer.write(try openTexts([directory + "/text"]), fraction: 0, seed: 1, to: directory + "/out")
+        }
+        #expect(paths(matching: directory + "/out/*").isEmpty)
+    }
+}

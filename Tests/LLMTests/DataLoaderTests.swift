@@ -76,11 +76,12 @@ private func makeShards(_ lengths: [Int], in directory: String, vocabulary: Int 
 }
 
 private func loader(
-    _ directory: String, B: Int = 2, T: Int = 5, vocabularySize: Int = 500, seed: UInt32? = 42, shrinks: Bool = false
+    _ directory: String, B: Int = 2, T: Int = 5, vocabularySize: Int = 500, seed: UInt32? = 42, shrinks: Bool = false,
+    answers: DataLoader.Answers? = nil
 ) throws -> DataLoader {
     try DataLoader(
         pattern: directory + "/train_*.bin", B: B, T: T, vocabularySize: vocabularySize, shuffleSeed: seed,
-        shrinks: shrinks)
+        shrinks: shrinks, answers: answers)
 }
 
 // MARK: - the order
@@ -240,5 +241,61 @@ func `small validation data shrinks the batch`(tokens: Int, B: Int, T: Int) thro
         try straight.resume(at: place)
         try straight.nextBatch()
         #expect(straight.position.shard == 1)
+    }
+}
+
+// MARK: - the loss on the answers
+
+/// Which targets count, for a stream in which 0 ends a text and the mark is 7 8: written again, the other way round, from
+/// what is asked for. The token at i counts if, going back from it within its row, a whole mark is met before a 0.
+private func twinCounts(_ row: [Int32]) -> [Bool] {
+    (1..<row.count).map { i in
+        var back = i - 1
+        while back >= 0 {
+            if row[back] == 0 { return false }
+            if back >= 1, row[back - 1] == 7, row[back] == 8 { return true }
+            back -= 1
+        }
+        return false
+    }
+}
+
+@Test func `only answers count`() throws {
+    try withTemporaryDirectory { directory in
+        // Tokens 0…9, so that ends, marks and halves of marks are everywhere.
+        let tokens = randomTokens(4001, below: 10, seed: 5).enumerated().map { i, token in
+            i % 11 == 3 ? 7 : i % 11 == 4 ? 8 : token
+        }
+        try writeShard(tokens, to: directory + "/train_0.bin")
+        let answers = DataLoader.Answers(mark: [7, 8], endOfText: 0)
+        let some = try loader(directory, B: 4, T: 25, seed: 3, answers: answers)
+        let all = try loader(directory, B: 4, T: 25, seed: 3)
+        var counted = 0
+        for _ in 0..<60 {
+            try some.nextBatch()
+            try all.nextBatch()
+            #expect(some.inputs == all.inputs)
+            for row in stride(from: 0, to: 100, by: 25) {
+                let whole = Array(all.inputs[row..<row + 25]) + [all.targets[row + 24]]
+                let expected = zip(twinCounts(whole), whole.dropFirst()).map { $0 ? $1 : -1 }
+                try #require(Array(some.targets[row..<row + 25]) == expected)
+                counted += expected.count { $0 >= 0 }
+            }
+        }
+        #expect((1000...5000).contains(counted))
+    }
+}
+
+@Test func `a row of one question and its answer`() throws {
+    try withTemporaryDirectory { directory in
+        // Two rows of nine: end of text, question, mark 7 8, answer, padding; and one token more.
+        let tokens: [Int32] = [0, 1, 2, 7, 8, 3, 4, 0, 0] + [0, 5, 7, 8, 6, 6, 6, 6, 6] + [0]
+        try writeShard(tokens, to: directory + "/train_0.bin")
+        let answers = DataLoader.Answers(mark: [7, 8], endOfText: 0)
+        let loader = try loader(directory, B: 2, T: 9, seed: nil, answers: answers)
+        try loader.nextBatch()
+        #expect(loader.targets == [-1, -1, -1, -1, 3, 4, 0, -1, -1] + [-1, -1, -1, 6, 6, 6, 6, 6, 0])
+        #expect(try loader.question(number: 0) == [0, 1, 2, 7, 8])
+        #expect(try loader.question(number: 3) == [0, 5, 7, 8])
     }
 }

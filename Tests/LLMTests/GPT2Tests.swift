@@ -90,13 +90,18 @@ private func fillWithNoise(_ model: GPT2, seed: UInt32) {
     }
 }
 
-@Test func `every tensor's gradient is the loss's derivative`() {
+/// Every third target does not count, as a question's don't where the loss is on the answers.
+private func hidingSome(_ targets: [Int32]) -> [Int32] { targets.indices.map { $0 % 3 == 0 ? -1 : targets[$0] } }
+
+@Test(arguments: [false, true])
+func `every tensor's gradient is the loss's derivative`(hidesSome: Bool) {
     let (B, T) = (2, 7)
     let model = GPT2(tiny, trains: true)
     fillWithNoise(model, seed: 1)
     let inputs = randomTokens(B * T, below: tiny.V, seed: 1)
-    let targets = randomTokens(B * T, below: tiny.V, seed: 2)
-    model.accumulate(inputs, targets, B: B, T: T, scale: 1 / Float(B * T))
+    var targets = randomTokens(B * T, below: tiny.V, seed: 2)
+    if hidesSome { targets = hidingSome(targets) }
+    model.accumulate(inputs, targets, B: B, T: T, scale: 1 / Float(targets.count { $0 >= 0 }))
     let gradients = model.values(model.gradients)
     var random = Xorshift(seed: 3)
     /// f′(0) from four values (Richardson's extrapolation of the central difference), so that ε may be large: float32
@@ -167,6 +172,36 @@ func `logits, loss, gradients and ten steps are PyTorch's`(name: String) throws 
     }
 }
 
+/// The loss of some targets is the mean of what each costs alone; all of them hidden is no loss, and no gradient.
+@Test func `a target that does not count changes nothing`() {
+    let (B, T) = (5, 65)
+    let inputs = randomTokens(B * T, below: chunked.V, seed: 1)
+    let targets = randomTokens(B * T, below: chunked.V, seed: 2)
+    let model = GPT2(chunked, trains: true)
+    fillWithNoise(model, seed: 1)
+    model.forward(inputs: inputs, B: B, T: T)
+    var logits = [Float](repeating: 0, count: B * T * chunked.V)
+    logits.withUnsafeMutableBufferPointer { buffer in
+        if let base = buffer.baseAddress { model.logits(rows: 0..<B * T, into: base) }
+    }
+    let hidden = hidingSome(targets)
+    var (sum, right, count) = (0.0, 0, 0)
+    for n in 0..<B * T where hidden[n] >= 0 {
+        let row = logits[n * chunked.V..<(n + 1) * chunked.V].map { Double($0) }
+        sum += log(row.reduce(0) { $0 + exp($1) }) - row[Int(hidden[n])]
+        right += row.firstIndex(of: row.max() ?? 0) == Int(hidden[n]) ? 1 : 0
+        count += 1
+    }
+    let result = model.classify(targets: hidden)
+    #expect(abs(result.loss - sum / Double(count)) < 1e-5)
+    #expect(result.accuracy == Double(right) / Double(count))
+    #expect(zip(model.correct, hidden).allSatisfy { $0 == 0 || $1 >= 0 })
+
+    let nothing = [Int32](repeating: -1, count: B * T)
+    #expect(model.accumulate(inputs, nothing, B: B, T: T, scale: 1) == 0)
+    #expect(model.gradientNorm() == 0)
+}
+
 /// Of the chunked model's 390 rows the classifier takes 256 at a time; of the halves' 195 it takes all.
 @Test(arguments: [(tiny, 3, 8), (chunked, 3, 65)])
 func `two micro-batches are one batch`(config: GPT2Configuration, B: Int, T: Int) {
@@ -195,14 +230,15 @@ func `two micro-batches are one batch`(config: GPT2Configuration, B: Int, T: Int
 // MARK: - training
 
 /// Three steps of training on 5 × 65 tokens.
-private func trained(_ config: GPT2Configuration) -> GPT2 {
+private func trained(_ config: GPT2Configuration, hidesSome: Bool = false) -> GPT2 {
     let (B, T) = (5, 65)
     let model = GPT2(config, trains: true)
     model.initialize(seed: 7)
     for step in 1...3 {
         let tokens = randomTokens(B * T + 1, below: config.V, seed: UInt64(step))
+        let targets = hidesSome ? hidingSome(Array(tokens.dropFirst())) : Array(tokens.dropFirst())
         model.accumulate(
-            Array(tokens.dropLast()), Array(tokens.dropFirst()), B: B, T: T, scale: 1 / Float(B * T))
+            Array(tokens.dropLast()), targets, B: B, T: T, scale: 1 / Float(targets.count { $0 >= 0 }))
         let norm = model.gradientNorm()
         model.update(
             learningRate: 1e-2, beta1: 0.9, beta2: 0.95, decay: 0.1, gradientScale: Float(min(1, 0.5 / norm)),
@@ -213,14 +249,15 @@ private func trained(_ config: GPT2Configuration) -> GPT2 {
 
 /// Serialized for `threadCount`, which is one for the whole process.
 @Suite(.serialized) struct Threads {
-    @Test func `any number of threads gives the same bytes`() {
+    @Test(arguments: [false, true])
+    func `any number of threads gives the same bytes`(hidesSome: Bool) {
         let before = threadCount
         defer { threadCount = before }
         threadCount = 1
-        let expected = trained(chunked).bits
+        let expected = trained(chunked, hidesSome: hidesSome).bits
         for threads in 2...7 {
             threadCount = threads
-            let isSame = trained(chunked).bits == expected
+            let isSame = trained(chunked, hidesSome: hidesSome).bits == expected
             #expect(isSame, "\(threads) threads")
         }
     }

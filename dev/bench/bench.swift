@@ -1,6 +1,6 @@
 // bench measures what training reaches of what this machine allows, on GPT-2 124M: `make bench`.
 //
-//     bench [--quick] [SECTION…]      machine products kernels steps load tokenizer; all of them without one
+//     bench [--quick] [SECTION…]      machine products kernels steps load generate tokenizer; all of them without one
 //     bench step B T                  one shape of step alone, to set beside another program's
 //     bench tokenizer --text FILE [--vocabulary DIR]      with a text of your own instead of a small made one
 //
@@ -228,12 +228,15 @@ func step(_ name: String, _ config: GPT2Configuration, B: Int, T: Int, runs: Int
     var count = 0
     func once() {
         count += 1
-        model.forward(inputs: inputs, B: B, T: T)
-        _ = model.classify(targets: targets, gradientScale: 1 / Float(B * T))
-        model.backward(inputs: inputs)
+        var norm = 0.0
+        withThreadsAwake {
+            model.forward(inputs: inputs, B: B, T: T)
+            _ = model.classify(targets: targets, gradientScale: 1 / Float(B * T))
+            model.backward(inputs: inputs)
+            norm = model.gradientNorm()
+        }
         model.update(
-            learningRate: 1e-4, beta1: 0.9, beta2: 0.95, decay: 0,
-            gradientScale: Float(1 / max(1, model.gradientNorm())), step: count)
+            learningRate: 1e-4, beta1: 0.9, beta2: 0.95, decay: 0, gradientScale: Float(1 / max(1, norm)), step: count)
     }
     once()
     let flops = model.flopsPerToken(T: T) * Double(B * T)
@@ -329,7 +332,7 @@ enum Main {
             printPeakMemory()
             return
         }
-        let sections = ["machine", "products", "kernels", "steps", "load", "tokenizer"]
+        let sections = ["machine", "products", "kernels", "steps", "load", "generate", "tokenizer"]
         if let unknown = words.first(where: { !sections.contains($0) }) {
             FileHandle.standardError.write(
                 Data("error: no section \(unknown)\nhint: \(sections.joined(separator: " ")) or step B T\n".utf8))
@@ -341,9 +344,9 @@ enum Main {
             case "products": for N in quick ? [1024] : [1024, 256] { products(N: N, quick: quick) }
             case "kernels": kernels(quick: quick)
             case "steps": steps(quick: quick)
-            case "load": try load()
+            case "generate": generating(quick: quick)
             case "tokenizer": try tokenizerBench(text: text, vocabulary: vocabulary, quick: quick)
-            default: break
+            default: try load()
             }
         }
         let json = JSONEncoder()

@@ -1,0 +1,334 @@
+// generate continues a text with a trained GPT-2: prompt → tokens → one pass → a token at a time, shown as it comes.
+//
+// How the next token is chosen: Sources/LLM/Sampler.swift. How the model goes on from what it has read:
+// Sources/LLM/Generate.swift.
+
+import Foundation
+import LLM
+
+let aboutGenerating =
+    "continues a text with a trained model\n\n"
+    + "Without a prompt it begins a new text, after <|endoftext|>. A prompt is continued as it is; write <|endoftext|>\n"
+    + "before it where it begins a text of its own. The output is the prompt and what follows; between samples is a line\n"
+    + "with ---."
+
+let table: [Option] = [
+    Option("model", "m", .text, "FILE", default: "data/model/model_best.bin", "a checkpoint that train_gpt2 wrote"),
+    Option("tokenizer", "k", .text, "DIR", default: "data", "the tokenizer it was trained with"),
+    Option("prompt", "p", .text, "TEXT", "the text to continue"),
+    Option(
+        "prompt-file", "f", .text, "FILE",
+        "the same from a file, or from standard input (-), less one newline at its end"),
+    Option(
+        "interactive", "i", .flag, "[0|1]",
+        "a conversation: every line you type is added to the text, and the model goes on from all of it. A \\ at its end "
+            + "makes another line part of it. At the model's limit the oldest half is forgotten"),
+    Option("max-new-tokens", "n", .integer(1...10_000_000), "N", default: "128", "tokens to write at most"),
+    Option("num-samples", nil, .integer(1...10_000), "N", default: "1", "texts to write from the same prompt"),
+    Option("greedy", "g", .flag, "[0|1]", "take the likeliest token each time, instead of drawing one"),
+    Option(
+        "temperature", "t", .number(0...1e6), "X", default: "1.0",
+        "divides the logits: below 1 likely tokens become likelier, above 1 the others"),
+    Option("top-k", nil, .integer(0...Int.max), "N", default: "0", "draw from the N likeliest tokens only; 0 from all"),
+    Option(
+        "top-p", nil, .number(0...1), "X", default: "1.0",
+        "draw from the likeliest tokens only, as few as have this probability together"),
+    Option(
+        "min-p", nil, .number(0...1), "X", default: "0.0",
+        "draw only tokens at least this probable, times the largest probability"),
+    Option(
+        "repetition-penalty", nil, .number(0...1e6), "X", default: "1.0",
+        "above 1, tokens that have occurred, in the prompt too, become less likely"),
+    Option("stop", nil, .texts, "TEXT…", "end before the first of these texts"),
+    Option("seed", "s", .integer(0...Int.max), "N", default: "42", "the same seed draws the same texts"),
+    Option("json", nil, .flag, "[0|1]", "a line of JSON for each sample, when all are done"),
+    Option("threads", nil, .integer(1...1024), "N", "threads to compute with (default: all cores)"),
+]
+
+@main
+enum Generate {
+    static func main() {
+        runReportingErrors {
+            let options = try Options(program: "generate", about: aboutGenerating, table: table)
+            let sampler = try readSampler(options)
+            try checkTogether(options)
+            if options.isGiven("threads") { useThreads(options.int("threads")) }
+            let tokenizer = try Tokenizer(at: options.text("tokenizer") ?? "")
+            let prompt = try tokenizer.encode(try readPrompt(options))
+            let model = try openModel(options, tokenizer, promptLength: prompt.count)
+            if options.flag("interactive") {
+                try converse(options, model, tokenizer, sampler, prompt)
+            } else {
+                try write(options, model, tokenizer, sampler, prompt)
+            }
+        }
+    }
+
+    // MARK: - samples
+
+    static func write(
+        _ options: Options, _ model: GPT2, _ tokenizer: Tokenizer, _ sampler: Sampler, _ given: [Int32]
+    ) throws {
+        let count = options.int("num-samples")
+        let limit = options.int("max-new-tokens")
+        let stops = options.texts("stop").map { Array($0.utf8) }
+        let prompt = given.isEmpty ? [try endOfText(tokenizer)] : given
+        let promptText = String(decoding: tokenizer.decode(given), as: UTF8.self)
+        let printsJSON = options.flag("json")
+
+        let start = now()
+        let decoder = BatchDecoder(model, sequences: count, capacity: prompt.count + limit)
+        decoder.start(with: prompt)
+        let promptSeconds = now() - start
+
+        // The first sample that is not yet whole is shown as it comes; what the others have so far waits for its turn.
+        var samples = (0..<count).map { _ in Sample(stream: TextStream(stops: stops)) }
+        var turn = 0
+        func show() {
+            guard !printsJSON else { return }
+            while turn < count {
+                if !samples[turn].isBegun {
+                    samples[turn].isBegun = true
+                    printNow((turn > 0 ? "---\n" : "") + promptText)
+                }
+                printNow(samples[turn].waiting)
+                samples[turn].waiting = ""
+                guard samples[turn].end != nil else { return }
+                printNow("\n")
+                turn += 1
+            }
+        }
+        show()
+        var randoms = generators(options, count)
+        decoder.generate(
+            limit: limit, sampler: sampler, randoms: &randoms, endOfText: tokenizer.endOfText.map { Int32($0) }
+        ) { i, token in
+            samples[i].add(token, tokenizer, limit: limit)
+            if i == turn || samples[i].end != nil { show() }
+            return samples[i].end == nil
+        }
+        show()
+        if printsJSON {
+            for (i, sample) in samples.enumerated() {
+                printNow(sample.json(index: i, prompt: promptText, promptTokens: prompt) + "\n")
+            }
+        }
+        let tokens = samples.reduce(0) { $0 + $1.tokens.count }
+        let seconds = now() - start - promptSeconds
+        note(
+            String(
+                format: "prompt: %ld tokens in %.2f s; then %ld tokens in %.2f s, %.1f tokens/s", prompt.count,
+                promptSeconds, tokens, seconds, Double(tokens) / max(seconds, 1e-9)))
+    }
+
+    /// One text that is being written.
+    struct Sample {
+        enum End: String {
+            case endOfText = "end_of_text"
+            case stopText = "stop"
+            case length
+        }
+        var stream: TextStream
+        var tokens: [Int32] = []
+        var text = ""
+        /// Not yet shown.
+        var waiting = ""
+        var isBegun = false
+        var end: End?
+
+        mutating func add(_ token: Int32, _ tokenizer: Tokenizer, limit: Int) {
+            tokens.append(token)
+            var new = ""
+            if Int(token) == tokenizer.endOfText {
+                end = .endOfText
+            } else {
+                new = stream.add(tokenizer.bytes(of: Int(token)))
+                if stream.isStopped { end = .stopText } else if tokens.count == limit { end = .length }
+            }
+            if end != nil { new += stream.finish() }
+            text += new
+            waiting += new
+        }
+
+        func json(index: Int, prompt: String, promptTokens: [Int32]) -> String {
+            func list(_ ids: [Int32]) -> String { "[" + ids.map(String.init).joined(separator: ",") + "]" }
+            func quoted(_ text: String) -> String {
+                String(decoding: JSON.quoted(Array(text.utf8)), as: UTF8.self)
+            }
+            return "{\"sample\":\(index),\"prompt\":\(quoted(prompt)),\"prompt_tokens\":\(list(promptTokens)),"
+                + "\"text\":\(quoted(text)),\"tokens\":\(list(tokens)),\"finish_reason\":\"\(end?.rawValue ?? "length")\"}"
+        }
+    }
+
+    // MARK: - conversation
+
+    static func converse(
+        _ options: Options, _ model: GPT2, _ tokenizer: Tokenizer, _ sampler: Sampler, _ prompt: [Int32]
+    ) throws {
+        let limit = options.int("max-new-tokens")
+        let stops = options.texts("stop").map { Array($0.utf8) }
+        let isTerminal = isatty(STDIN_FILENO) == 1
+        let decoder = BatchDecoder(model, sequences: 1, capacity: model.config.maxT)
+        var randoms = generators(options, 1)
+        note("a line is added to the text, an empty one lets the model go on; Ctrl-D ends")
+        var added = prompt
+        var last = prompt.last
+        func endsLine(_ token: Int32) -> Bool {
+            Int(token) == tokenizer.endOfText || tokenizer.bytes(of: Int(token)).last == UInt8(ascii: "\n")
+        }
+        while true {
+            if isTerminal { printNow("> ") }
+            guard var line = readLine() else { break }
+            while line.hasSuffix("\\") {
+                line = String(line.dropLast()) + "\n"
+                if isTerminal { printNow("… ") }
+                line += readLine() ?? ""
+            }
+            // What the model wrote and what a person writes are lines of their own. No newline follows, though: many a text
+            // would be at its end there, and where one belongs the model writes it.
+            if !line.isEmpty, let last, !endsLine(last) { line = "\n" + line }
+            added += try tokenizer.encode(Array(line.utf8))
+            if added.isEmpty, decoder.tokens[0].isEmpty { added = [try endOfText(tokenizer)] }
+            let held = decoder.tokens[0].count
+            decoder.append([added])
+            added = []
+            var sample = Sample(stream: TextStream(stops: stops))
+            decoder.generate(
+                limit: limit, sampler: sampler, randoms: &randoms, endOfText: tokenizer.endOfText.map { Int32($0) }
+            ) { _, token in
+                last = token
+                sample.add(token, tokenizer, limit: limit)
+                printNow(sample.waiting)
+                sample.waiting = ""
+                return sample.end == nil
+            }
+            printNow("\n")
+            if decoder.tokens[0].count < held {
+                note("note: the text outgrew the model's \(decoder.capacity) tokens; its older half is forgotten")
+            }
+        }
+        if isTerminal { printNow("\n") }
+    }
+
+    // MARK: - what comes in
+
+    static func readSampler(_ options: Options) throws -> Sampler {
+        guard options.double("temperature") > 0 else {
+            throw UserError(
+                "--temperature 0 would divide by zero", hint: "for the likeliest token each time write --greedy",
+                exitCode: 2)
+        }
+        guard options.double("repetition-penalty") > 0 else {
+            throw UserError(
+                "--repetition-penalty 0 would divide by zero", hint: "1 is no penalty, 1.2 a mild and 2 a strong one",
+                exitCode: 2)
+        }
+        var sampler = Sampler()
+        sampler.isGreedy = options.flag("greedy")
+        sampler.repetitionPenalty = Float(options.double("repetition-penalty"))
+        sampler.temperature = Float(options.double("temperature"))
+        sampler.topK = options.int("top-k")
+        sampler.topP = Float(options.double("top-p"))
+        sampler.minP = Float(options.double("min-p"))
+        return sampler
+    }
+
+    /// Options that say different things.
+    static func checkTogether(_ options: Options) throws {
+        func refuse(_ what: String, _ hint: String) -> UserError { UserError(what, hint: hint, exitCode: 2) }
+        if options.isGiven("prompt"), options.isGiven("prompt-file") {
+            throw refuse("there are two prompts", "give --prompt or --prompt-file")
+        }
+        if options.flag("greedy"), options.int("num-samples") > 1 {
+            throw refuse("--greedy writes the same text every time", "leave --greedy or --num-samples out")
+        }
+        if options.flag("greedy"),
+            let option = ["temperature", "top-k", "top-p", "min-p"].first(where: { options.isGiven($0) })
+        {
+            note("note: with --greedy nothing is drawn, and --\(option) changes nothing")
+        }
+        if options.flag("interactive") {
+            if options.text("prompt-file") == "-" {
+                throw refuse("standard input is the conversation", "write the prompt into a file, or give --prompt")
+            }
+            if options.int("num-samples") > 1 || options.flag("json") {
+                throw refuse("a conversation has one answer, as text", "leave --num-samples and --json out")
+            }
+        }
+    }
+
+    /// UTF-8; empty if none was given.
+    static func readPrompt(_ options: Options) throws -> [UInt8] {
+        guard let path = options.text("prompt-file") else { return Array((options.text("prompt") ?? "").utf8) }
+        var bytes: [UInt8]
+        if path == "-" {
+            bytes = Array(FileHandle.standardInput.readDataToEndOfFile())
+        } else {
+            let file = try InputFile(path, hint: "is it the right path? --prompt takes the text itself")
+            bytes = try file.read(file.size, of: UInt8.self, at: 0)
+        }
+        guard String(validating: bytes, as: UTF8.self) != nil else {
+            throw UserError(
+                "the prompt is not UTF-8", hint: "convert it first: iconv -f CP949 -t UTF-8 FILE > prompt.txt")
+        }
+        if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
+        return bytes
+    }
+
+    static func openModel(_ options: Options, _ tokenizer: Tokenizer, promptLength: Int) throws -> GPT2 {
+        let path = options.text("model") ?? ""
+        if isDirectory(path) {
+            let inside = names(in: path).filter { $0.hasPrefix("model_") && $0.hasSuffix(".bin") }
+            throw UserError(
+                "\(path) is a directory",
+                hint: inside.last.map { "name one of its models, such as --model \(path)/\($0)" }
+                    ?? "name a checkpoint that train_gpt2 wrote")
+        }
+        guard fileExists(path) else {
+            throw UserError(
+                "there is no model \(path)",
+                hint: options.isGiven("model")
+                    ? "name a checkpoint that train_gpt2 wrote, or make one: make run"
+                    : "make one with make run, or name one by --model FILE --tokenizer DIR")
+        }
+        let config = try readConfiguration(path)
+        guard tokenizer.vocabularySize == config.V else {
+            throw UserError(
+                "the tokenizer has \(tokenizer.vocabularySize) tokens, the model a vocabulary of \(config.V)",
+                hint: "give the tokenizer the model was trained with by --tokenizer DIR")
+        }
+        guard promptLength <= config.maxT else {
+            throw UserError(
+                "the prompt has \(promptLength) tokens, and the model reads at most \(config.maxT)",
+                hint: "shorten the prompt, or train a model with a longer --sequence-length")
+        }
+        let isInteractive = options.flag("interactive")
+        try checkMemory(
+            GPT2.bytes(config, B: 0, T: 0, trains: false)
+                + BatchDecoder.bytes(
+                    config, sequences: options.int("num-samples"),
+                    capacity: isInteractive ? config.maxT : promptLength + options.int("max-new-tokens")),
+            hint: "take fewer --num-samples, or a smaller model")
+        return try readModel(path, trains: false)
+    }
+
+    static func endOfText(_ tokenizer: Tokenizer) throws -> Int32 {
+        guard let id = tokenizer.endOfText else {
+            throw UserError(
+                "the tokenizer has no <|endoftext|> to begin a text with", hint: "give a text to continue by --prompt")
+        }
+        return Int32(id)
+    }
+
+    /// One for each sample, so that a sample is the same whatever their number.
+    static func generators(_ options: Options, _ count: Int) -> [Xorshift] {
+        var seeds = Xorshift(seed: UInt64(options.int("seed")))
+        return (0..<count).map { _ in Xorshift(seed: seeds.next()) }
+    }
+
+    static func printNow(_ text: String) {
+        guard !text.isEmpty else { return }
+        print(text, terminator: "")
+        fflush(nil)
+    }
+}
