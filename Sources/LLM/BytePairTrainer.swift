@@ -231,6 +231,13 @@ package struct BytePairTrainer {
     package mutating func train(
         minimumFrequency: Int = 0, progress: (Int) -> Void = { _ in }
     ) -> LearntBytePairs {
+        var learnt = LearntBytePairs(spellings: [], merges: [])
+        // A merge takes some 20 microseconds, and as many to wake a thread for it.
+        withThreadsAwake { learnt = merge(minimumFrequency: minimumFrequency, progress: progress) }
+        return learnt
+    }
+
+    private mutating func merge(minimumFrequency: Int, progress: (Int) -> Void) -> LearntBytePairs {
         var merges: [Merge] = []
         var rankOfPair: [UInt64: Int] = [:]
         let idCount = max(vocabularySize, spellings.count)
@@ -270,8 +277,8 @@ package struct BytePairTrainer {
         return LearntBytePairs(spellings: (0..<spellings.count).map { Array(spellings[$0]) }, merges: lasting)
     }
 
-    /// Below so many words to visit, waking the other threads costs more than they bring.
-    private static let fewWords = 500
+    /// Below so many words to visit, sharing them with the other threads costs more than they bring.
+    private static let fewWords = 100
 
     /// Replaces the pair in every word it was seen in, and brings the totals up to date: from `p left right n` to
     /// `p result n` the pairs (p, left) and (right, n) are lost, (p, result) and (result, n) are new.
