@@ -8,7 +8,8 @@
 //   Training   (BytePairTrainer.swift) keeps each pair's total and the words it was seen in, so that a merge visits only
 //              those, and takes the most frequent pair from a priority queue.
 //   Encoding   A word met before is looked up (TextEncoder.swift). A short one is merged with the rank of each pair kept
-//              beside it, a long one with a queue of pairs: n log n at worst.
+//              beside it, a long one with a queue of pairs: n log n at worst. Of bytes, many characters may begin as one
+//              symbol (WholeCharacters.swift).
 //
 // A symbol is a byte (GPT-2's way: every text can be spelt) or a character. Characters may be written differently inside
 // a word (`##b`) or at its end (`b</w>`), and those the vocabulary lacks become bytes (`<0xEA>`), unknown tokens, or
