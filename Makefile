@@ -8,7 +8,8 @@
 #   make test       format, build, tests, and the model against PyTorch's reference
 #   make test-widths    the tests at the other SIMD widths
 #   make test-kill  a run that is killed again and again ends in the same bytes
-#   make bench      what the kernels reach of what this machine allows
+#   make bench      what the kernels reach of what this machine allows; TEXT=… for the tokenizer's part
+#   make fuzz       a minute of damaged tokenizers and hard texts
 #   make clean
 #
 # LLM_CPU=x86-64-v3 builds for another processor than this one.
@@ -42,7 +43,7 @@ TRAIN = --layers 2 --heads 2 --channels 64 -b $(BATCH) -t $(T) -x $(STEPS) -l 5e
 	--loss-on answer -v $(EVERY) -m 30 -s 1000 -g 210 -n $(EVERY)
 endif
 
-.PHONY: all run lotto-long test test-widths test-kill bench clean $(PROGRAMS)
+.PHONY: all run lotto-long test test-widths test-kill bench fuzz clean $(PROGRAMS)
 
 all:
 	swift build $(SWIFT_OPTIONS)
@@ -95,7 +96,11 @@ test-kill: all
 
 bench:
 	swift build $(SWIFT_OPTIONS) --product bench
-	$(SCRATCH)/release/bench
+	$(SCRATCH)/release/bench $(if $(TEXT),--text "$(TEXT)")
+
+fuzz:
+	swift build $(SWIFT_OPTIONS) --product fuzz
+	$(SCRATCH)/release/fuzz 60
 
 clean:
 	rm -rf .build .build-*

@@ -28,14 +28,16 @@ package enum DocumentMode: String, CaseIterable, Sendable {
         switch self {
         case .file: break
         case .line:
-            for (index, byte) in block.enumerated() where byte == newline && index + 1 < block.count {
-                starts.append(index + 1)
+            var end = -1
+            while let next = LLM.newline(in: block, from: end + 1), next + 1 < block.count {
+                starts.append(next + 1)
+                end = next
             }
         case .blank:
             let classes = CharacterClasses.shared
             var position = isFileStart ? spaceEnd(0) : 0
             while position < block.count {
-                guard let first = block[position...].firstIndex(of: newline) else { break }
+                guard let first = LLM.newline(in: block, from: position) else { break }
                 let end = spaceEnd(first)
                 let last = block[first..<end].lastIndex(of: newline) ?? first
                 if last > first, end < block.count { starts.append(last + 1) }
@@ -111,7 +113,7 @@ private struct ValidationChoice {
         let target = min(file.size - 1, Int(Double(file.size) * (1 - fraction)))
         let start = max(0, target - 1 << 20)
         let bytes = try file.read(target - start, of: UInt8.self, at: start)
-        let place = bytes.withUnsafeBufferPointer { PreTokenizer().safeCut(in: $0) } ?? target - start
+        let place = bytes.withUnsafeBufferPointer { GPT2Words().safeCut(in: $0) } ?? target - start
         return start + place > 0 ? start + place : nil
     }
 }
@@ -162,15 +164,20 @@ package struct CorpusWriter {
                 tokensPerShard: rowLength.map { max(1, tokensPerShard / $0) * $0 } ?? tokensPerShard)
         }
         var paddings = rowLength.map { [RowPadding](repeating: .init(length: $0, endOfText: endOfText), count: 2) }
-        var encoders = [BytePairEncoder](repeating: try tokenizer.makeEncoder(), count: max(1, threadCount))
+        // Each has a memory of its own.
+        var encoders = try (0..<max(1, threadCount)).map { _ in try tokenizer.makeEncoder() }
         var summary = CorpusSummary()
 
         func encode(_ files: [InputFile], dividesAt: Int?, isValidation: (Int) -> Bool) throws {
             var document = -1
+            var pieces: [Piece] = []
             for file in files {
-                try forEachBlock(of: file, blockSize: encoders.count * pieceSize, cut: .betweenWords) { block, offset in
-                    var pieces = TextCut.betweenWords.pieces(of: block, count: encoders.count).map { range in
-                        Piece(text: UnsafeBufferPointer(rebasing: block[range]), offset: offset + range.lowerBound)
+                try forEachBlock(of: file, blockSize: encoders.count * pieceSize, cut: tokenizer.cut) { block, offset in
+                    let ranges = tokenizer.cut.pieces(of: block, count: encoders.count)
+                    while pieces.count < ranges.count { pieces.append(Piece()) }
+                    pieces.removeLast(pieces.count - ranges.count)
+                    for (i, range) in ranges.enumerated() {
+                        pieces[i].begin(UnsafeBufferPointer(rebasing: block[range]), offset + range.lowerBound)
                     }
                     pieces.withUnsafeMutableBufferPointer { pieces in
                         nonisolated(unsafe) let pieces = pieces
@@ -230,18 +237,21 @@ package struct CorpusWriter {
 
 /// What one thread encodes of a block.
 private struct Piece {
-    let text: UnsafeBufferPointer<UInt8>
+    private(set) var text = UnsafeBufferPointer<UInt8>(start: nil, count: 0)
     /// Of its first byte in the file.
-    let offset: Int
+    private(set) var offset = 0
     var starts: [Int] = []
     /// First of the document that goes on from the piece before, then of each that starts here.
     var isValidation: [Bool] = []
     var training: [Int32] = []
     var validation: [Int32] = []
 
-    init(text: UnsafeBufferPointer<UInt8>, offset: Int) {
+    /// The next piece, in the memory of the one before.
+    mutating func begin(_ text: UnsafeBufferPointer<UInt8>, _ offset: Int) {
         self.text = text
         self.offset = offset
+        training.removeAll(keepingCapacity: true)
+        validation.removeAll(keepingCapacity: true)
     }
 
     mutating func findDocuments(_ mode: DocumentMode, dividesAt: Int?) {
@@ -249,7 +259,7 @@ private struct Piece {
         if let dividesAt, (offset..<offset + text.count).contains(dividesAt) { starts.append(dividesAt - offset) }
     }
 
-    mutating func encode(_ encoder: inout BytePairEncoder, endOfText: Int32) {
+    mutating func encode(_ encoder: inout TextEncoder, endOfText: Int32) {
         training.reserveCapacity(text.count / 3)
         append(0..<(starts.first ?? text.count), isValidation[0], nil, &encoder)
         for (i, start) in starts.enumerated() {
@@ -259,7 +269,7 @@ private struct Piece {
     }
 
     private mutating func append(
-        _ range: Range<Int>, _ isValidation: Bool, _ mark: Int32?, _ encoder: inout BytePairEncoder
+        _ range: Range<Int>, _ isValidation: Bool, _ mark: Int32?, _ encoder: inout TextEncoder
     ) {
         let text = UnsafeBufferPointer(rebasing: text[range])
         if isValidation {

@@ -76,6 +76,47 @@ package indirect enum JSON {
     }
 }
 
+// The parts of a tokenizer are written in the source as they stand in its file.
+extension JSON: ExpressibleByStringLiteral, ExpressibleByBooleanLiteral, ExpressibleByIntegerLiteral,
+    ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral
+{
+    package init(stringLiteral value: String) { self = .string(Array(value.utf8)) }
+    package init(booleanLiteral value: Bool) { self = .bool(value) }
+    package init(integerLiteral value: Int) { self = .number(Double(value)) }
+    package init(arrayLiteral values: JSON...) { self = .array(values) }
+    package init(dictionaryLiteral members: (String, JSON)...) {
+        self = .object(members.map { (Array($0.0.utf8), $0.1) })
+    }
+
+    /// In Hugging Face's layout: two spaces, raw UTF-8, no newline at the end.
+    /// - Parameter depth: of the value in the file.
+    package func text(depth: Int = 0) -> [UInt8] {
+        let newline = [UInt8(ascii: "\n")] + [UInt8](repeating: UInt8(ascii: " "), count: 2 * depth)
+        let inner = newline + Array("  ".utf8)
+        switch self {
+        case .null: return Array("null".utf8)
+        case .bool(let value): return Array((value ? "true" : "false").utf8)
+        case .number(let value):
+            return Array((Int(exactly: value).map { String($0) } ?? "\(value)").utf8)
+        case .string(let bytes): return JSON.quoted(bytes)
+        case .array(let values):
+            var text = Array("[".utf8)
+            for (index, value) in values.enumerated() {
+                if index > 0 { text.append(UInt8(ascii: ",")) }
+                text += inner + value.text(depth: depth + 1)
+            }
+            return text + (values.isEmpty ? [] : newline) + Array("]".utf8)
+        case .object(let members):
+            var text = Array("{".utf8)
+            for (index, member) in members.enumerated() {
+                if index > 0 { text.append(UInt8(ascii: ",")) }
+                text += inner + JSON.quoted(member.key) + Array(": ".utf8) + member.value.text(depth: depth + 1)
+            }
+            return text + (members.isEmpty ? [] : newline) + Array("}".utf8)
+        }
+    }
+}
+
 private struct JSONParser {
     let bytes: UnsafeBufferPointer<UInt8>
     let name: String

@@ -57,9 +57,12 @@ package struct Progress {
         show(done, ending: redraws ? "" : "\n")
     }
 
-    package func finish() {
-        let seconds = now() - start
-        let text = String(format: "%@: %.0f %@ in %.1f s", phase, total, unit, seconds)
+    /// - Parameter done: if it is not the total.
+    package func finish(_ done: Double? = nil) {
+        let seconds = max(now() - start, 1e-9)
+        let done = done ?? total
+        let text = String(
+            format: "%@: %.0f %@ in %.1f s, %.1f %@/s", phase, done, unit, seconds, done / seconds, unit)
         writeToStandardError((redraws ? "\r\u{1B}[K" : "") + text + "\n")
     }
 

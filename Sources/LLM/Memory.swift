@@ -39,3 +39,23 @@ package func allocateFloats(_ count: Int) -> UnsafeMutablePointer<Float> {
 package func freeFloats(_ floats: UnsafeMutablePointer<Float>, count: Int) {
     munmap(floats, max(count, 1) * MemoryLayout<Float>.stride)
 }
+
+/// Gives the system what was freed: the allocator keeps it, and after a phase of other needs it is of no use.
+func returnFreedMemory() {
+    #if os(Linux)
+        // glibc's; other systems give memory back on their own. Swift's module of glibc leaves it out.
+        guard let trim = dlsym(nil, "malloc_trim") else { return }
+        _ = unsafeBitCast(trim, to: (@convention(c) (Int) -> Int32).self)(0)
+    #endif
+}
+
+/// Asks for large pages behind memory that is visited at random: where words lie anywhere in 70 MB, finding the page is
+/// half of what a visit costs. The system may decline.
+func useLargePages(_ start: UnsafeMutableRawPointer, bytes: Int) {
+    #if os(Linux)
+        let page = 1 << 21
+        let first = (Int(bitPattern: start) + page - 1) / page * page
+        let end = (Int(bitPattern: start) + bytes) / page * page
+        if first < end { madvise(UnsafeMutableRawPointer(bitPattern: first), end - first, 14) }  // MADV_HUGEPAGE
+    #endif
+}

@@ -1,111 +1,308 @@
-// GPT-2's pre-tokenisation: text is first cut into words, and pairs are merged only inside a word.
+// How a text is cut into words, inside which the model works: the pre-tokenisers of Hugging Face's tokenizer.json.
 //
-// The definition is the regular expression of OpenAI's gpt-2 (encoder.py, Radford et al., 2019):
-//
-//     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
-//
-// that is: an English contraction; or letters, or numbers, or other marks, each with at most one space before them;
-// or white space, which leaves its last character to the word that follows. Every byte belongs to exactly one word,
-// so the words put together are the text again. A word starts the same wherever the one before it came from (there is
-// no look-behind), which is why text may be cut between some words and scanned in parts: see `safeCut`.
-//
-// A regex engine would walk the alternatives for every word; this scanner looks at each byte once. Tests hold it
-// against a textbook version and against the splits of Hugging Face's tokenizers.
-//
-// Bytes that are not UTF-8 count as marks, one by one (CharacterClasses.character): nothing is lost and nothing fails,
-// where Hugging Face's library cannot be given such text at all.
+// Each takes a text and hands on its words; in a sequence each word goes to the next one. GPT-2's has a scanner of its
+// own (GPT2Words.swift), for it is the one that large corpora go through.
 
-package struct PreTokenizer: Sendable {
-    private let classes = CharacterClasses.shared
+package indirect enum PreTokenizer: Sendable {
+    case sequence([PreTokenizer])
+    /// The bytes go to the model as they are, not as the characters that stand for them: see ByteAlphabet.
+    case byteLevel(addsPrefixSpace: Bool, splits: Bool)
+    /// `\w+|[^\w\s]+`
+    case whitespace
+    case whitespaceSplit
+    /// White space goes, punctuation stands alone.
+    case bert
+    case punctuation(SplitBehavior)
+    case digits(individual: Bool)
+    /// Spaces become `replacement`, which begins a word.
+    case metaspace(replacement: [UInt8], prepends: PrependScheme, splits: Bool)
+    case split(pattern: [UInt8], SplitBehavior, inverts: Bool)
 
-    package init() {}
+    package enum PrependScheme: String, Sendable { case first, never, always }
 
-    /// The end of the word that starts at `start`. The end of `bytes` is the end of the text.
-    @inline(__always)
-    package func wordEnd(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
-        var (kind, length) = classes.character(at: start, in: bytes)
-        var position = start + length
-        switch kind {
-        case .space:
-            if bytes[start] == UInt8(ascii: " "), position < bytes.count {
-                (kind, length) = classes.character(at: position, in: bytes)
-                if kind != .space { return runEnd(of: kind, in: bytes, from: position + length) }
+    /// What becomes of the places that a pattern matches.
+    package enum SplitBehavior: String, Sendable {
+        case removed = "Removed"
+        case isolated = "Isolated"
+        case mergedWithPrevious = "MergedWithPrevious"
+        case mergedWithNext = "MergedWithNext"
+        case contiguous = "Contiguous"
+    }
+
+    /// The part of a tokenizer.json; nil for `null`.
+    /// - Parameter refuse: makes the error that names what is not known here.
+    static func read(_ json: JSON?, refuse: (String) -> UserError) throws -> PreTokenizer? {
+        guard let json, !json.isNull else { return nil }
+        let type = json["type"]?.text ?? "without a type"
+        func behavior(default standard: SplitBehavior?) throws -> SplitBehavior {
+            guard let name = json["behavior"]?.text else {
+                if let standard { return standard }
+                throw refuse("its pre_tokenizer \(type) has no behavior")
             }
-            // \s+(?!\S)|\s+ : to the end of the text; else all but the last one; a single one stands alone.
-            var last = start
-            while position < bytes.count {
-                (kind, length) = classes.character(at: position, in: bytes)
-                if kind != .space { return last > start ? last : position }
-                last = position
-                position += length
+            guard let behavior = SplitBehavior(rawValue: name) else {
+                throw refuse("its pre_tokenizer \(type) has the behavior \(name)")
             }
-            return position
-        case .other:
-            if bytes[start] == UInt8(ascii: "'") {
-                let contraction = contractionLength(in: bytes, from: start)
-                if contraction > 0 { return start + contraction }
+            return behavior
+        }
+        switch type {
+        case "Sequence":
+            guard case .array(let parts)? = json["pretokenizers"] else {
+                throw refuse("its pre_tokenizer Sequence has no pretokenizers")
             }
-            return runEnd(of: .other, in: bytes, from: position)
-        case .letter, .number:
-            return runEnd(of: kind, in: bytes, from: position)
+            let sequence = try parts.compactMap { try read($0, refuse: refuse) }
+            for part in sequence.dropLast() where part.isByteLevel {
+                throw refuse("its pre_tokenizer has ByteLevel before another part")
+            }
+            // The way Korean tutorials write BERT's.
+            if sequence.count == 2, case .whitespaceSplit = sequence[0],
+                case .punctuation(.isolated) = sequence[1]
+            {
+                return .bert
+            }
+            return sequence.count == 1 ? sequence[0] : .sequence(sequence)
+        case "ByteLevel":
+            return .byteLevel(
+                addsPrefixSpace: json["add_prefix_space"]?.bool ?? true, splits: json["use_regex"]?.bool ?? true)
+        case "Whitespace": return .whitespace
+        case "WhitespaceSplit": return .whitespaceSplit
+        case "BertPreTokenizer": return .bert
+        case "Punctuation": return .punctuation(try behavior(default: .isolated))
+        case "Digits": return .digits(individual: json["individual_digits"]?.bool ?? false)
+        case "Metaspace":
+            guard case .string(let replacement)? = json["replacement"],
+                scalars(of: replacement).count == 1
+            else { throw refuse("its pre_tokenizer Metaspace has no replacement of one character") }
+            var scheme = PrependScheme.always
+            if let name = json["prepend_scheme"]?.text {
+                guard let known = PrependScheme(rawValue: name) else {
+                    throw refuse("its pre_tokenizer Metaspace has the prepend_scheme \(name)")
+                }
+                scheme = known
+            }
+            if json["add_prefix_space"]?.bool == false { scheme = .never }
+            return .metaspace(
+                replacement: replacement, prepends: scheme, splits: json["split"]?.bool ?? true)
+        case "Split":
+            guard case .string(let pattern)? = json["pattern"]?["String"], !pattern.isEmpty else {
+                throw refuse("its pre_tokenizer Split has a pattern that is no plain String")
+            }
+            return .split(
+                pattern: pattern, try behavior(default: nil), inverts: json["invert"]?.bool ?? false)
+        default: throw refuse("it has a pre_tokenizer \(type)")
         }
     }
 
-    @inline(__always)
-    private func runEnd(of kind: CharacterClass, in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
-        var position = start
-        while position < bytes.count {
-            let next = classes.character(at: position, in: bytes)
-            if next.class != kind { break }
-            position += next.length
-        }
-        return position
-    }
-
-    /// 's 't 'm 'd 're 've 'll, lower case only, as GPT-2 has it.
-    @inline(__always)
-    private func contractionLength(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
-        guard start + 1 < bytes.count else { return 0 }
-        let first = bytes[start + 1]
-        let second = start + 2 < bytes.count ? bytes[start + 2] : 0
-        switch (first, second) {
-        case (UInt8(ascii: "s"), _), (UInt8(ascii: "t"), _), (UInt8(ascii: "m"), _), (UInt8(ascii: "d"), _): return 2
-        case (UInt8(ascii: "r"), UInt8(ascii: "e")), (UInt8(ascii: "v"), UInt8(ascii: "e")): return 3
-        case (UInt8(ascii: "l"), UInt8(ascii: "l")): return 3
-        default: return 0
+    /// Whether the model sees bytes.
+    package var isByteLevel: Bool {
+        switch self {
+        case .byteLevel: return true
+        case .sequence(let parts): return parts.last?.isByteLevel ?? false
+        default: return false
         }
     }
 
-    /// Calls `body` with each word of `bytes` in order.
+    /// Whether this is GPT-2's and no more, so that its words can be had from `GPT2Words` alone.
+    var isGPT2: Bool {
+        if case .byteLevel(addsPrefixSpace: false, splits: true) = self { return true }
+        return false
+    }
+
+    /// Whether a text may be cut after a line end before a character that is not white space.
+    var worksByLine: Bool {
+        switch self {
+        case .sequence(let parts): return parts.allSatisfy(\.worksByLine)
+        case .byteLevel(let addsPrefixSpace, let splits): return splits && !addsPrefixSpace
+        case .whitespace, .whitespaceSplit, .bert: return true
+        case .punctuation, .digits, .metaspace, .split: return false
+        }
+    }
+
+    /// Calls `body` with the words of `text`, none of which is empty.
+    /// - Parameter isStart: whether a document begins here, and not after an added token.
     @inline(__always)
     package func forEachWord(
-        in bytes: UnsafeBufferPointer<UInt8>, _ body: (UnsafeBufferPointer<UInt8>) throws -> Void
-    ) rethrows {
-        var start = 0
-        while start < bytes.count {
-            let end = wordEnd(in: bytes, from: start)
-            try body(UnsafeBufferPointer(rebasing: bytes[start..<end]))
-            start = end
+        in text: UnsafeBufferPointer<UInt8>, isStart: Bool = true, _ body: (UnsafeBufferPointer<UInt8>) -> Void
+    ) {
+        switch self {
+        case .byteLevel(addsPrefixSpace: false, splits: true): GPT2Words().forEachWord(in: text, body)
+        case .bert: forEachWhitespaceWord(in: text, isolating: true, body)
+        case .whitespace: forEachWhitespaceRegexWord(in: text, body)
+        default: split(text, isStart: isStart, body)
         }
     }
 
-    /// The last place in `bytes`, not 0, where text may be cut so that both parts, scanned on their own, give the
-    /// words of the whole; nil if there is none. It lies between two characters of different classes of which the
-    /// first is not white space (a space may belong to the next word, and white space looks ahead) and which are not a
-    /// mark and a letter (an apostrophe may be the head of a contraction). There is none within the last three bytes,
-    /// for the character there may go on in the part of the text that is yet to be read.
-    package func safeCut(in bytes: UnsafeBufferPointer<UInt8>) -> Int? {
-        guard bytes.count > 4 else { return nil }
-        var position = bytes.count - 4
-        while position > 0, bytes[position] & 0xC0 == 0x80 { position -= 1 }
-        while position > 0 {
-            let next = classes.character(at: position, in: bytes).class
-            let previous = classes.character(before: position, in: bytes)
-            if previous.class != next, previous.class != .space, !(previous.class == .other && next == .letter) {
-                return position
+    private func split(
+        _ text: UnsafeBufferPointer<UInt8>, isStart: Bool, _ body: (UnsafeBufferPointer<UInt8>) -> Void
+    ) {
+        guard !text.isEmpty else { return }
+        switch self {
+        case .sequence(let parts):
+            func run(_ part: Int, _ text: UnsafeBufferPointer<UInt8>, _ isStart: Bool) {
+                guard part < parts.count else { return body(text) }
+                let base = text.baseAddress
+                parts[part].split(text, isStart: isStart) { run(part + 1, $0, isStart && $0.baseAddress == base) }
             }
-            position -= previous.length
+            run(0, text, isStart)
+        case .byteLevel(let addsPrefixSpace, let splits):
+            func words(_ text: UnsafeBufferPointer<UInt8>) {
+                if splits { GPT2Words().forEachWord(in: text, body) } else { body(text) }
+            }
+            if addsPrefixSpace, text[0] != UInt8(ascii: " ") {
+                ([UInt8(ascii: " ")] + text).withUnsafeBufferPointer { words($0) }
+            } else {
+                words(text)
+            }
+        case .whitespace: forEachWhitespaceRegexWord(in: text, body)
+        case .whitespaceSplit: forEachWhitespaceWord(in: text, isolating: false, body)
+        case .bert: forEachWhitespaceWord(in: text, isolating: true, body)
+        case .punctuation(let behavior):
+            cut(text, at: matches(of: CharacterFlag.punctuation, in: text), behavior, body)
+        case .digits(let individual):
+            cut(text, at: matches(of: CharacterFlag.numeric, in: text), individual ? .isolated : .contiguous, body)
+        case .split(let pattern, let behavior, let inverts):
+            let found = matches(of: pattern, in: text)
+            cut(text, at: inverts ? found.map { ($0.range, !$0.isMatch) } : found, behavior, body)
+        case .metaspace(let replacement, let prepends, let splits):
+            var replaced = replacing([UInt8(ascii: " ")], by: replacement, in: Array(text))
+            if prepends == .always || (prepends == .first && isStart), !replaced.starts(with: replacement) {
+                replaced = replacement + replaced
+            }
+            replaced.withUnsafeBufferPointer { text in
+                guard splits else { return body(text) }
+                cut(text, at: matches(of: replacement, in: text), .mergedWithNext, body)
+            }
         }
-        return nil
+    }
+
+    /// Words between white space; with `isolating` each punctuation mark is a word of its own.
+    @inline(__always)
+    private func forEachWhitespaceWord(
+        in text: UnsafeBufferPointer<UInt8>, isolating: Bool, _ body: (UnsafeBufferPointer<UInt8>) -> Void
+    ) {
+        let classes = CharacterClasses.shared
+        var start = 0
+        var position = 0
+        while true {
+            position = plainLettersEnd(in: text, from: position)
+            if position == text.count { break }
+            let next = scalar(at: position, in: text)
+            let flags = classes.flags(next.value)
+            let isSpace = flags & 3 == CharacterClass.space.rawValue
+            if isSpace || (isolating && flags & CharacterFlag.punctuation != 0) {
+                if start < position { body(UnsafeBufferPointer(rebasing: text[start..<position])) }
+                start = position + next.length
+                if !isSpace { body(UnsafeBufferPointer(rebasing: text[position..<start])) }
+            }
+            position += next.length
+        }
+        if start < position { body(UnsafeBufferPointer(rebasing: text[start..<position])) }
+    }
+
+    /// `\w+|[^\w\s]+`
+    @inline(__always)
+    private func forEachWhitespaceRegexWord(
+        in text: UnsafeBufferPointer<UInt8>, _ body: (UnsafeBufferPointer<UInt8>) -> Void
+    ) {
+        let classes = CharacterClasses.shared
+        var start = 0
+        var position = 0
+        // 0 white space, 1 word, 2 other
+        var kind = 0
+        while true {
+            if kind == 1 { position = plainLettersEnd(in: text, from: position) }
+            if position == text.count { break }
+            let next = scalar(at: position, in: text)
+            let flags = classes.flags(next.value)
+            let nextKind =
+                flags & CharacterFlag.word != 0 ? 1 : flags & 3 == CharacterClass.space.rawValue ? 0 : 2
+            if nextKind != kind {
+                if kind != 0 { body(UnsafeBufferPointer(rebasing: text[start..<position])) }
+                start = position
+                kind = nextKind
+            }
+            position += next.length
+        }
+        if kind != 0 { body(UnsafeBufferPointer(rebasing: text[start..<position])) }
+    }
+
+    private typealias Match = (range: Range<Int>, isMatch: Bool)
+
+    /// The characters with `flag`, each a match, and what lies between them.
+    private func matches(of flag: UInt8, in text: UnsafeBufferPointer<UInt8>) -> [Match] {
+        var result: [Match] = []
+        var start = 0
+        var position = 0
+        while position < text.count {
+            let next = scalar(at: position, in: text)
+            let end = position + next.length
+            if CharacterClasses.shared.flags(next.value) & flag != 0 {
+                if start < position { result.append((start..<position, false)) }
+                result.append((position..<end, true))
+                start = end
+            }
+            position = end
+        }
+        if start < position { result.append((start..<position, false)) }
+        return result
+    }
+
+    private func matches(of pattern: [UInt8], in text: UnsafeBufferPointer<UInt8>) -> [Match] {
+        var result: [Match] = []
+        var start = 0
+        var position = 0
+        while position < text.count {
+            if text[position] == pattern[0], text[position...].starts(with: pattern) {
+                if start < position { result.append((start..<position, false)) }
+                result.append((position..<position + pattern.count, true))
+                position += pattern.count
+                start = position
+            } else {
+                position += 1
+            }
+        }
+        if start < position { result.append((start..<position, false)) }
+        return result
+    }
+
+    private func cut(
+        _ text: UnsafeBufferPointer<UInt8>, at matches: [Match], _ behavior: SplitBehavior,
+        _ body: (UnsafeBufferPointer<UInt8>) -> Void
+    ) {
+        var pieces: [Range<Int>] = []
+        var previous = false
+        switch behavior {
+        case .isolated: pieces = matches.map(\.range)
+        case .removed: pieces = matches.filter { !$0.isMatch }.map(\.range)
+        case .contiguous:
+            for match in matches {
+                if match.isMatch == previous, let last = pieces.popLast() {
+                    pieces.append(last.lowerBound..<match.range.upperBound)
+                } else {
+                    pieces.append(match.range)
+                }
+                previous = match.isMatch
+            }
+        case .mergedWithPrevious:
+            for match in matches {
+                if match.isMatch, !previous, let last = pieces.popLast() {
+                    pieces.append(last.lowerBound..<match.range.upperBound)
+                } else {
+                    pieces.append(match.range)
+                }
+                previous = match.isMatch
+            }
+        case .mergedWithNext:
+            // The mirror image of the former, from the end.
+            for match in matches.reversed() {
+                if match.isMatch, !previous, let last = pieces.popLast() {
+                    pieces.append(match.range.lowerBound..<last.upperBound)
+                } else {
+                    pieces.append(match.range)
+                }
+                previous = match.isMatch
+            }
+            pieces.reverse()
+        }
+        for piece in pieces where !piece.isEmpty { body(UnsafeBufferPointer(rebasing: text[piece])) }
     }
 }

@@ -13,15 +13,37 @@ import Foundation
 #endif
 
 package enum TextCut {
-    /// After a line end; within a line only if it is longer than a block.
+    /// After a line end.
     case afterLine
-    /// At a safe cut.
+    /// After a line end; in a block without one at a safe cut between words of GPT-2's.
+    case afterLineOrWord
+    /// At a safe cut between words of GPT-2's.
     case betweenWords
+    /// Before white space that has a line end in it, for any words that do not span lines.
+    case beforeLineEnds
+    /// Nowhere: a file is one block.
+    case nowhere
 
     /// The last cut in `bytes`, or nil.
     func last(in bytes: UnsafeBufferPointer<UInt8>) -> Int? {
-        if case .afterLine = self, let newline = bytes.lastIndex(of: UInt8(ascii: "\n")) { return newline + 1 }
-        return PreTokenizer().safeCut(in: bytes)
+        let newline = UInt8(ascii: "\n")
+        switch self {
+        case .afterLine: return bytes.lastIndex(of: newline).map { $0 + 1 }
+        case .afterLineOrWord: return bytes.lastIndex(of: newline).map { $0 + 1 } ?? GPT2Words().safeCut(in: bytes)
+        case .betweenWords: return GPT2Words().safeCut(in: bytes)
+        case .beforeLineEnds:
+            var end = bytes.count
+            while let last = bytes[..<end].lastIndex(of: newline) {
+                end = last
+                while end > 0 {
+                    let previous = CharacterClasses.shared.character(before: end, in: bytes)
+                    if previous.class != .space { return end }
+                    end -= previous.length
+                }
+            }
+            return nil
+        case .nowhere: return nil
+        }
     }
 
     /// Cuts a block into at most `count` pieces of about the same size; none is empty.
@@ -48,10 +70,16 @@ package func forEachBlock(
 ) throws {
     var offset = 0
     var size = blockSize
+    // One buffer for all blocks: the system clears every page that it gives anew.
+    var buffer: [UInt8] = []
     while offset < file.size {
         let count = min(size, file.size - offset)
-        let bytes = try file.read(count, of: UInt8.self, at: offset)
-        let taken: Int? = try bytes.withUnsafeBufferPointer { bytes in
+        if buffer.count < count { buffer = [UInt8](unsafeUninitializedCapacity: count) { $1 = count } }
+        try buffer.withUnsafeMutableBytes {
+            try file.read(into: UnsafeMutableRawBufferPointer(rebasing: $0[..<count]), at: offset)
+        }
+        let taken: Int? = try buffer.withUnsafeBufferPointer { buffer in
+            let bytes = UnsafeBufferPointer(rebasing: buffer[..<count])
             guard let end = offset + count == file.size ? count : cut.last(in: bytes) else { return nil }
             try body(UnsafeBufferPointer(rebasing: bytes[..<end]), offset)
             return end
@@ -59,6 +87,15 @@ package func forEachBlock(
         offset += taken ?? 0
         size = taken == nil ? 2 * size : blockSize
     }
+}
+
+/// The first line end at `start` or after it, or nil.
+@inline(__always)
+func newline(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int? {
+    guard let base = bytes.baseAddress, start < bytes.count,
+        let found = memchr(base + start, 10, bytes.count - start)
+    else { return nil }
+    return UnsafeRawPointer(found) - UnsafeRawPointer(base)
 }
 
 /// `line 12, byte 5`, both counted from 1, of the byte at `offset`; for messages.
@@ -75,10 +112,18 @@ package func lineAndByte(in file: InputFile, at offset: Int) throws -> String {
     return "line \(line), byte \(offset - lineStart + 1)"
 }
 
-/// Opens the text files of a command line. `-` is standard input, which is copied to a temporary file that loses its
-/// name at once, for it may be read more than once.
+/// Opens the text files of a command line. A directory stands for the files in it and below, in the order of their
+/// names, but hidden and empty ones. `-` is standard input, which is copied to a temporary file that loses its name at
+/// once, for it may be read more than once.
 package func openTexts(_ paths: [String]) throws -> [InputFile] {
-    try paths.map { path in
+    try paths.flatMap { path in
+        if path != "-", isDirectory(path) {
+            let files = try files(below: path).map { try InputFile($0, hint: "check the file's rights") }
+            guard files.contains(where: { $0.size > 0 }) else {
+                throw UserError("\(path) has no file with text in it", hint: "give a file, or a directory of files")
+            }
+            return files.filter { $0.size > 0 }
+        }
         let file =
             path == "-"
             ? try copyOfStandardInput()
@@ -87,7 +132,14 @@ package func openTexts(_ paths: [String]) throws -> [InputFile] {
             throw UserError(
                 "\(path == "-" ? "standard input" : path) is empty", hint: "give a file with some text in it")
         }
-        return file
+        return [file]
+    }
+}
+
+private func files(below directory: String) -> [String] {
+    names(in: directory).filter { !$0.hasPrefix(".") }.flatMap { name in
+        let path = "\(directory)/\(name)"
+        return isDirectory(path) ? files(below: path) : [path]
     }
 }
 

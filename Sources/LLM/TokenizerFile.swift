@@ -1,64 +1,28 @@
-// A tokenizer on disk, and in use.
+// A tokenizer on disk.
 //
 // tokenizer.json is Hugging Face's format (huggingface/tokenizers, version "1.0"): what is written here loads there with
-// the same ids and the same decoding. Of the many tokenizers that format can describe, those of GPT-2's kind are read:
-// byte-level byte-pair encoding without a normalizer. Anything else is refused by name, never half understood.
+// the same ids and the same decoding. Of what it can describe, byte-pair encoding and WordPiece are read, with the parts
+// that Normalizer, PreTokenizer, Decoder and Tokenizer know. Anything else is refused by name, never half understood.
 //
 // tokenizer.bin is llm.c's format: 256 int32 (20240328, version, number of tokens, the end-of-text id; version 1 has
 // no such field and is GPT-2's), then per token a length byte, 1 to 255, and the bytes. It can decode only: it has no
 // merges. llm.c's programs read it, and so does `Tokenizer`, for people who have nothing else.
+//
+// Other formats that are read: VocabularyFiles.swift.
 
 import Foundation
 
-/// Ids to text, and text to ids where the file has the merges.
-package struct Tokenizer: Sendable {
-    /// A token that stands for itself wherever it appears in a text, such as <|endoftext|>.
-    package struct AddedToken: Equatable, Sendable {
-        package let id: Int32
-        /// UTF-8.
-        package let content: [UInt8]
-        /// Whether it is left out of a text meant for people, and never part of one.
-        package let isSpecial: Bool
-        /// Hugging Face looks for tokens with `normalized: true` after all others.
-        let isNormalized: Bool
-
-        package init(id: Int32, content: [UInt8], isSpecial: Bool = true, isNormalized: Bool = false) {
-            self.id = id
-            self.content = content
-            self.isSpecial = isSpecial
-            self.isNormalized = isNormalized
-        }
-    }
-
-    /// nil if the tokenizer was read from a tokenizer.bin.
-    package let model: BytePairModel?
-    package let addedTokens: [AddedToken]
-    /// The bytes of each id.
-    private let tokens: [[UInt8]]
-    /// The id that separates documents: <|endoftext|>, or if there is none the first special token.
-    package let endOfText: Int?
-
-    package var vocabularySize: Int { tokens.count }
-
-    /// - Parameter addedTokens: with ids of `model.tokens`.
-    package init(model: BytePairModel, addedTokens: [AddedToken]) {
-        self.model = model
-        self.addedTokens = addedTokens
-        tokens = model.tokens
-        let special = addedTokens.filter(\.isSpecial)
-        let named = special.first { $0.content == Array("<|endoftext|>".utf8) }
-        endOfText = (named ?? special.first).map { Int($0.id) }
-    }
-
+extension Tokenizer {
     /// Reads a tokenizer from a directory, or from a file.
     package init(at path: String) throws {
         self = fileExists(path) && !isDirectory(path) ? try Tokenizer(path: path) : try Tokenizer(directory: path)
     }
 
-    /// Reads tokenizer.json in `directory`, or tokenizer.bin if there is no other.
+    /// Reads tokenizer.json in `directory`, or another vocabulary if there is none, tokenizer.bin last.
     package init(directory: String) throws {
-        let names = ["tokenizer.json", "tokenizer.bin"].map { "\(directory)/\($0)" }
-        guard let path = names.first(where: { fileExists($0) }) else {
+        var names = ["tokenizer.json", "encoder.json", "vocab.json", "vocab.txt"]
+        names += LLM.names(in: directory).filter { $0.hasSuffix(".tiktoken") } + ["tokenizer.bin"]
+        guard let path = names.map({ "\(directory)/\($0)" }).first(where: { fileExists($0) }) else {
             throw UserError(
                 "no tokenizer.json in \(directory)",
                 hint: "make one: train_tokenizer --input text.txt --output \(directory)")
@@ -66,17 +30,19 @@ package struct Tokenizer: Sendable {
         try self.init(path: path)
     }
 
-    /// Reads a tokenizer.json, or a tokenizer.bin if the name ends so.
+    /// Reads a tokenizer.json, or what the name says: vocab.txt, encoder.json, vocab.bpe, *.tiktoken, tokenizer.bin.
     package init(path: String) throws {
-        let file = try InputFile(path, hint: "make one: train_tokenizer --input text.txt --output DIR")
-        guard file.size <= Tokenizer.largestFile else {
-            throw UserError("\(path) has \(file.size) bytes, too many for a tokenizer", hint: "is it the right file?")
-        }
-        let bytes = try file.read(file.size, of: UInt8.self, at: 0)
+        let bytes = try Tokenizer.contents(of: path)
+        let file = path.split(separator: "/").last.map(String.init) ?? path
         if path.hasSuffix(".bin") {
-            (tokens, endOfText) = try Tokenizer.readBinary(bytes, name: path)
-            model = nil
-            addedTokens = []
+            let (tokens, endOfText) = try Tokenizer.readBinary(bytes, name: path)
+            self.init(tokens: tokens, endOfText: endOfText)
+        } else if path.hasSuffix(".tiktoken") {
+            self = try Tokenizer.readRanks(bytes, name: path)
+        } else if path.hasSuffix(".txt"), file != "merges.txt" {
+            self = try Tokenizer.readWordPieces(bytes, name: path)
+        } else if ["encoder.json", "vocab.json", "vocab.bpe", "merges.txt"].contains(file) {
+            self = try Tokenizer.readGPT2Files(beside: path)
         } else {
             self = try Tokenizer.readJSON(try JSON(bytes, name: path), name: path)
         }
@@ -84,8 +50,17 @@ package struct Tokenizer: Sendable {
 
     private static let largestFile = 1 << 27
 
+    static func contents(of path: String) throws -> [UInt8] {
+        let file = try InputFile(path, hint: "make one: train_tokenizer --input text.txt --output DIR")
+        guard file.size <= largestFile else {
+            throw UserError("\(path) has \(file.size) bytes, too many for a tokenizer", hint: "is it the right file?")
+        }
+        return try file.read(file.size, of: UInt8.self, at: 0)
+    }
+
     /// Whether tokens of these contents can be trained with.
-    package static func checkSpecialTokens(_ contents: [[UInt8]]) throws {
+    /// - Parameter byteLevel: whether tokens are spelt in the byte alphabet.
+    package static func checkSpecialTokens(_ contents: [[UInt8]], byteLevel: Bool = true) throws {
         for (index, content) in contents.enumerated() {
             let shown = String(decoding: content, as: UTF8.self)
             let hint = "write for example --special \"<|endoftext|>\" \"<|user|>\""
@@ -96,223 +71,245 @@ package struct Tokenizer: Sendable {
                 throw UserError("the special token \"\(shown)\" is given twice", hint: hint, exitCode: 2)
             }
             // In tokenizer.json it would read as the bytes that its characters stand for.
-            guard ByteAlphabet.bytes(for: content).map({ $0 == content }) ?? true else {
+            guard !byteLevel || ByteAlphabet.bytes(for: content).map({ $0 == content }) ?? true else {
                 throw UserError(
                     "the special token \"\(shown)\" is written like other bytes in the byte alphabet", hint: hint,
                     exitCode: 2)
             }
         }
     }
-
-    // MARK: - use
-
-    /// The bytes of one token; none for an id outside the vocabulary, such as a model's padding.
-    package func bytes(of id: Int) -> [UInt8] { tokens.indices.contains(id) ? tokens[id] : [] }
-
-    package func decode(_ ids: [Int32]) -> [UInt8] { ids.flatMap { bytes(of: Int($0)) } }
-
-    /// How many of the 256 bytes have no token, in a vocabulary made elsewhere; nil if none is missing.
-    package var missingBytes: Int? {
-        let missing = model?.byteIDs.count { $0 < 0 } ?? 0
-        return missing > 0 ? missing : nil
-    }
-
-    /// The ids of `text`, in which added tokens are recognised, as Hugging Face's library does: the leftmost, of those
-    /// the longest. (A corpus is encoded with `BytePairEncoder` instead, for which they are text like any other.)
-    package func encode(_ text: [UInt8]) throws -> [Int32] {
-        var encoder = try makeEncoder()
-        var ids: [Int32] = []
-        let passes = [addedTokens.filter { !$0.isNormalized }, addedTokens.filter(\.isNormalized)]
-        text.withUnsafeBufferPointer { text in
-            for piece in split(text[...], by: passes[0]) {
-                guard case .text(let text) = piece else {
-                    piece.appendID(to: &ids)
-                    continue
-                }
-                for piece in split(text, by: passes[1]) {
-                    if case .text(let text) = piece {
-                        encoder.encode(UnsafeBufferPointer(rebasing: text), to: &ids)
-                    } else {
-                        piece.appendID(to: &ids)
-                    }
-                }
-            }
-        }
-        return ids
-    }
-
-    /// An encoder for plain text, with a memory of the words it has met.
-    package func makeEncoder() throws -> BytePairEncoder {
-        guard let model else {
-            throw UserError(
-                "a tokenizer.bin can decode but not encode: it has no merges",
-                hint: "give a directory with a tokenizer.json")
-        }
-        return BytePairEncoder(model)
-    }
-
-    private enum Piece {
-        case text(Slice<UnsafeBufferPointer<UInt8>>)
-        case token(Int32)
-
-        func appendID(to ids: inout [Int32]) {
-            if case .token(let id) = self { ids.append(id) }
-        }
-    }
-
-    private func split(_ text: Slice<UnsafeBufferPointer<UInt8>>, by added: [AddedToken]) -> [Piece] {
-        let candidates = added.sorted { $0.content.count > $1.content.count }
-        let firstBytes = Set(candidates.compactMap(\.content.first))
-        var pieces: [Piece] = []
-        var start = text.startIndex
-        var position = start
-        while position < text.endIndex {
-            if firstBytes.contains(text[position]),
-                let found = candidates.first(where: { text[position...].starts(with: $0.content) })
-            {
-                if start < position { pieces.append(.text(text[start..<position])) }
-                pieces.append(.token(found.id))
-                position += found.content.count
-                start = position
-            } else {
-                position += 1
-            }
-        }
-        if start < position { pieces.append(.text(text[start..<position])) }
-        return pieces
-    }
 }
 
-// MARK: - tokenizer.json
+// MARK: - tokenizer.json, writing
 
 extension Tokenizer {
     /// The contents of a tokenizer.json, in Hugging Face's own layout: two spaces, no newline at the end.
-    /// - Precondition: the tokenizer has its merges.
+    /// - Precondition: the tokenizer has a model.
     package func json() -> [UInt8] {
-        guard let model else { preconditionFailure("a tokenizer without merges has no tokenizer.json") }
-        let added = addedTokens.sorted { $0.id < $1.id }
         var text: [UInt8] = []
         func put(_ words: String) { text += Array(words.utf8) }
-        let spelling = spellings()
-
-        put("{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": [")
-        for (index, token) in added.enumerated() {
-            put("\(index == 0 ? "" : ",")\n    {\n      \"id\": \(token.id),\n      \"content\": ")
-            text += JSON.quoted(token.content)
-            put(",\n      \"single_word\": false,\n      \"lstrip\": false,\n      \"rstrip\": false")
-            put(",\n      \"normalized\": \(token.isNormalized),\n      \"special\": \(token.isSpecial)\n    }")
+        let added = JSON.array(
+            addedTokens.map { token in
+                [
+                    "id": JSON(integerLiteral: Int(token.id)), "content": .string(token.content),
+                    "single_word": .bool(token.isSingleWord), "lstrip": .bool(token.stripsLeft),
+                    "rstrip": .bool(token.stripsRight), "normalized": .bool(token.isNormalized),
+                    "special": .bool(token.isSpecial),
+                ]
+            })
+        put("{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null")
+        for (name, part) in [
+            ("added_tokens", added), ("normalizer", parts.normalizer), ("pre_tokenizer", parts.preTokenizer),
+            ("post_processor", parts.postProcessor), ("decoder", parts.decoder),
+        ] {
+            put(",\n  \"\(name)\": ")
+            text += part.text(depth: 1)
         }
-        put(added.isEmpty ? "],\n" : "\n  ],\n")
-        put("  \"normalizer\": null,\n")
-        put("  \"pre_tokenizer\": {\n    \"type\": \"ByteLevel\",\n    \"add_prefix_space\": false,\n")
-        put("    \"trim_offsets\": true,\n    \"use_regex\": true\n  },\n")
-        put("  \"post_processor\": null,\n")
-        put("  \"decoder\": {\n    \"type\": \"ByteLevel\",\n    \"add_prefix_space\": true,\n")
-        put("    \"trim_offsets\": true,\n    \"use_regex\": true\n  },\n")
-        put("  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": null,\n")
-        put("    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n")
-        put("    \"fuse_unk\": false,\n    \"byte_fallback\": false,\n    \"ignore_merges\": false,\n")
-        put("    \"vocab\": {")
-        for (id, spelling) in spelling.enumerated() {
-            put(id == 0 ? "\n      " : ",\n      ")
-            text += JSON.quoted(spelling)
-            put(": \(id)")
+        put(",\n  \"model\": {\n    \"type\": ")
+        switch model {
+        case .bytePair(let model)?: putBytePairs(model)
+        case .wordPiece(let model)?:
+            put("\"WordPiece\",\n    \"unk_token\": ")
+            text += JSON.quoted(spellings[Int(model.unknown)])
+            put(",\n    \"continuing_subword_prefix\": ")
+            text += JSON.quoted(model.prefix)
+            put(",\n    \"max_input_chars_per_word\": \(model.longestWord)")
+            putVocabulary()
+        case nil: preconditionFailure("a tokenizer without a model has no tokenizer.json")
         }
-        put(spelling.isEmpty ? "},\n" : "\n    },\n")
-        put("    \"merges\": [")
-        for (rank, merge) in model.merges.enumerated() {
-            put(rank == 0 ? "\n      [\n        " : ",\n      [\n        ")
-            text += JSON.quoted(spelling[Int(merge.left)])
-            put(",\n        ")
-            text += JSON.quoted(spelling[Int(merge.right)])
-            put("\n      ]")
-        }
-        put(model.merges.isEmpty ? "]\n  }\n}" : "\n    ]\n  }\n}")
+        put("\n  }\n}")
         return text
-    }
 
-    /// How each token stands in the vocabulary: added tokens as they are, others in the byte alphabet.
-    private func spellings() -> [[UInt8]] {
-        var spellings = tokens.map { ByteAlphabet.characters(for: $0) }
-        for token in addedTokens { spellings[Int(token.id)] = token.content }
-        return spellings
-    }
-
-    fileprivate static func readJSON(_ json: JSON, name: String) throws -> Tokenizer {
-        func refuse(_ what: String, _ hint: String = "the file is damaged, or made by a program with a mistake")
-            -> UserError
-        { UserError("\(name): \(what)", hint: hint) }
-        let scope = "this program reads byte-level BPE tokenizers as train_tokenizer writes them, or GPT-2's"
-
-        guard case .object = json, let model = json["model"], case .object = model else {
-            throw refuse("it has no \"model\"", "is it a tokenizer.json of Hugging Face's kind? \(scope)")
+        // The vocabulary is long, so it is not made a JSON value first.
+        func putVocabulary() {
+            put(",\n    \"vocab\": {")
+            for id in 0..<modelSize {
+                put(id == 0 ? "\n      " : ",\n      ")
+                text += JSON.quoted(spellings[id])
+                put(": \(id)")
+            }
+            put(modelSize == 0 ? "}" : "\n    }")
         }
-        // The parts whose presence would change the ids.
-        try checkParts(json, model, refuse: { refuse($0, scope) })
+        func putBytePairs(_ model: BytePairModel) {
+            func quoted(_ bytes: [UInt8]?) -> [UInt8] { bytes.map { JSON.quoted($0) } ?? Array("null".utf8) }
+            let characters = model.characters
+            put("\"BPE\",\n    \"dropout\": null,\n    \"unk_token\": ")
+            text += quoted(characters.unknown.map { spellings[Int($0)] })
+            put(",\n    \"continuing_subword_prefix\": ")
+            text += quoted(characters.prefix.isEmpty ? nil : characters.prefix)
+            put(",\n    \"end_of_word_suffix\": ")
+            text += quoted(characters.suffix.isEmpty ? nil : characters.suffix)
+            put(",\n    \"fuse_unk\": \(characters.fusesUnknown)")
+            put(",\n    \"byte_fallback\": \(characters.fallsBackToBytes)")
+            put(",\n    \"ignore_merges\": \(model.ignoresMerges)")
+            putVocabulary()
+            put(",\n    \"merges\": [")
+            for (rank, merge) in model.merges.enumerated() {
+                put(rank == 0 ? "\n      [\n        " : ",\n      [\n        ")
+                text += JSON.quoted(spellings[Int(merge.left)])
+                put(",\n        ")
+                text += JSON.quoted(spellings[Int(merge.right)])
+                put("\n      ]")
+            }
+            put(model.merges.isEmpty ? "]" : "\n    ]")
+        }
+    }
+}
 
-        guard case .object(let vocabulary)? = model["vocab"] else { throw refuse("model.vocab is no object") }
-        guard case .array(let mergeList)? = model["merges"] else { throw refuse("model.merges is no array") }
-        let added = try readAddedTokens(json["added_tokens"], refuse: { refuse($0) })
+// MARK: - tokenizer.json, reading
 
-        // Ids: every number from 0 up, each once.
-        var idOf = ByteStringTable()
-        var ids: [Int] = []
-        func insert(_ spelling: [UInt8], _ id: Int?) throws {
+extension Tokenizer {
+    fileprivate static func readJSON(_ json: JSON, name: String) throws -> Tokenizer {
+        func refuse(_ what: String) -> UserError {
+            UserError(
+                "\(name): \(what)",
+                hint: "it is damaged, or of a kind that this program does not read; tokenize --help lists what it does")
+        }
+        guard case .object = json, let model = json["model"], case .object = model else {
+            throw refuse("it has no \"model\"; is it a tokenizer.json of Hugging Face's kind?")
+        }
+        for part in ["truncation", "padding"] {
+            if let value = json[part], !value.isNull { note("note: \(name): its \(part) is left out") }
+        }
+        let parts = Parts(
+            normalizer: json["normalizer"] ?? .null, preTokenizer: json["pre_tokenizer"] ?? .null,
+            postProcessor: json["post_processor"] ?? .null, decoder: json["decoder"] ?? .null)
+        let isByteLevel = try PreTokenizer.read(parts.preTokenizer, refuse: refuse)?.isByteLevel ?? false
+
+        // GPT-2's own file is older than the type.
+        let type = model["type"].map { $0.text ?? "of no known type" } ?? (model["merges"] == nil ? "WordPiece" : "BPE")
+        guard ["BPE", "WordPiece"].contains(type) else {
+            throw refuse("its model is \(type), neither BPE nor WordPiece")
+        }
+        let spellings = try readVocabulary(model["vocab"], refuse: refuse)
+        var vocabulary = Vocabulary()
+        for (id, spelling) in spellings.enumerated() { _ = vocabulary.insert(spelling, Int32(id)) }
+        let added = try readAddedTokens(json["added_tokens"], vocabulary, refuse: refuse)
+
+        func id(of part: JSON?, _ what: String) throws -> Int32? {
+            guard let part, !part.isNull else { return nil }
+            guard case .string(let content) = part else { throw refuse("its \(what) is no string") }
+            guard let id = vocabulary.id(of: content) else {
+                throw refuse("its \(what) \"\(String(decoding: content, as: UTF8.self))\" is not in the vocabulary")
+            }
+            return id
+        }
+        let read: TokenModel
+        if type == "WordPiece" {
+            guard let unknown = try id(of: model["unk_token"], "unk_token") else { throw refuse("it has no unk_token") }
+            guard case .string(let prefix) = model["continuing_subword_prefix"] ?? "##",
+                let longest = (model["max_input_chars_per_word"] ?? 100).int, longest >= 0
+            else { throw refuse("its continuing_subword_prefix or max_input_chars_per_word is damaged") }
+            read = .wordPiece(
+                WordPieceModel(vocabulary, unknown: unknown, prefix: prefix, longestWord: longest))
+        } else {
+            if let dropout = model["dropout"], !dropout.isNull, dropout.int != 0 {
+                throw refuse("its model has a dropout, which is for training only")
+            }
+            var characters = BytePairModel.Characters()
+            characters.unknown = try id(of: model["unk_token"], "unk_token")
+            characters.fusesUnknown = model["fuse_unk"]?.bool ?? false
+            characters.fallsBackToBytes = model["byte_fallback"]?.bool ?? false
+            for (key, path) in [
+                ("continuing_subword_prefix", \BytePairModel.Characters.prefix), ("end_of_word_suffix", \.suffix),
+            ] {
+                guard let value = model[key], !value.isNull else { continue }
+                guard case .string(let affix) = value else { throw refuse("its \(key) is no string") }
+                characters[keyPath: path] = affix
+            }
+            let isPlain = characters.prefix.isEmpty && characters.suffix.isEmpty && !characters.fallsBackToBytes
+            guard !isByteLevel || isPlain else {
+                throw refuse("its pre_tokenizer is ByteLevel, and its model has a prefix, a suffix or byte_fallback")
+            }
+            let merges = try readMerges(model["merges"], vocabulary, prefix: characters.prefix, refuse: refuse)
+            let ignores = model["ignore_merges"]?.bool ?? false
+            read = .bytePair(
+                isByteLevel
+                    ? byteLevelModel(
+                        spellings, merges: merges, addedTokens: added, unknown: characters.unknown,
+                        ignoresMerges: ignores)
+                    : BytePairModel(
+                        vocabulary, merges: merges, byteIDs: nil, characters: characters, ignoresMerges: ignores))
+        }
+        return try Tokenizer(model: read, spellings: spellings, addedTokens: added, parts: parts, refuse: refuse)
+    }
+
+    /// A model whose symbols are bytes.
+    /// - Parameter spellings: of all tokens by id, in the byte alphabet.
+    package static func byteLevelModel(
+        _ spellings: [[UInt8]], merges: [Merge], addedTokens: [AddedToken], unknown: Int32? = nil,
+        ignoresMerges: Bool = false, ranks: [Int]? = nil
+    ) -> BytePairModel {
+        let added = Set(addedTokens.map(\.id))
+        var byteIDs = [Int32](repeating: -1, count: 256)
+        var vocabulary = Vocabulary()
+        for (id, spelling) in spellings.enumerated() {
+            guard let bytes = ByteAlphabet.bytes(for: spelling) else { continue }
+            if bytes.count == 1 { byteIDs[Int(bytes[0])] = Int32(id) }
+            if !added.contains(Int32(id)) { _ = vocabulary.insert(bytes, Int32(id)) }
+        }
+        var characters = BytePairModel.Characters()
+        characters.unknown = unknown
+        return BytePairModel(
+            vocabulary, merges: merges, byteIDs: byteIDs, characters: characters, ignoresMerges: ignoresMerges,
+            ranks: ranks)
+    }
+
+    /// The spellings by id: every number from 0 up, each once.
+    static func readVocabulary(_ json: JSON?, refuse: (String) -> UserError) throws -> [[UInt8]] {
+        guard case .object(let vocabulary)? = json else { throw refuse("model.vocab is no object") }
+        var spellings = [[UInt8]](repeating: [], count: vocabulary.count)
+        var seen = ByteStringTable()
+        for (index, (spelling, value)) in vocabulary.enumerated() {
             let shown = String(decoding: spelling, as: UTF8.self)
-            guard let id, id >= 0, id <= Int(Int32.max) else {
+            guard let id = value.int, id >= 0, id <= Int(Int32.max) else {
                 throw refuse("the id of \"\(shown)\" is no whole number from 0 to \(Int32.max)")
             }
             guard !spelling.isEmpty else { throw refuse("the token with id \(id) is empty") }
-            guard idOf.insert(spelling) == ids.count else { throw refuse("the token \"\(shown)\" occurs twice") }
-            ids.append(id)
-        }
-        for (spelling, id) in vocabulary { try insert(spelling, id.int) }
-        for token in added {
-            if let index = idOf.index(of: token.content) {
-                guard ids[index] == Int(token.id) else {
-                    let shown = String(decoding: token.content, as: UTF8.self)
-                    throw refuse("\"\(shown)\" has id \(ids[index]) in the vocabulary and \(token.id) as added token")
-                }
-            } else {
-                try insert(token.content, Int(token.id))
+            guard seen.insert(spelling) == index else { throw refuse("the token \"\(shown)\" occurs twice") }
+            guard id < spellings.count else {
+                throw refuse("id \(id) is out of range: there are \(spellings.count) tokens")
             }
+            guard spellings[id].isEmpty else { throw refuse("id \(id) is given to two tokens") }
+            spellings[id] = spelling
         }
-        let isAdded = Set(added.map(\.id))
-        var tokens = [[UInt8]](repeating: [], count: ids.count)
-        for (index, id) in ids.enumerated() {
-            let spelling = Array(idOf[index])
-            guard id < ids.count else { throw refuse("id \(id) is out of range: there are \(ids.count) tokens") }
-            guard tokens[id].isEmpty else { throw refuse("id \(id) is given to two tokens") }
-            if isAdded.contains(Int32(id)) {
-                tokens[id] = spelling
-            } else if let bytes = ByteAlphabet.bytes(for: spelling) {
-                tokens[id] = bytes
-            } else {
-                let shown = String(decoding: spelling, as: UTF8.self)
-                throw refuse("the token \"\(shown)\" is neither written in the byte alphabet nor an added token", scope)
-            }
-        }
+        return spellings
+    }
 
+    private static func readMerges(
+        _ json: JSON?, _ vocabulary: Vocabulary, prefix: [UInt8], refuse: (String) -> UserError
+    ) throws -> [Merge] {
+        guard case .array(let list)? = json else { throw refuse("model.merges is no array") }
+        var pairs: [([UInt8], [UInt8])] = []
+        pairs.reserveCapacity(list.count)
+        for (rank, merge) in list.enumerated() {
+            // The first line of a merges.txt, which older versions of Hugging Face's library passed over here, too.
+            if rank == 0, case .string(let text) = merge, text.starts(with: Array("#version".utf8)) { continue }
+            guard let pair = sides(of: merge) else { throw refuse("merge \(rank) is no pair of tokens") }
+            pairs.append(pair)
+        }
+        return try Tokenizer.merges(pairs, vocabulary, prefix: prefix, refuse: refuse)
+    }
+
+    static func merges(
+        _ pairs: [([UInt8], [UInt8])], _ vocabulary: Vocabulary, prefix: [UInt8], refuse: (String) -> UserError
+    ) throws -> [Merge] {
         func id(of spelling: [UInt8], rank: Int) throws -> Int32 {
-            guard let index = idOf.index(of: spelling) else {
+            guard let id = vocabulary.id(of: spelling) else {
                 let shown = String(decoding: spelling, as: UTF8.self)
                 throw refuse("merge \(rank) names \"\(shown)\", which is not in the vocabulary")
             }
-            return Int32(ids[index])
+            return id
         }
-        var merges: [Merge] = []
-        merges.reserveCapacity(mergeList.count)
-        for (rank, merge) in mergeList.enumerated() {
-            guard let (left, right) = sides(of: merge) else { throw refuse("merge \(rank) is no pair of tokens") }
-            merges.append(
-                Merge(
-                    left: try id(of: left, rank: rank), right: try id(of: right, rank: rank),
-                    result: try id(of: left + right, rank: rank)))
+        return try pairs.enumerated().map { rank, pair in
+            guard pair.1.starts(with: prefix) else {
+                let shown = String(decoding: pair.1, as: UTF8.self)
+                throw refuse("merge \(rank) has \"\(shown)\" on its right, without the prefix")
+            }
+            return Merge(
+                left: try id(of: pair.0, rank: rank), right: try id(of: pair.1, rank: rank),
+                result: try id(of: pair.0 + pair.1.dropFirst(prefix.count), rank: rank))
         }
-        let byteIDs = (0..<256).map { byte in
-            idOf.index(of: ByteAlphabet.characters(for: [UInt8(byte)])).map { Int32(ids[$0]) } ?? -1
-        }
-        return Tokenizer(model: BytePairModel(tokens: tokens, merges: merges, byteIDs: byteIDs), addedTokens: added)
     }
 
     /// `["a", "b"]`, or `"a b"` as files had it before version 0.20 of Hugging Face's library.
@@ -323,45 +320,20 @@ extension Tokenizer {
                 return nil
             }
             return (left, right)
-        case .string(let text):
-            let parts = text.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
-            return parts.count == 2 ? (Array(parts[0]), Array(parts[1])) : nil
+        case .string(let text): return sides(of: text[...])
         default: return nil
         }
     }
 
-    private static func checkParts(_ json: JSON, _ model: JSON, refuse: (String) -> UserError) throws {
-        func type(_ part: JSON?) -> String { part?["type"]?.text ?? "without a type" }
-        // GPT-2's own file is older than the type.
-        if let kind = model["type"], kind.text != "BPE" {
-            throw refuse("its model is \(kind.text ?? "of no known type"), not BPE")
-        }
-        guard let preTokenizer = json["pre_tokenizer"], type(preTokenizer) == "ByteLevel" else {
-            throw refuse("its pre_tokenizer is \(type(json["pre_tokenizer"])), not ByteLevel")
-        }
-        guard preTokenizer["add_prefix_space"]?.bool == false else {
-            throw refuse("its pre_tokenizer has add_prefix_space, so a text would not survive the round trip")
-        }
-        guard preTokenizer["use_regex"]?.bool ?? true else { throw refuse("its pre_tokenizer has use_regex false") }
-        for (part, allowed) in [("normalizer", []), ("post_processor", ["ByteLevel"]), ("decoder", ["ByteLevel"])] {
-            guard let value = json[part], !value.isNull else { continue }
-            guard allowed.contains(type(value)) else { throw refuse("it has a \(part) (\(type(value)))") }
-        }
-        guard let decoder = json["decoder"], !decoder.isNull else { throw refuse("its decoder is not ByteLevel") }
-        if let truncation = json["truncation"], !truncation.isNull { throw refuse("it truncates") }
-        for flag in ["byte_fallback", "ignore_merges"] {
-            if let value = model[flag], !value.isNull, value.bool != false { throw refuse("model.\(flag) is set") }
-        }
-        if let dropout = model["dropout"], !dropout.isNull, dropout.int != 0 { throw refuse("model.dropout is set") }
-        for affix in ["continuing_subword_prefix", "end_of_word_suffix", "unk_token"] {
-            // Of the unknown token nothing is ever seen: all bytes are known.
-            if let value = model[affix], !value.isNull, value.text != "", affix != "unk_token" {
-                throw refuse("model.\(affix) is set")
-            }
-        }
+    /// `a b`
+    static func sides(of line: ArraySlice<UInt8>) -> ([UInt8], [UInt8])? {
+        let parts = line.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
+        return parts.count == 2 ? (Array(parts[0]), Array(parts[1])) : nil
     }
 
-    private static func readAddedTokens(_ list: JSON?, refuse: (String) -> UserError) throws -> [AddedToken] {
+    private static func readAddedTokens(
+        _ list: JSON?, _ vocabulary: Vocabulary, refuse: (String) -> UserError
+    ) throws -> [AddedToken] {
         guard let list, !list.isNull else { return [] }
         guard case .array(let values) = list else { throw refuse("added_tokens is no array") }
         var tokens: [AddedToken] = []
@@ -375,8 +347,11 @@ extension Tokenizer {
             guard let id = value["id"]?.int, let id = Int32(exactly: id), id >= 0 else {
                 throw refuse("the id of the added token \"\(shown)\" is no whole number from 0 to \(Int32.max)")
             }
-            if let flag = ["single_word", "lstrip", "rstrip"].first(where: { value[$0]?.bool ?? false }) {
-                throw refuse("the added token \"\(shown)\" has \(flag), which this program does not know")
+            let known = vocabulary.id(of: content)
+            guard known == nil ? Int(id) >= vocabulary.count : known == id else {
+                throw refuse(
+                    "\"\(shown)\" has id \(id) as added token, and \(known.map { "\($0)" } ?? "none") in the vocabulary"
+                )
             }
             guard contents.insert(content) == tokens.count, ids.insert(id).inserted else {
                 throw refuse("the added token \"\(shown)\" or its id \(id) occurs twice")
@@ -384,7 +359,9 @@ extension Tokenizer {
             tokens.append(
                 AddedToken(
                     id: id, content: content, isSpecial: value["special"]?.bool ?? false,
-                    isNormalized: value["normalized"]?.bool ?? false))
+                    isNormalized: value["normalized"]?.bool ?? false,
+                    isSingleWord: value["single_word"]?.bool ?? false, stripsLeft: value["lstrip"]?.bool ?? false,
+                    stripsRight: value["rstrip"]?.bool ?? false))
         }
         return tokens
     }
@@ -401,15 +378,16 @@ extension Tokenizer {
         var header = [Int32](repeating: 0, count: 256)
         header[0] = Tokenizer.binaryMagic
         header[1] = 2
-        header[2] = Int32(tokens.count)
+        header[2] = Int32(vocabularySize)
         header[3] = Int32(endOfText ?? 0)
-        var bytes = header.withUnsafeBytes { Array($0) }
-        for token in tokens {
+        var result = header.withUnsafeBytes { Array($0) }
+        for id in 0..<vocabularySize {
+            let token = bytes(of: id)
             guard (1...255).contains(token.count) else { return nil }
-            bytes.append(UInt8(token.count))
-            bytes += token
+            result.append(UInt8(token.count))
+            result += token
         }
-        return bytes
+        return result
     }
 
     fileprivate static func readBinary(_ bytes: [UInt8], name: String) throws -> (tokens: [[UInt8]], endOfText: Int?) {
@@ -445,15 +423,29 @@ extension Tokenizer {
         guard position == bytes.count else { throw refuse("\(bytes.count - position) bytes follow its last token") }
         return (tokens, endOfText)
     }
+}
 
-    /// Writes tokenizer.json and tokenizer.bin into `directory`.
+// MARK: - a directory
+
+extension Tokenizer {
+    /// Writes tokenizer.json and what belongs to it into `directory`: tokenizer.bin, and for people and for Hugging
+    /// Face's transformers vocab.txt, tokenizer_config.json and special_tokens_map.json.
     package func write(to directory: String) throws {
         try createDirectory(directory)
         let set = DurableFiles()
-        try set.commit(removing: try write(to: directory, in: set))
+        let stale = try write(to: directory, in: set)
+        for (name, contents) in [
+            ("vocab.txt", readableVocabulary()), ("tokenizer_config.json", configuration().text() + [10]),
+            ("special_tokens_map.json", JSON.object(namedTokens()).text() + [10]),
+        ] {
+            let file = try set.create("\(directory)/\(name)")
+            try file.write(contents)
+            try set.finish(file)
+        }
+        try set.commit(removing: stale)
     }
 
-    /// The same, to last only with the other files of `set`. If a token is too long for tokenizer.bin, that file is left
+    /// Writes tokenizer.json and tokenizer.bin, to last only with the other files of `set`. If a token is too long for tokenizer.bin, that file is left
     /// out, and an older one must go, so that the two never disagree.
     /// - Returns: the path that must go, if any.
     package func write(to directory: String, in set: DurableFiles) throws -> [String] {
@@ -470,4 +462,72 @@ extension Tokenizer {
         try set.finish(file)
         return []
     }
+
+    /// One token a line, in the order of the ids: as it reads in a text, with escapes for what would not show.
+    private func readableVocabulary() -> [UInt8] {
+        var text: [UInt8] = []
+        for id in 0..<vocabularySize { text += Array(readableToken(id).utf8) + [UInt8(ascii: "\n")] }
+        return text
+    }
+
+    /// The names that transformers has for some special tokens.
+    private func namedTokens() -> [(key: [UInt8], value: JSON)] {
+        let names = [
+            ("bos_token", ["<|endoftext|>", "<s>", "<bos>", "[BOS]", "<|begin_of_text|>"]),
+            ("cls_token", ["[CLS]", "<cls>"]), ("eos_token", ["<|endoftext|>", "</s>", "<eos>", "[EOS]"]),
+            ("mask_token", ["[MASK]", "<mask>"]), ("pad_token", ["[PAD]", "<pad>"]), ("sep_token", ["[SEP]", "<sep>"]),
+            ("unk_token", ["[UNK]", "<unk>"]),
+        ]
+        let special = addedTokens.filter(\.isSpecial)
+        var result: [(key: [UInt8], value: JSON)] = []
+        for (name, contents) in names {
+            var content = contents.map { Array($0.utf8) }.first { known in special.contains { $0.content == known } }
+            if name == "unk_token", let unknown { content = spellings[Int(unknown)] }
+            if let content { result.append((Array(name.utf8), .string(content))) }
+        }
+        return result
+    }
+
+    /// tokenizer_config.json: the keys sorted, as transformers writes them.
+    private func configuration() -> JSON {
+        let added = JSON.object(
+            addedTokens.map { token in
+                let flags: JSON = [
+                    "content": .string(token.content), "lstrip": .bool(token.stripsLeft),
+                    "normalized": .bool(token.isNormalized), "rstrip": .bool(token.stripsRight),
+                    "single_word": .bool(token.isSingleWord), "special": .bool(token.isSpecial),
+                ]
+                return (Array("\(token.id)".utf8), flags)
+            })
+        var members: [(key: [UInt8], value: JSON)] = [
+            (Array("added_tokens_decoder".utf8), added), (Array("clean_up_tokenization_spaces".utf8), false),
+            // transformers' way to say that there is no limit.
+            (Array("model_max_length".utf8), .number(1e30)),
+            (Array("tokenizer_class".utf8), "PreTrainedTokenizerFast"),
+        ]
+        members += namedTokens()
+        return .object(members.sorted { $0.key.lexicographicallyPrecedes($1.key) })
+    }
+}
+
+/// `token` as text on one line: what is no UTF-8, and control characters, as `\\x0A`.
+package func readable(_ token: [UInt8]) -> String {
+    var text = ""
+    token.withUnsafeBufferPointer { token in
+        var position = 0
+        while position < token.count {
+            let next = scalar(at: position, in: token)
+            let isHidden = next.value < 0x20 || (0x7F..<0xA0).contains(next.value) || next.value == 0x2028
+            if (next.value == 0xFFFD && next.length == 1) || isHidden || next.value == 0x2029 {
+                for byte in token[position..<position + next.length] {
+                    text += byte < 16 ? "\\x0" : "\\x"
+                    text += String(byte, radix: 16, uppercase: true)
+                }
+            } else if let scalar = Unicode.Scalar(next.value) {
+                text.unicodeScalars.append(scalar)
+            }
+            position += next.length
+        }
+    }
+    return text
 }

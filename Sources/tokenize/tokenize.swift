@@ -7,10 +7,16 @@ import LLM
 @main
 enum Tokenize {
     static let table = [
-        Option("tokenizer", "k", .text, "DIR", "a directory with tokenizer.json, or such a file"),
+        Option(
+            "tokenizer", "k", .text, "DIR",
+            "a directory with a vocabulary, or the file: tokenizer.json (BPE or WordPiece), BERT's vocab.txt, GPT-2's encoder.json with vocab.bpe, a .tiktoken file of GPT-2's kind"
+        ),
         Option(
             "text", nil, .text, "TEXT",
-            "print the ids, the pieces and the decoded text of TEXT; special tokens in it are recognised"),
+            "print the ids, the pieces, their bytes and the decoded text of TEXT; special tokens in it are recognised"),
+        Option(
+            "add-token", nil, .texts, "TOKEN…",
+            "add words that are one piece from then on, and write the tokenizer to --output"),
         Option(
             "input", "i", .texts, "FILE…",
             "a corpus to encode; - is standard input. Special tokens written in it are text like any other"),
@@ -39,23 +45,52 @@ enum Tokenize {
                 table: table)
             let example = "tokenize --tokenizer data --input text.txt --output data"
             let path = try options.required("tokenizer", example: example)
+            var tokenizer = try Tokenizer(at: path)
+            if options.isGiven("add-token") { tokenizer = try add(options.texts("add-token"), to: tokenizer, options) }
             if let text = options.text("text") {
-                try show(text, try Tokenizer(at: path))
-                return
+                show(text, tokenizer, try tokenizer.encode(Array(text.utf8)))
+            } else if options.isGiven("input") || !options.isGiven("add-token") {
+                _ = try options.required("input", example: example)
+                try encodeCorpus(tokenizer, options, output: try options.required("output", example: example))
             }
-            _ = try options.required("input", example: example)
-            try encodeCorpus(try Tokenizer(at: path), options, output: try options.required("output", example: example))
         }
     }
 
-    static func show(_ text: String, _ tokenizer: Tokenizer) throws {
-        let ids = try tokenizer.encode(Array(text.utf8))
-        print("ids     \(ids.map(String.init).joined(separator: " "))")
-        // A piece may end inside a character, which shows as the replacement character.
-        let pieces = ids.map { String(decoding: tokenizer.bytes(of: Int($0)), as: UTF8.self).debugDescription }
-        print("pieces  \(pieces.joined(separator: " "))")
-        print("text    \(String(decoding: tokenizer.decode(ids), as: UTF8.self))")
+    static func add(_ tokens: [String], to tokenizer: Tokenizer, _ options: Options) throws -> Tokenizer {
+        let output = options.text("output")
+        guard output != nil || options.isGiven("text") else {
+            throw UserError(
+                "--output is missing", hint: "tokenize --tokenizer DIR --add-token WORD --output DIR2", exitCode: 2)
+        }
+        let larger = try tokenizer.adding(tokens.map { Array($0.utf8) })
+        for token in tokens {
+            let content = Array(token.utf8)
+            guard let id = larger.spellings.firstIndex(of: content) else { continue }
+            let was = tokenizer.spellings.contains(content) ? ", which it had" : ""
+            print("\(token.debugDescription) has id \(id)\(was)")
+        }
+        if let output, !options.isGiven("input") {
+            try larger.write(to: output)
+            print("wrote \(output)/tokenizer.json, \(larger.vocabularySize) tokens")
+        }
+        return larger
+    }
+
+    static func show(_ text: String, _ tokenizer: Tokenizer, _ ids: [Int32]) {
+        func line(_ name: String, _ values: [String]) {
+            print(name.padding(toLength: 8, withPad: " ", startingAt: 0) + values.joined(separator: " "))
+        }
+        line("ids", ids.map(String.init))
+        // A piece may end inside a character; what is no whole character shows as its bytes.
+        line("pieces", ids.map { "\"\(tokenizer.readableToken(Int($0)))\"" })
+        line(
+            "bytes",
+            ids.map { id in tokenizer.bytes(of: Int(id)).map { String(format: "%02X", $0) }.joined() })
+        line("text", [String(decoding: tokenizer.decode(ids), as: UTF8.self)])
         print("\(ids.count) tokens for \(text.utf8.count) bytes")
+        if let unknown = tokenizer.unknown {
+            print("\(ids.count { $0 == unknown }) of them unknown (\(tokenizer.readableToken(Int(unknown))))")
+        }
     }
 
     static func encodeCorpus(_ tokenizer: Tokenizer, _ options: Options, output: String) throws {

@@ -7,62 +7,255 @@ import LLM
 @main
 enum TrainTokenizer {
     static let table = [
-        Option("input", "i", .texts, "FILE…", "text to learn from, UTF-8; - is standard input"),
+        Option(
+            "input", "i", .texts, "FILE…",
+            "text to learn from, UTF-8; a directory stands for its files, - for standard input"),
         Option(
             "vocab-size", "v", .integer(1...16_777_216), "N", default: "32000",
-            "tokens, with the special ones and bytes"),
-        Option("output", "o", .text, "DIR", "where tokenizer.json and tokenizer.bin go"),
+            "tokens, with the special ones and the alphabet"),
+        Option("output", "o", .text, "DIR", "where tokenizer.json, its companions and tokenizer.bin go"),
+        Option(
+            "scheme", nil, .choice(["byte-level", "prefix", "whitespace"]), default: "byte-level",
+            "byte-level: GPT-2's, any text can be spelt. prefix: characters, ## before those inside a word, cut at white space and punctuation; decodes as WordPiece. whitespace: characters, cut into \\w+ and [^\\w\\s]+"
+        ),
+        Option(
+            "pre-tokenizer", nil, .choice(["byte-level", "bert", "whitespace", "whitespace-split"]), "",
+            "how words are cut, if not as the scheme has it; bert: at white space and punctuation"),
+        Option("prefix", nil, .text, "TEXT", "before characters inside a word, if not as the scheme has it"),
+        Option(
+            "unk", nil, .text, "TOKEN",
+            "for characters the vocabulary lacks; [UNK] but for byte-level. \"\" drops them in silence. Gets the first id if it is not among --special"
+        ),
+        Option(
+            "replace", nil, .texts, "OLD=NEW…",
+            "in the text before it is cut: --replace \"new word=newword\". Part of the tokenizer"),
+        Option(
+            "nfc", nil, .flag, "",
+            "normalise to NFC: Hangul typed on a Mac is stored as single letters, and costs many times the tokens"),
         Option(
             "special", nil, .texts, "TOKEN…", default: "<|endoftext|>",
             "special tokens, ids from 0; <|endoftext|>, or else the first, separates documents"),
         Option(
             "min-frequency", nil, .integer(0...Int.max), "N", default: "0",
             "learn no pair that occurs less often than this"),
+        Option(
+            "max-token-length", nil, .integer(2...Int.max), "N",
+            "learn only tokens of fewer characters than this (bytes with byte-level), as Hugging Face counts it"),
+        Option("limit-alphabet", nil, .integer(1...Int.max), "N", "keep only the N most frequent characters"),
+        Option(
+            "lossy", nil, .flag, "",
+            "replace bytes that are no UTF-8; without this they are an error with file and line"),
+        Option("held-out", nil, .texts, "FILE…", "text to measure the compression on that was not learnt from"),
+        Option(
+            "alphabet-order-from", nil, .text, "FILE",
+            "a tokenizer.json whose order the characters with a prefix get. Hugging Face's order is random, so to compare with one of its runs, take that run's"
+        ),
     ]
 
     static func main() {
         runReportingErrors {
             let options = try Options(
-                program: "train_tokenizer", about: "learns a byte-level BPE vocabulary from text", table: table)
+                program: "train_tokenizer", about: "learns a BPE vocabulary from text", table: table)
             let example = "train_tokenizer --input text.txt --vocab-size 32000 --output data"
             _ = try options.required("input", example: example)
             let output = try options.required("output", example: example)
-            let special = options.texts("special").map { Array($0.utf8) }
-            try Tokenizer.checkSpecialTokens(special)
+            let plan = try Plan(options)
             let files = try openTexts(options.texts("input"))
-            let size = files.reduce(0) { $0 + $1.size }
-
-            var progress = Progress("count", total: Double(size) / 1e6, unit: "MB")
-            let words = try WordCounts.counting(linesOf: files) { progress.update(Double($0) / 1e6) }
-            progress.finish()
-
+            let heldOut = try openTexts(options.texts("held-out"))
+            try createDirectory(output)
+            let start = now()
+            var (trainer, findings, distinct) = try count(files, plan, lossy: options.flag("lossy"))
             let wanted = options.int("vocab-size")
-            var trainer = BytePairTrainer(words, specialTokens: special)
-            progress = Progress("merge", total: Double(wanted), unit: "tokens")
-            let model = trainer.train(vocabularySize: wanted, minimumFrequency: options.int("min-frequency")) {
-                progress.update(Double($0))
-            }
-            progress.finish()
+            var progress = Progress("merge", total: Double(wanted), unit: "tokens")
+            let learnt = trainer.train(
+                minimumFrequency: options.int("min-frequency")
+            ) { progress.update(Double($0)) }
+            progress.finish(Double(learnt.spellings.count))
 
-            let tokenizer = Tokenizer(
-                model: model,
-                addedTokens: special.enumerated().map { Tokenizer.AddedToken(id: Int32($0), content: $1) })
+            let tokenizer = try plan.tokenizer(learnt)
             try tokenizer.write(to: output)
-            report(tokenizer, words, tokens: trainer.tokenCount, wanted: wanted, output: output)
+            note(String(format: "in all %.1f s", now() - start))
+            report(tokenizer, trainer, findings, distinct: distinct, wanted: wanted)
+            try reportHeldOut(tokenizer, heldOut)
+            print("wrote \(output)/tokenizer.json")
         }
     }
 
-    static func report(_ tokenizer: Tokenizer, _ words: WordCounts, tokens: Int, wanted: Int, output: String) {
+    /// The words are needed no longer than it takes to make a trainer of them.
+    static func count(
+        _ files: [InputFile], _ plan: Plan, lossy: Bool
+    ) throws -> (BytePairTrainer, CorpusFindings, distinct: Int) {
+        let size = files.reduce(0) { $0 + $1.size }
+        var progress = Progress("read", total: Double(size) / 1e6, unit: "MB")
+        let parts = try plan.compiledParts()
+        let (words, findings) = try WordCounts.counting(
+            linesOf: files, parts.preTokenizer, parts.normalizer, lossy: lossy
+        ) { progress.update(Double($0) / 1e6) }
+        progress.finish()
+        if findings.replaced > 0 {
+            note("note: what was no UTF-8 is read as U+FFFD, \(findings.replaced) times")
+        }
+        if findings.hasDecomposedHangul, !plan.normalizes {
+            note(
+                "note: the text has Hangul as single letters (NFD, as a Mac stores it), which costs many times the tokens; --nfc puts them together"
+            )
+        }
+        if findings.longestWord.count > 10_000 {
+            note(
+                "note: the longest word has \(findings.longestWord.count) bytes without a place to cut it, and begins with \"\(readable(Array(findings.longestWord.prefix(30))))\"; is that text?"
+            )
+        }
+        let distinct = words.count
+        let pairs = Progress("count", total: Double(distinct), unit: "distinct words")
+        let trainer = BytePairTrainer(
+            consume words, alphabet: plan.alphabet, specialTokens: plan.special,
+            vocabularySize: plan.vocabularySize, longestToken: plan.longestToken)
+        pairs.finish()
+        return (trainer, findings, distinct)
+    }
+
+    static func report(
+        _ tokenizer: Tokenizer, _ trainer: BytePairTrainer, _ findings: CorpusFindings, distinct: Int, wanted: Int
+    ) {
         let count = tokenizer.vocabularySize
         if count < wanted {
             note("note: \(count) tokens instead of \(wanted): after these no pair occurs often enough")
         } else if count > wanted {
-            note("note: \(count) tokens instead of \(wanted): the special tokens and the 256 bytes are always there")
+            note("note: \(count) tokens instead of \(wanted): the special tokens and the alphabet are always there")
         }
         print("vocabulary \(count) tokens")
-        let ratio = String(format: "%.3f", Double(words.textBytes) / Double(max(tokens, 1)))
-        print("compression \(ratio) bytes per token (\(words.textBytes) bytes, \(tokens) tokens)")
-        print("distinct words \(words.counts.count)")
-        print("wrote \(output)/tokenizer.json")
+        let counts = trainer.tokenCounts()
+        printCompression("compression", findings.bytes, findings.characters, counts.reduce(0, +))
+        print("distinct words \(distinct)")
+        let special = Set(tokenizer.addedTokens.map { Int($0.id) })
+        func shown(_ ids: some Sequence<Int>) -> String {
+            ids.map { "\"\(tokenizer.readableToken($0))\"" }.joined(separator: " ")
+        }
+        let ids = (0..<count).filter { !special.contains($0) }
+        let longest = ids.sorted {
+            let (a, b) = (tokenizer.spellings[$0].count, tokenizer.spellings[$1].count)
+            return a != b ? a > b : $0 < $1
+        }
+        print("longest tokens \(shown(longest.prefix(8)))")
+        let commonest = ids.sorted { counts[$0] != counts[$1] ? counts[$0] > counts[$1] : $0 < $1 }
+        print("commonest tokens \(shown(commonest.prefix(16)))")
+    }
+
+    static func printCompression(_ name: String, _ bytes: Int, _ characters: Int, _ tokens: Int) {
+        let tokens = max(1, tokens)
+        print(
+            String(
+                format: "%@ %.3f bytes or %.3f characters per token (%ld bytes, %ld tokens)", name,
+                Double(bytes) / Double(tokens), Double(characters) / Double(tokens), bytes, tokens))
+    }
+
+    static func reportHeldOut(_ tokenizer: Tokenizer, _ files: [InputFile]) throws {
+        guard !files.isEmpty else { return }
+        var encoder = try tokenizer.makeEncoder()
+        var (bytes, characters, tokens, unknowns) = (0, 0, 0, 0)
+        for file in files {
+            try forEachBlock(of: file, blockSize: 4 << 20, cut: tokenizer.cut) { block, _ in
+                var ids: [Int32] = []
+                encoder.encode(block, to: &ids)
+                bytes += block.count
+                characters += characterCount(of: block)
+                tokens += ids.count
+                if let unknown = tokenizer.unknown { unknowns += ids.count { $0 == unknown } }
+            }
+        }
+        printCompression("held out", bytes, characters, tokens)
+        if tokenizer.unknown != nil { print("held out, unknown tokens \(unknowns)") }
+    }
+}
+
+/// What the options ask for: the parts of the tokenizer, and how it is learnt.
+struct Plan {
+    private var parts = Tokenizer.Parts()
+    private var characters = BytePairModel.Characters()
+    private let unknown: [UInt8]?
+    let special: [[UInt8]]
+    let alphabet: Alphabet
+    let vocabularySize: Int
+    let longestToken: Int
+    let normalizes: Bool
+
+    init(_ options: Options) throws {
+        func refuse(_ what: String, _ hint: String) -> UserError { UserError(what, hint: hint, exitCode: 2) }
+        let scheme = options.text("scheme") ?? "byte-level"
+        let standard = ["byte-level": "byte-level", "prefix": "bert", "whitespace": "whitespace"][scheme]
+        let words = options.text("pre-tokenizer") ?? standard ?? "byte-level"
+        let isByteLevel = words == "byte-level"
+        let prefix = Array((options.text("prefix") ?? (scheme == "prefix" ? "##" : "")).utf8)
+        let unknownText = options.text("unk") ?? (isByteLevel ? "" : "[UNK]")
+        guard !isByteLevel || (prefix.isEmpty && unknownText.isEmpty && !options.isGiven("limit-alphabet")) else {
+            throw refuse(
+                "byte-level words need all 256 bytes as they are: no --prefix, --unk or --limit-alphabet",
+                "take --scheme prefix or --scheme whitespace")
+        }
+        guard scheme != "byte-level" || isByteLevel else {
+            throw refuse(
+                "--scheme byte-level has its own --pre-tokenizer", "take --scheme whitespace --pre-tokenizer \(words)")
+        }
+        unknown = unknownText.isEmpty ? nil : Array(unknownText.utf8)
+        let given = options.texts("special").map { Array($0.utf8) }
+        special = (unknown.map { given.contains($0) ? [] : [$0] } ?? []) + given
+        try Tokenizer.checkSpecialTokens(special, byteLevel: isByteLevel)
+
+        var order: Vocabulary?
+        if let path = options.text("alphabet-order-from") {
+            var vocabulary = Vocabulary()
+            for (id, spelling) in try Tokenizer(path: path).spellings.enumerated() {
+                _ = vocabulary.insert(spelling, Int32(id))
+            }
+            order = vocabulary
+        }
+        alphabet =
+            isByteLevel
+            ? .bytes
+            : .characters(
+                prefix: prefix, limit: options.isGiven("limit-alphabet") ? options.int("limit-alphabet") : nil,
+                insideOrder: order)
+        vocabularySize = options.int("vocab-size")
+        longestToken = options.isGiven("max-token-length") ? options.int("max-token-length") : .max
+        characters.prefix = prefix
+
+        var normalizers: [JSON] = options.flag("nfc") ? [["type": "NFC"]] : []
+        for rule in options.texts("replace") {
+            let sides = rule.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard sides.count == 2, !sides[0].isEmpty else {
+                throw refuse("--replace \"\(rule)\" is no rule", "write --replace \"new word=newword\"")
+            }
+            normalizers.append([
+                "type": "Replace", "pattern": ["String": .string(Array(sides[0].utf8))],
+                "content": .string(Array(sides[1].utf8)),
+            ])
+        }
+        normalizes = options.flag("nfc")
+        switch words {
+        case "byte-level": parts = .byteLevel
+        case "whitespace": parts.preTokenizer = ["type": "Whitespace"]
+        case "whitespace-split": parts.preTokenizer = ["type": "WhitespaceSplit"]
+        default:
+            parts.preTokenizer = [
+                "type": "Sequence",
+                "pretokenizers": [["type": "WhitespaceSplit"], ["type": "Punctuation", "behavior": "Isolated"]],
+            ]
+        }
+        if !prefix.isEmpty {
+            parts.decoder = ["type": "WordPiece", "prefix": .string(prefix), "cleanup": true]
+        }
+        if normalizers.count == 1 { parts.normalizer = normalizers[0] }
+        if normalizers.count > 1 { parts.normalizer = ["type": "Sequence", "normalizers": .array(normalizers)] }
+    }
+
+    func compiledParts() throws -> (preTokenizer: PreTokenizer, normalizer: Normalizer?) {
+        try parts.compiledForTraining()
+    }
+
+    func tokenizer(_ learnt: LearntBytePairs) throws -> Tokenizer {
+        let added = special.enumerated().map { AddedToken(id: Int32($0), content: $1) }
+        var characters = characters
+        characters.unknown = unknown.flatMap { special.firstIndex(of: $0) }.map { Int32($0) }
+        return try Tokenizer(learnt, characters: characters, addedTokens: added, parts: parts)
     }
 }

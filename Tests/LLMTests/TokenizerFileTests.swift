@@ -22,12 +22,13 @@ private let endOfText = Array("<|endoftext|>".utf8)
 }
 
 @Test func `the longest of two added tokens wins, and the leftmost before that`() throws {
-    let model = try #require(try Tokenizer(path: fixture("tokenizer_600.json")).model)
-    let added = [(0, "<|endoftext|>"), (598, "ab"), (599, "abc")].map {
-        Tokenizer.AddedToken(id: Int32($0.0), content: Array($0.1.utf8))
+    let whole = try Tokenizer(path: fixture("tokenizer_600.json"))
+    let added = [(0, "<|endoftext|>"), (600, "ab"), (601, "abc")].map {
+        AddedToken(id: Int32($0.0), content: Array($0.1.utf8))
     }
-    let tokenizer = Tokenizer(model: model, addedTokens: added)
-    #expect(try tokenizer.encode(Array("abcab<|endoftext|>".utf8)) == [599, 598, 0])
+    let tokenizer = try Tokenizer(
+        model: try #require(whole.model), spellings: whole.spellings, addedTokens: added, parts: whole.parts)
+    #expect(try tokenizer.encode(Array("abcab<|endoftext|>".utf8)) == [601, 600, 0])
 }
 
 @Test func `tokenizer.bin holds the bytes and the end of text`() throws {
@@ -68,11 +69,12 @@ private let endOfText = Array("<|endoftext|>".utf8)
 @Test func `a token too long for tokenizer.bin leaves no older one behind`() throws {
     try inNewDirectory { directory in
         try write([1], to: directory + "/tokenizer.bin")
-        let model = try #require(try Tokenizer(path: fixture("tokenizer_600.json")).model)
-        let longer = BytePairModel(
-            tokens: model.tokens + [[UInt8](repeating: 97, count: 256)], merges: model.merges, byteIDs: model.byteIDs)
-        try Tokenizer(model: longer, addedTokens: []).write(to: directory)
-        #expect(try FileManager.default.contentsOfDirectory(atPath: directory) == ["tokenizer.json"])
+        let whole = try Tokenizer(path: fixture("tokenizer_600.json"))
+        try whole.adding([[UInt8](repeating: 97, count: 256)]).write(to: directory)
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: directory).sorted() == [
+                "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt",
+            ])
     }
 }
 
@@ -86,14 +88,20 @@ private let endOfText = Array("<|endoftext|>".utf8)
     let cases: [(String, String)] = [
         ("", "ends too early"), ("{}", "no \"model\""), ("[]", "no \"model\""), ("nul", "ends too early"),
         (String(whole.dropLast(5)), "ends too early"), (whole + "x", "goes on"), (deep, "deeper"),
-        (try changed("\"BPE\"", "\"WordPiece\""), "WordPiece"), (try changed("\"BPE\"", "7"), "not BPE"),
-        (try changed("\"type\": \"ByteLevel\"", "\"type\": \"Whitespace\""), "Whitespace"),
-        (try changed("\"add_prefix_space\": false", "\"add_prefix_space\": true"), "add_prefix_space"),
-        (try changed("\"normalizer\": null", "\"normalizer\": {\"type\": \"NFC\"}"), "normalizer"),
+        (try changed("\"BPE\"", "\"WordPiece\""), "unk_token"), (try changed("\"BPE\"", "7"), "neither BPE"),
+        (try changed("\"BPE\"", "\"Unigram\""), "Unigram"),
+        (try changed("\"type\": \"ByteLevel\"", "\"type\": \"UnicodeScripts\""), "UnicodeScripts"),
+        (try changed("\"normalizer\": null", "\"normalizer\": {\"type\": \"Precompiled\"}"), "Precompiled"),
+        (
+            try changed(
+                "\"normalizer\": null", "\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"Regex\": \"a\"}}"),
+            "Replace"
+        ),
+        (try changed("\"post_processor\": null", "\"post_processor\": {\"type\": \"Odd\"}"), "Odd"),
+        (try changed("\"dropout\": null", "\"dropout\": 0.1"), "dropout"),
+        (try changed("\"unk_token\": null", "\"unk_token\": \"none\""), "none"),
         (try changed("\"byte_fallback\": false", "\"byte_fallback\": true"), "byte_fallback"),
-        (try changed("\"ignore_merges\": false", "\"ignore_merges\": true"), "ignore_merges"),
         (try changed("\"continuing_subword_prefix\": null", "\"continuing_subword_prefix\": \"##\""), "prefix"),
-        (try changed("\"lstrip\": false", "\"lstrip\": true"), "lstrip"),
         (try changed("\"!\": 1", "\"!\": 2"), "id 2"), (try changed("\"!\": 1", "\"!\": -1"), "\"!\""),
         (try changed("\"!\": 1", "\"!\": 1.5"), "\"!\""), (try changed("\"!\": 1", "\"!\": 1e99"), "\"!\""),
         (try changed("\"!\": 1", "\"!\": \"1\""), "\"!\""), (try changed("\"!\": 1", "\"!\": 600"), "id 600"),

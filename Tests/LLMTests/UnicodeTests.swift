@@ -38,3 +38,30 @@ import Testing
         }
     }
 }
+
+@Test func `letters that scanners pass over quickly are letters to all of them`() {
+    for scalar in [UInt32](0x41...0x5A) + [UInt32](0x61...0x7A) + [UInt32](0x3131...0x318E) + [UInt32](0xAC00...0xD7A3)
+    {
+        let flags = CharacterClasses.shared.flags(scalar)
+        #expect(CharacterClasses.shared(scalar) == .letter && flags & CharacterFlag.word != 0)
+        #expect(flags & CharacterFlag.punctuation == 0)
+    }
+}
+
+@Test func `text is found to be UTF-8, and its characters counted, as one by one`() {
+    var random = Xorshift(seed: 31)
+    for round in 0..<2000 {
+        let text = hardText(&random, length: random.below(20), invalid: round % 2 == 0)
+        text.withUnsafeBufferPointer { text in
+            var position = 0
+            var invalid: Int?
+            while position < text.count, invalid == nil {
+                let length = wellFormedLength(at: position, in: text)
+                if length == 0 { invalid = position }
+                position += length
+            }
+            #expect(firstInvalidUTF8(in: text) == invalid)
+            #expect(characterCount(of: text) == text.count { $0 & 0xC0 != 0x80 })
+        }
+    }
+}

@@ -1,7 +1,8 @@
 // bench measures what training reaches of what this machine allows, on GPT-2 124M: `make bench`.
 //
-//     bench [--quick] [SECTION…]      machine products kernels steps load generate; all of them without one
+//     bench [--quick] [SECTION…]      machine products kernels steps load generate tokenizer; all of them without one
 //     bench step B T                  one shape of step alone, to set beside another program's
+//     bench tokenizer --text FILE [--vocabulary DIR]      with a text of your own instead of a small made one
 //
 // A shared machine changes its speed from one moment to the next. So every run stands beside a measurement of the
 // machine's own limit just before it, and the figure is the median of their ratios: the multiply-adds' peak for what
@@ -319,13 +320,19 @@ enum Main {
         var words = Array(CommandLine.arguments.dropFirst())
         let quick = words.contains("--quick")
         words.removeAll { $0 == "--quick" }
+        func take(_ name: String) -> String? {
+            guard let at = words.firstIndex(of: name), at + 1 < words.count else { return nil }
+            defer { words.removeSubrange(at...at + 1) }
+            return words[at + 1]
+        }
+        let (text, vocabulary) = (take("--text"), take("--vocabulary"))
         if words.count == 3, words[0] == "step", let B = Int(words[1]), let T = Int(words[2]), B > 0, 1...1024 ~= T {
             machine()
             step("GPT-2 124M", gpt2, B: B, T: T)
             printPeakMemory()
             return
         }
-        let sections = ["machine", "products", "kernels", "steps", "load", "generate"]
+        let sections = ["machine", "products", "kernels", "steps", "load", "generate", "tokenizer"]
         if let unknown = words.first(where: { !sections.contains($0) }) {
             FileHandle.standardError.write(
                 Data("error: no section \(unknown)\nhint: \(sections.joined(separator: " ")) or step B T\n".utf8))
@@ -338,6 +345,7 @@ enum Main {
             case "kernels": kernels(quick: quick)
             case "steps": steps(quick: quick)
             case "generate": generating(quick: quick)
+            case "tokenizer": try tokenizerBench(text: text, vocabulary: vocabulary, quick: quick)
             default: try load()
             }
         }

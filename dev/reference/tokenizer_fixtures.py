@@ -9,6 +9,8 @@ Tests/LLMTests/Fixtures/tokenizer_cases.json   hard strings: their words and the
 """
 
 import json
+import random
+import tempfile
 import pathlib
 import unicodedata
 
@@ -42,6 +44,41 @@ STRINGS = [
 ]
 
 
+def parts():
+    """Each part that a tokenizer.json can name, on small vocabularies: ids and decodings of hard strings."""
+    import compare_tokenizers
+
+    rng = random.Random(5)
+    texts = [s for s in STRINGS if s][::3] + [t for t in compare_tokenizers.hard_strings(rng, 14) if len(t) < 60]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path, tokenizer in compare_tokenizers.variants(PARAGRAPHS, pathlib.Path(folder), size=230):
+            cases = []
+            for text in texts:
+                ids = tokenizer.encode(text).ids
+                cases.append([text, ids, tokenizer.decode(ids, skip_special_tokens=False), tokenizer.decode(ids)])
+            rows.append({"name": name, "tokenizer": json.loads(path.read_text()), "cases": cases})
+    with open(FIXTURES / "tokenizer_parts.json", "w") as file:
+        json.dump(rows, file, ensure_ascii=False, separators=(",", ":"))
+
+
+def trained(corpus):
+    """What BpeTrainer learns with other schemes and options: the files to match byte for byte."""
+    def save(name, model, pre, decoder, **options):
+        tokenizer = Tokenizer(model)
+        tokenizer.pre_tokenizer = pre
+        if decoder:
+            tokenizer.decoder = decoder
+        tokenizer.train([str(corpus)], trainers.BpeTrainer(show_progress=False, **options))
+        tokenizer.save(str(FIXTURES / f"tokenizer_{name}.json"))
+
+    words = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
+    save("prefix", models.BPE(unk_token="[UNK]"), words, decoders.WordPiece(), vocab_size=500,
+         special_tokens=["[UNK]", "<|endoftext|>"], continuing_subword_prefix="##")
+    save("whitespace", models.BPE(unk_token="[UNK]"), pre_tokenizers.Whitespace(), None, vocab_size=300,
+         special_tokens=["[UNK]", "<|endoftext|>"], min_frequency=2, max_token_length=4, limit_alphabet=10000)
+
+
 def main():
     corpus = FIXTURES / "tokenizer_corpus.txt"
     corpus.write_text("".join(PARAGRAPHS), newline="")
@@ -61,6 +98,8 @@ def main():
     cases = [{"text": s, "words": words(s), "ids": tokenizer.encode(s).ids} for s in STRINGS]
     for case in cases:
         assert "".join(case["words"]) == case["text"], case
+    parts()
+    trained(corpus)
     with open(FIXTURES / "tokenizer_cases.json", "w") as file:
         json.dump(cases, file, ensure_ascii=True, indent=0)
 

@@ -45,7 +45,7 @@ func naiveWords(_ text: [UInt8]) -> [[UInt8]] {
 func scannedWords(_ text: [UInt8]) -> [[UInt8]] {
     text.withUnsafeBufferPointer { text in
         var words: [[UInt8]] = []
-        PreTokenizer().forEachWord(in: text) { words.append(Array($0)) }
+        GPT2Words().forEachWord(in: text) { words.append(Array($0)) }
         return words
     }
 }
@@ -80,7 +80,7 @@ func scannedWords(_ text: [UInt8]) -> [[UInt8]] {
     var cuts = 0
     for round in 0..<5000 {
         let text = hardText(&random, length: 2 + random.below(12), invalid: round % 2 == 1)
-        guard let cut = text.withUnsafeBufferPointer({ PreTokenizer().safeCut(in: $0) }) else { continue }
+        guard let cut = text.withUnsafeBufferPointer({ GPT2Words().safeCut(in: $0) }) else { continue }
         cuts += 1
         #expect(scannedWords(Array(text[..<cut])) + scannedWords(Array(text[cut...])) == scannedWords(text), "\(text)")
     }
@@ -89,5 +89,5 @@ func scannedWords(_ text: [UInt8]) -> [[UInt8]] {
 
 @Test func `a text of one word has no safe cut`() {
     let text = [UInt8](repeating: UInt8(ascii: "a"), count: 10_000)
-    #expect(text.withUnsafeBufferPointer { PreTokenizer().safeCut(in: $0) } == nil)
+    #expect(text.withUnsafeBufferPointer { GPT2Words().safeCut(in: $0) } == nil)
 }

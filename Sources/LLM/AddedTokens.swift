@@ -1,0 +1,105 @@
+// Added tokens: words of a vocabulary that the model never sees. They are looked for in the text before anything else.
+
+/// A token that stands for itself wherever it appears in a text, such as <|endoftext|>.
+package struct AddedToken: Equatable, Sendable {
+    package let id: Int32
+    /// UTF-8.
+    package let content: [UInt8]
+    /// Whether it is left out of a text meant for people, and never part of one.
+    package let isSpecial: Bool
+    /// Whether it is looked for in the normalised text, and after all others.
+    package let isNormalized: Bool
+    /// Whether it counts only where no letter, digit or mark stands beside it.
+    package let isSingleWord: Bool
+    /// Whether it takes the white space before it, and after it.
+    package let stripsLeft: Bool
+    package let stripsRight: Bool
+
+    package init(
+        id: Int32, content: [UInt8], isSpecial: Bool = true, isNormalized: Bool = false, isSingleWord: Bool = false,
+        stripsLeft: Bool = false, stripsRight: Bool = false
+    ) {
+        self.id = id
+        self.content = content
+        self.isSpecial = isSpecial
+        self.isNormalized = isNormalized
+        self.isSingleWord = isSingleWord
+        self.stripsLeft = stripsLeft
+        self.stripsRight = stripsRight
+    }
+}
+
+/// Finds tokens in a text: the leftmost, and of those that begin there the longest.
+struct AddedTokenFinder: Sendable {
+    private var patterns = ByteStringTable()
+    private var tokens: [AddedToken] = []
+    /// The lengths of the patterns that begin with each byte, longest first.
+    private var lengths = [[Int]](repeating: [], count: 256)
+
+    /// - Parameter tokens: with what is looked for, which is the content or its normalised form.
+    init(_ tokens: [(token: AddedToken, pattern: [UInt8])]) {
+        for (token, pattern) in tokens where !pattern.isEmpty {
+            guard patterns.insert(pattern) == self.tokens.count else { continue }
+            self.tokens.append(token)
+            let first = Int(pattern[0])
+            if !lengths[first].contains(pattern.count) { lengths[first].append(pattern.count) }
+        }
+        for byte in 0..<256 { lengths[byte].sort(by: >) }
+    }
+
+    var isEmpty: Bool { tokens.isEmpty }
+
+    /// Calls `body` with the pieces of `text` in order: a range of text, or a token.
+    func forEachPiece(in text: UnsafeBufferPointer<UInt8>, _ body: (Range<Int>?, AddedToken?) -> Void) {
+        var done = 0
+        var position = 0
+        while position < text.count {
+            guard let token = match(at: position, in: text) else {
+                position += 1
+                continue
+            }
+            var (start, end) = (position, position + token.length)
+            position = end
+            if token.token.isSingleWord, isWord(before: start, in: text) || isWord(at: end, in: text) { continue }
+            if token.token.stripsLeft {
+                while start > done {
+                    let previous = CharacterClasses.shared.character(before: start, in: text)
+                    guard previous.class == .space else { break }
+                    start -= previous.length
+                }
+                start = max(start, done)
+            }
+            if token.token.stripsRight {
+                while end < text.count {
+                    let next = CharacterClasses.shared.character(at: end, in: text)
+                    guard next.class == .space else { break }
+                    end += next.length
+                }
+            }
+            if done < start { body(done..<start, nil) }
+            body(nil, token.token)
+            done = end
+        }
+        if done < text.count { body(done..<text.count, nil) }
+    }
+
+    private func match(at position: Int, in text: UnsafeBufferPointer<UInt8>) -> (token: AddedToken, length: Int)? {
+        for length in lengths[Int(text[position])] where position + length <= text.count {
+            if let index = patterns.index(of: UnsafeBufferPointer(rebasing: text[position..<position + length])) {
+                return (tokens[index], length)
+            }
+        }
+        return nil
+    }
+
+    private func isWord(before position: Int, in text: UnsafeBufferPointer<UInt8>) -> Bool {
+        guard position > 0 else { return false }
+        let previous = CharacterClasses.shared.character(before: position, in: text)
+        return isWord(at: position - previous.length, in: text)
+    }
+
+    private func isWord(at position: Int, in text: UnsafeBufferPointer<UInt8>) -> Bool {
+        guard position < text.count else { return false }
+        return CharacterClasses.shared.flags(scalar(at: position, in: text).value) & CharacterFlag.word != 0
+    }
+}

@@ -1,0 +1,431 @@
+// Training of byte-pair encoding. The textbook algorithm stands in BytePairEncoding.swift; this one gives the same
+// merges in the same order.
+//
+// Only distinct words are kept, with their counts. Each pair has its total and lists of the words it was seen in; a merge
+// visits only those words and changes only the totals of the neighbouring pairs. A priority queue gives the most frequent
+// pair. Invariants:
+//   - the totals are exact at all times (but for pairs already merged, which no one asks for again);
+//   - a pair's lists, put together, hold every word that contains it, and maybe some that no longer do;
+//   - every pair has an entry with at least its total, so an entry whose count is no longer the pair's total goes back
+//     with the right one, and the first that agrees is the largest;
+//   - pairs rarer than `rare` have a total and nothing else. They will not be reached; if they are, all pairs are listed
+//     anew from the words as they stand then, with a lower `rare`. Most of the memory would be theirs;
+//   - entries of `floor` and more are in the queue, the others wait in a heap of their own kind: a plain list. Most pairs
+//     are rare and are never asked for; the floor sinks only when the queue has nothing above it.
+//
+// What takes the time is memory: words lie anywhere, and each visit is a cache miss. So a word is one run of numbers,
+// its length and count in front of its symbols, and lists are in the order of memory. The words are in parts, by their
+// hash; a merge that visits many words goes through the parts in parallel. What a part finds are sums of whole numbers, so
+// the result does not depend on how many there are.
+//
+// Order and ties are those of Hugging Face's BpeTrainer, so the result is the same, id by id: special tokens, the alphabet
+// in the order of its code points, the characters inside of words (`##b`), then the merges; of equally frequent pairs the
+// one with the smallest left id, then the smallest right id. Where a merge spells a token that exists, that id is used
+// again. The characters inside of words are in the order of their code points here; Hugging Face's library leaves theirs
+// to a hash table with a random seed, so no two of its runs agree; `insideOrder` forces the order of one.
+
+import Kernels
+
+/// What training gives.
+package struct LearntBytePairs: Sendable {
+    /// Of the tokens, by id, as in tokenizer.json.
+    package let spellings: [[UInt8]]
+    package let merges: [Merge]
+
+    package init(spellings: [[UInt8]], merges: [Merge]) {
+        self.spellings = spellings
+        self.merges = merges
+    }
+}
+
+/// What words are made of at first.
+package enum Alphabet: Sendable {
+    /// All 256 bytes, written in the byte alphabet.
+    case bytes
+    /// The characters that occur, or the most frequent `limit` of them (of equally frequent ones those of smaller code
+    /// points); the others are dropped from the words. Inside a word they are written behind `prefix`, as symbols of
+    /// their own, in the order of their ids in `insideOrder` if that is given.
+    case characters(prefix: [UInt8] = [], limit: Int? = nil, insideOrder: Vocabulary? = nil)
+}
+
+/// The state of a training run: the words as symbols, and what is known of their pairs.
+package struct BytePairTrainer {
+    private var parts: [TrainerPart] = []
+    private var totals = PairTable()
+    private var queue = Heap<Candidate>()
+    private var waiting: [Candidate] = []
+    private var floor = Int64.max
+    private var rare: Int64 = 1
+    /// Per candidate and part, where its list of words begins and how long it is.
+    private var lists: [(first: UInt32, count: UInt32)] = []
+
+    /// By id: how a token is written, and of how many first symbols it is made.
+    private var spellings = ByteStringTable()
+    private var symbolCounts: [Int32] = []
+    private let specialCount: Int
+    private let prefix: [UInt8]
+    private let isByteLevel: Bool
+    private let longestToken: Int
+    private let vocabularySize: Int
+    /// The symbols before the first merge.
+    private let firstCount: Int
+
+    /// A pair that might be merged next.
+    private struct Candidate: Comparable {
+        var total: Int64
+        let key: UInt64
+        /// Its place in `lists`, in units of the number of parts; or `everywhere`.
+        let list: UInt32
+
+        /// The words are not known: all may contain it.
+        static let everywhere = UInt32.max
+
+        static func < (a: Candidate, b: Candidate) -> Bool {
+            if a.total != b.total { return a.total > b.total }
+            if a.key != b.key { return a.key < b.key }
+            return a.list < b.list
+        }
+    }
+
+    /// - Parameters:
+    ///   - specialTokens: all different; their ids are 0, 1, 2 …
+    ///   - vocabularySize: how many tokens there will be, if there are pairs enough.
+    ///   - rare: pairs that occur less often are not listed until they are needed; nil for an estimate.
+    ///   - longestToken: a pair is merged only if the result has fewer characters than this (bytes, for bytes);
+    ///     pairs of single ones always are.
+    package init(
+        _ words: consuming WordCounts, alphabet: Alphabet = .bytes, specialTokens: [[UInt8]], vocabularySize: Int,
+        longestToken: Int = .max, rare: Int64? = nil
+    ) {
+        self.longestToken = longestToken
+        self.vocabularySize = vocabularySize
+        for token in specialTokens {
+            spellings.insert(token)
+            symbolCounts.append(1)
+        }
+        specialCount = spellings.count
+        let symbols: SymbolTable
+        switch alphabet {
+        case .bytes:
+            isByteLevel = true
+            prefix = []
+            var table = SymbolTable(isByteLevel: true)
+            for byte in ByteAlphabet.bytesInOrder {
+                table.ids[Int(byte)] = Int32(spellings.insert(ByteAlphabet.characters(for: [byte])))
+            }
+            symbols = table
+        case .characters(let prefix, let limit, let insideOrder):
+            isByteLevel = false
+            self.prefix = prefix
+            symbols = SymbolTable(
+                copy words, &spellings, prefix: prefix, limit: limit, insideOrder: insideOrder)
+        }
+        while symbolCounts.count < spellings.count { symbolCounts.append(1) }
+        firstCount = spellings.count
+        parts = BytePairTrainer.parts(consume words, symbols)
+        returnFreedMemory()
+        listPairs(rare: rare)
+    }
+
+    /// Here the words end: from now on they are symbols.
+    private static func parts(_ words: consuming WordCounts, _ symbols: SymbolTable) -> [TrainerPart] {
+        let tables = words.tables
+        var made = [TrainerPart?](repeating: nil, count: tables.count)
+        made.withUnsafeMutableBufferPointer { made in
+            nonisolated(unsafe) let made = made
+            parallelFor(made.count) { made[$0] = TrainerPart(tables[$0], symbols) }
+        }
+        return made.compactMap { $0 }
+    }
+
+    /// Counts the pairs, each part for itself, and lists the words of those that are not rare.
+    /// - Parameter rare: what is rare at first; nil for an estimate.
+    private mutating func listPairs(rare first: Int64? = nil) {
+        let (parts, idCount, isFirst) = (parts, spellings.count, totals.count == 0)
+        parallelFor(parts.count) { parts[$0].countPairs(idCount: idCount) }
+        if isFirst {
+            for part in parts { for pair in part.pairs { totals.add(pair.key, pair.total) } }
+            rare = first ?? firstRare()
+        }
+        (queue, waiting, lists, floor) = (Heap(), [], [], .max)
+        let (known, rare) = (totals, rare)
+        parallelFor(parts.count) { parts[$0].listPairs { (known[$0] ?? 0) >= rare } }
+        var places = PairTable()
+        var candidates: [Candidate] = []
+        for (index, part) in parts.enumerated() {
+            for pair in part.pairs where pair.isListed {
+                guard isFirst || isAllowed(Int32(pair.key >> 32), Int32(truncatingIfNeeded: pair.key)) else { continue }
+                let place: Int
+                if let known = places[pair.key] {
+                    place = Int(known)
+                } else {
+                    place = candidates.count
+                    places.set(pair.key, Int64(place))
+                    candidates.append(
+                        Candidate(total: totals[pair.key] ?? 0, key: pair.key, list: UInt32(place)))
+                    for _ in parts { lists.append((0, 0)) }
+                }
+                lists[place * parts.count + index] = (pair.first, pair.count)
+            }
+            part.pairs = []
+        }
+        floor = max(1, (candidates.map(\.total).max() ?? 1) / 8)
+        for candidate in candidates { push(candidate) }
+        returnFreedMemory()
+    }
+
+    /// A total that the last merge will hardly go below: a quarter of that of the pair that would be the last if merges made
+    /// no new pairs; or, for few symbols, of which nearly all pairs occur, a small share of the highest.
+    private func firstRare() -> Int64 {
+        var sorted: [Int64] = []
+        for part in parts { for pair in part.pairs { sorted.append(totals[pair.key] ?? 0) } }
+        sorted.sort(by: >)
+        let merges = vocabularySize - firstCount
+        guard merges > 0, let highest = sorted.first else { return 1 }
+        let last = merges < sorted.count ? sorted[merges] : 0
+        return max(1, last / 4, highest / Int64(4 * merges))
+    }
+
+    /// Whether the result of a merge is not too long. Pairs of first symbols always may be merged.
+    private func isAllowed(_ left: Int32, _ right: Int32) -> Bool {
+        (Int(left) < firstCount && Int(right) < firstCount)
+            || Int(symbolCounts[Int(left)]) + Int(symbolCounts[Int(right)]) < longestToken
+    }
+
+    private mutating func push(_ candidate: Candidate) {
+        if candidate.total >= floor { queue.push(candidate) } else { waiting.append(candidate) }
+    }
+
+    /// The next candidate, by the count it was pushed with.
+    private mutating func pop() -> Candidate? {
+        while true {
+            if let top = queue.pop() {
+                if top.total >= floor { return top }
+                // It went back below the floor: it may no longer be the first.
+                waiting.append(top)
+            }
+            if !queue.isEmpty { continue }
+            guard floor > 1 || !waiting.isEmpty, let best = waiting.map(\.total).max() else { return nil }
+            floor = max(1, best - best / 4)
+            if best < floor { return nil }
+            waiting.removeAll { candidate in
+                guard candidate.total >= floor else { return false }
+                queue.push(candidate)
+                return true
+            }
+        }
+    }
+
+    /// The tokens of the whole text: after training a word stands as the symbols that encoding would give.
+    package var tokenCount: Int { parts.reduce(0) { $0 + $1.tokenCount } }
+
+    /// How often each token occurs in the text, by id.
+    package func tokenCounts() -> [Int] {
+        var counts = [Int](repeating: 0, count: spellings.count)
+        for part in parts { part.addTokenCounts(to: &counts) }
+        return counts
+    }
+
+    /// Merges until the vocabulary is full or no pair occurs `minimumFrequency` times (nor once).
+    /// - Parameter progress: called after each merge with the size of the vocabulary.
+    package mutating func train(
+        minimumFrequency: Int = 0, progress: (Int) -> Void = { _ in }
+    ) -> LearntBytePairs {
+        var learnt = LearntBytePairs(spellings: [], merges: [])
+        // A merge takes some 20 microseconds, and as many to wake a thread for it.
+        withThreadsAwake { learnt = merge(minimumFrequency: minimumFrequency, progress: progress) }
+        return learnt
+    }
+
+    private mutating func merge(minimumFrequency: Int, progress: (Int) -> Void) -> LearntBytePairs {
+        var merges: [Merge] = []
+        var rankOfPair: [UInt64: Int] = [:]
+        let idCount = max(vocabularySize, spellings.count)
+        for part in parts { part.prepare(idCount: idCount) }
+        var combined = CombinedNeighbours(idCount: idCount)
+        while spellings.count < vocabularySize {
+            guard var top = pop(), top.total >= rare else {
+                // There may be others as frequent, which are not listed.
+                if rare <= max(1, minimumFrequency) { break }
+                rare = max(1, rare / 8)
+                listPairs()
+                continue
+            }
+            let total = totals[top.key] ?? 0
+            if top.total != total {
+                top.total = total
+                if total >= rare { push(top) }
+                continue
+            }
+            if total < minimumFrequency { break }
+            let left = Int32(top.key >> 32)
+            let right = Int32(truncatingIfNeeded: top.key)
+            let inside = spellings[Int(right)]
+            let tail = !prefix.isEmpty && inside.starts(with: prefix) ? inside.dropFirst(prefix.count) : inside
+            let result = Int32(spellings.insert(Array(spellings[Int(left)] + tail)))
+            let symbolCount = symbolCounts[Int(left)] + symbolCounts[Int(right)]
+            if Int(result) == symbolCounts.count { symbolCounts.append(symbolCount) }
+            // A special token stands in no word before a merge spells it.
+            if Int(result) < specialCount { symbolCounts[Int(result)] = symbolCount }
+            // A pair can come twice if one of its tokens was spelt in two ways; then its last rank counts.
+            rankOfPair[top.key] = merges.count
+            merges.append(Merge(left: left, right: right, result: result))
+            replace(top, left: left, right: right, with: result, &combined)
+            progress(spellings.count)
+        }
+        let lasting = merges.enumerated().filter { rankOfPair[pairKey($1.left, $1.right)] == $0 }.map(\.element)
+        return LearntBytePairs(spellings: (0..<spellings.count).map { Array(spellings[$0]) }, merges: lasting)
+    }
+
+    /// Below so many words to visit, sharing them with the other threads costs more than they bring.
+    private static let fewWords = 100
+
+    /// Replaces the pair in every word it was seen in, and brings the totals up to date: from `p left right n` to
+    /// `p result n` the pairs (p, left) and (right, n) are lost, (p, result) and (result, n) are new.
+    private mutating func replace(
+        _ candidate: Candidate, left: Int32, right: Int32, with result: Int32, _ combined: inout CombinedNeighbours
+    ) {
+        let parts = parts
+        let first = Int(candidate.list) * parts.count
+        let isEverywhere = candidate.list == Candidate.everywhere
+        let own = (0..<parts.count).map { isEverywhere ? parts[$0].everywhere() : lists[first + $0] }
+        let visits = own.reduce(0) { $0 + Int($1.count) }
+        if visits < BytePairTrainer.fewWords {
+            for (index, part) in parts.enumerated() { part.replace(own[index], left, right, result) }
+        } else {
+            parallelFor(parts.count) { parts[$0].replace(own[$0], left, right, result) }
+        }
+        // What the parts found, one neighbour after the other, in ascending order of nothing but their first sight:
+        // sums do not depend on it, and the queue orders by total and ids.
+        combined.forEach(
+            parts.map(\.before.found),
+            touch: { totals.touch(pairKey($0, left)) &+ totals.touch(pairKey($0, result)) }
+        ) { neighbour, total, segments in
+            totals.addIfKnown(pairKey(neighbour, left), -total)
+            addCandidate(pairKey(neighbour, result), neighbour, result, total, segments)
+        }
+        combined.forEach(
+            parts.map(\.after.found),
+            touch: { totals.touch(pairKey(right, $0)) &+ totals.touch(pairKey(result, $0)) }
+        ) { neighbour, total, segments in
+            totals.addIfKnown(pairKey(right, neighbour), -total)
+            addCandidate(pairKey(result, neighbour), result, neighbour, total, segments)
+        }
+        // The pair `right left` between two replaced pairs, `left right left right`, became `result result`.
+        let doubled = parts.reduce(0) { $0 + $1.doubledTotal }
+        if doubled > 0 {
+            totals.addIfKnown(pairKey(right, left), -doubled)
+            addCandidate(pairKey(result, result), result, result, doubled, parts.map(\.doubledList)[...])
+        }
+    }
+
+    private mutating func addCandidate(
+        _ key: UInt64, _ left: Int32, _ right: Int32, _ change: Int64,
+        _ segments: ArraySlice<(first: UInt32, count: UInt32)>
+    ) {
+        guard Int(symbolCounts[Int(left)]) + Int(symbolCounts[Int(right)]) < longestToken else { return }
+        let total = totals.add(key, change)
+        guard total >= rare else { return }
+        if total > change, total - change < rare {
+            // A token was spelt in a second way, and where the pair was before was not listed.
+            push(Candidate(total: total, key: key, list: Candidate.everywhere))
+            return
+        }
+        let list = UInt32(lists.count / parts.count)
+        lists.append(contentsOf: segments)
+        push(Candidate(total: total, key: key, list: list))
+    }
+}
+
+/// The id of each first symbol.
+struct SymbolTable {
+    let isByteLevel: Bool
+    /// By byte, or by scalar.
+    var ids: [Int32]
+    /// By scalar, inside a word.
+    var insideIDs: [Int32] = []
+
+    init(isByteLevel: Bool) {
+        self.isByteLevel = isByteLevel
+        ids = [Int32](repeating: -1, count: 256)
+    }
+
+    /// The characters of all words, which get their ids here.
+    init(
+        _ words: WordCounts, _ spellings: inout ByteStringTable, prefix: [UInt8], limit: Int?, insideOrder: Vocabulary?
+    ) {
+        isByteLevel = false
+        var counts = [Int64](repeating: 0, count: 0x110000)
+        var isInside = [Bool](repeating: false, count: 0x110000)
+        words.forEach { word, count in
+            var position = 0
+            while position < word.count {
+                let next = scalar(at: position, in: word)
+                counts[Int(next.value)] += count
+                if position > 0 { isInside[Int(next.value)] = true }
+                position += next.length
+            }
+        }
+        var kept = counts.indices.filter { counts[$0] > 0 }
+        if let limit, kept.count > limit {
+            kept.sort { counts[$0] != counts[$1] ? counts[$0] > counts[$1] : $0 < $1 }
+            kept = kept[..<limit].sorted()
+        }
+        ids = [Int32](repeating: -1, count: 0x110000)
+        func spelling(_ scalar: Int, _ prefix: [UInt8]) -> [UInt8] {
+            var bytes = prefix
+            appendUTF8(UInt32(scalar), to: &bytes)
+            return bytes
+        }
+        for scalar in kept { ids[scalar] = Int32(spellings.insert(spelling(scalar, []))) }
+        insideIDs = ids
+        guard !prefix.isEmpty else { return }
+        var inside = kept.filter { isInside[$0] }
+        if let insideOrder {
+            let order = inside.map { insideOrder.id(of: spelling($0, prefix)) ?? .max }
+            inside = zip(order, inside).sorted { ($0.0, $0.1) < ($1.0, $1.1) }.map(\.1)
+        }
+        for scalar in inside { insideIDs[scalar] = Int32(spellings.insert(spelling(scalar, prefix))) }
+    }
+}
+
+/// Puts together what the parts found.
+private struct CombinedNeighbours {
+    /// By id: one more than the place in `all`.
+    private var places: [Int32]
+    private var all: [(neighbour: Int32, total: Int64)] = []
+    private var segments: [(first: UInt32, count: UInt32)] = []
+    private var touched: UInt64 = 0
+
+    init(idCount: Int) { places = [Int32](repeating: 0, count: idCount) }
+
+    /// Calls `body` with each neighbour, its total, and for each part the list of its words.
+    /// - Parameter touch: reads what `body` is going to look at; called for some neighbours in advance.
+    mutating func forEach(
+        _ found: [[NeighbourPairs.Found]], touch: (Int32) -> UInt64,
+        _ body: (Int32, Int64, ArraySlice<(first: UInt32, count: UInt32)>) -> Void
+    ) {
+        all.removeAll(keepingCapacity: true)
+        segments.removeAll(keepingCapacity: true)
+        for (part, list) in found.enumerated() {
+            for entry in list {
+                var place = Int(places[Int(entry.neighbour)]) - 1
+                if place < 0 {
+                    place = all.count
+                    places[Int(entry.neighbour)] = Int32(place + 1)
+                    all.append((entry.neighbour, 0))
+                    for _ in found { segments.append((0, 0)) }
+                }
+                all[place].total += entry.total
+                segments[place * found.count + part] = (entry.first, entry.count)
+            }
+        }
+        for (place, entry) in all.enumerated() {
+            if place % TrainerPart.ahead == 0 {
+                for next in all[place..<min(all.count, place + TrainerPart.ahead)] { touched &+= touch(next.neighbour) }
+            }
+            places[Int(entry.neighbour)] = 0
+            body(entry.neighbour, entry.total, segments[place * found.count..<(place + 1) * found.count])
+        }
+    }
+}

@@ -1,0 +1,116 @@
+// GPT-2's pre-tokenisation: text is first cut into words, and pairs are merged only inside a word.
+//
+// The definition is the regular expression of OpenAI's gpt-2 (encoder.py, Radford et al., 2019):
+//
+//     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+//
+// that is: an English contraction; or letters, or numbers, or other marks, each with at most one space before them;
+// or white space, which leaves its last character to the word that follows. Every byte belongs to exactly one word,
+// so the words put together are the text again. A word starts the same wherever the one before it came from (there is
+// no look-behind), which is why text may be cut between some words and scanned in parts: see `safeCut`.
+//
+// A regex engine would walk the alternatives for every word; this scanner looks at each byte once. Tests hold it
+// against a textbook version and against the splits of Hugging Face's tokenizers.
+//
+// Bytes that are not UTF-8 count as marks, one by one (CharacterClasses.character): nothing is lost and nothing fails,
+// where Hugging Face's library cannot be given such text at all.
+
+package struct GPT2Words: Sendable {
+    private let classes = CharacterClasses.shared
+
+    package init() {}
+
+    /// The end of the word that starts at `start`. The end of `bytes` is the end of the text.
+    @inline(__always)
+    package func wordEnd(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
+        // Most words: letters, with a space before them, up to a mark of ASCII.
+        let head = bytes[start] == UInt8(ascii: " ") ? start &+ 1 : start
+        let end = plainLettersEnd(in: bytes, from: head)
+        if end > head, end < bytes.count, bytes[end] < 0x41 { return end }
+        var (kind, length) = classes.character(at: start, in: bytes)
+        var position = start + length
+        switch kind {
+        case .space:
+            if bytes[start] == UInt8(ascii: " "), position < bytes.count {
+                (kind, length) = classes.character(at: position, in: bytes)
+                if kind != .space { return runEnd(of: kind, in: bytes, from: position + length) }
+            }
+            // \s+(?!\S)|\s+ : to the end of the text; else all but the last one; a single one stands alone.
+            var last = start
+            while position < bytes.count {
+                (kind, length) = classes.character(at: position, in: bytes)
+                if kind != .space { return last > start ? last : position }
+                last = position
+                position += length
+            }
+            return position
+        case .other:
+            if bytes[start] == UInt8(ascii: "'") {
+                let contraction = contractionLength(in: bytes, from: start)
+                if contraction > 0 { return start + contraction }
+            }
+            return runEnd(of: .other, in: bytes, from: position)
+        case .letter, .number:
+            return runEnd(of: kind, in: bytes, from: position)
+        }
+    }
+
+    @inline(__always)
+    private func runEnd(of kind: CharacterClass, in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
+        var position = start
+        if kind == .letter { position = plainLettersEnd(in: bytes, from: start) }
+        while position < bytes.count {
+            let next = classes.character(at: position, in: bytes)
+            if next.class != kind { break }
+            position += next.length
+        }
+        return position
+    }
+
+    /// 's 't 'm 'd 're 've 'll, lower case only, as GPT-2 has it.
+    @inline(__always)
+    private func contractionLength(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
+        guard start + 1 < bytes.count else { return 0 }
+        let first = bytes[start + 1]
+        let second = start + 2 < bytes.count ? bytes[start + 2] : 0
+        switch (first, second) {
+        case (UInt8(ascii: "s"), _), (UInt8(ascii: "t"), _), (UInt8(ascii: "m"), _), (UInt8(ascii: "d"), _): return 2
+        case (UInt8(ascii: "r"), UInt8(ascii: "e")), (UInt8(ascii: "v"), UInt8(ascii: "e")): return 3
+        case (UInt8(ascii: "l"), UInt8(ascii: "l")): return 3
+        default: return 0
+        }
+    }
+
+    /// Calls `body` with each word of `bytes` in order.
+    @inline(__always)
+    package func forEachWord(
+        in bytes: UnsafeBufferPointer<UInt8>, _ body: (UnsafeBufferPointer<UInt8>) throws -> Void
+    ) rethrows {
+        var start = 0
+        while start < bytes.count {
+            let end = wordEnd(in: bytes, from: start)
+            try body(UnsafeBufferPointer(rebasing: bytes[start..<end]))
+            start = end
+        }
+    }
+
+    /// The last place in `bytes`, not 0, where text may be cut so that both parts, scanned on their own, give the
+    /// words of the whole; nil if there is none. It lies between two characters of different classes of which the
+    /// first is not white space (a space may belong to the next word, and white space looks ahead) and which are not a
+    /// mark and a letter (an apostrophe may be the head of a contraction). There is none within the last three bytes,
+    /// for the character there may go on in the part of the text that is yet to be read.
+    package func safeCut(in bytes: UnsafeBufferPointer<UInt8>) -> Int? {
+        guard bytes.count > 4 else { return nil }
+        var position = bytes.count - 4
+        while position > 0, bytes[position] & 0xC0 == 0x80 { position -= 1 }
+        while position > 0 {
+            let next = classes.character(at: position, in: bytes).class
+            let previous = classes.character(before: position, in: bytes)
+            if previous.class != next, previous.class != .space, !(previous.class == .other && next == .letter) {
+                return position
+            }
+            position -= previous.length
+        }
+        return nil
+    }
+}

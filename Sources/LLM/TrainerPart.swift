@@ -1,0 +1,375 @@
+// A part of the words in training, and what one thread does with it: count the pairs, list the words they are in, replace
+// a pair by its merge. What it is for stands in BytePairTrainer.swift.
+//
+// All of it is about memory. A word is one run of numbers, its length and count in front of its symbols; lists are in the
+// order of memory; what is visited at random is touched some visits ahead.
+
+/// One part of the words, and one thread's work on it.
+final class TrainerPart: @unchecked Sendable {
+    /// Words of at least two symbols: the number of symbols, the lower and the upper half of the count, the symbols. A
+    /// word shrinks in place and leaves gaps behind it.
+    private let cells: UnsafeMutablePointer<Int32>
+    private let cellCount: Int
+    /// The symbols there were, and words of one symbol, which nothing happens to.
+    private var singles: [Int32: Int] = [:]
+    /// Where words begin in `cells`: the lists of all pairs, one after the other.
+    private var occurrences = LongList()
+    /// What is found by counting: for each pair its total, and the list of its words in `occurrences` if it is listed.
+    struct Pair {
+        let key: UInt64
+        var total: Int64 = 0
+        var first: UInt32 = 0
+        var count: UInt32 = 0
+        /// The word it was last seen in.
+        var last: Int = -1
+        var isListed = false
+    }
+    var pairs: [Pair] = []
+    private var numbers = PairNumbers(idCount: 0)
+    var before = NeighbourPairs()
+    var after = NeighbourPairs()
+    private(set) var doubledTotal: Int64 = 0
+    private(set) var doubledList: (first: UInt32, count: UInt32) = (0, 0)
+
+    private static let header = 3
+    private static let gap: Int32 = -1
+
+    init(_ words: WordTable, _ table: SymbolTable) {
+        let capacity = words.byteCount + TrainerPart.header * words.count
+        // In units of four bytes, positions take 32 bits; the system gives memory only where it is written.
+        precondition(capacity < Int(UInt32.max), "more distinct words than fit")
+        let cells = UnsafeMutablePointer<Int32>.allocate(capacity: max(1, capacity))
+        useLargePages(cells, bytes: 4 * capacity)
+        var end = 0
+        var singles: [Int32: Int] = [:]
+        words.forEach { word, count in
+            var write = end + TrainerPart.header
+            if table.isByteLevel {
+                for byte in word {
+                    cells[write] = table.ids[Int(byte)]
+                    write += 1
+                }
+            } else {
+                var position = 0
+                while position < word.count {
+                    let next = scalar(at: position, in: word)
+                    let id = position > 0 ? table.insideIDs[Int(next.value)] : table.ids[Int(next.value)]
+                    position += next.length
+                    guard id >= 0 else { continue }
+                    cells[write] = id
+                    write += 1
+                }
+            }
+            let length = write - end - TrainerPart.header
+            if length > 1 {
+                cells[end] = Int32(length)
+                cells[end + 1] = Int32(truncatingIfNeeded: count)
+                cells[end + 2] = Int32(truncatingIfNeeded: count >> 32)
+                end = write
+            } else if length == 1 {
+                singles[cells[end + TrainerPart.header], default: 0] += Int(count)
+            }
+        }
+        self.cells = cells
+        self.singles = singles
+        cellCount = end
+    }
+
+    deinit { cells.deallocate() }
+
+    /// Calls `body` with the place of each word.
+    @inline(__always)
+    private func forEachWord(_ body: (Int) -> Void) {
+        var place = 0
+        while place < cellCount {
+            body(place)
+            place += TrainerPart.header + Int(cells[place])
+            while place < cellCount, cells[place] == TrainerPart.gap { place += 1 }
+        }
+    }
+
+    @inline(__always)
+    private func count(ofWordAt place: Int) -> Int64 {
+        Int64(UInt32(bitPattern: cells[place + 1])) | Int64(cells[place + 2]) << 32
+    }
+
+    func countPairs(idCount: Int) {
+        numbers = PairNumbers(idCount: idCount)
+        var pairs: [Pair] = []
+        let cells = cells
+        forEachWord { place in
+            let count = count(ofWordAt: place)
+            let symbols = place + TrainerPart.header
+            for i in symbols..<symbols + Int(cells[place]) - 1 {
+                let number = numbers.number(of: cells[i], cells[i + 1])
+                if number == pairs.count { pairs.append(Pair(key: pairKey(cells[i], cells[i + 1]))) }
+                pairs[number].total += count
+                if pairs[number].last != place { pairs[number].count += 1 }
+                pairs[number].last = place
+            }
+        }
+        self.pairs = pairs
+    }
+
+    /// Lists the words of the pairs that were counted, but for those that `isListed` leaves out.
+    func listPairs(_ isListed: (UInt64) -> Bool) {
+        var (pairs, numbers) = ([Pair](), PairNumbers(idCount: 0))
+        swap(&pairs, &self.pairs)
+        swap(&numbers, &self.numbers)
+        var sum = 0
+        for i in pairs.indices where isListed(pairs[i].key) {
+            pairs[i].isListed = true
+            pairs[i].first = UInt32(sum)
+            sum += Int(pairs[i].count)
+        }
+        var occurrences = LongList()
+        occurrences.grow(to: sum)
+        let cells = cells
+        forEachWord { place in
+            let symbols = place + TrainerPart.header
+            for i in symbols..<symbols + Int(cells[place]) - 1 {
+                let number = numbers.number(of: cells[i], cells[i + 1])
+                // Marked otherwise than when they were counted. `first` is the next place in the list.
+                guard pairs[number].isListed, pairs[number].last != ~place else { continue }
+                pairs[number].last = ~place
+                occurrences[Int(pairs[number].first)] = UInt32(place)
+                pairs[number].first += 1
+            }
+        }
+        for i in pairs.indices where pairs[i].isListed { pairs[i].first -= pairs[i].count }
+        self.occurrences = occurrences
+        self.pairs = pairs
+    }
+
+    /// A list of all words.
+    func everywhere() -> (first: UInt32, count: UInt32) {
+        let first = occurrences.count
+        forEachWord { occurrences.append(UInt32($0)) }
+        return (UInt32(first), UInt32(occurrences.count - first))
+    }
+
+    /// Words come from memory one after the other, each a hundred nanoseconds late, because the processor does not see
+    /// past the branches of the one before. So the next few are touched first, all at once: four times faster.
+    static let ahead = 32
+    private var touched: Int32 = 0
+
+    private func fetch(_ indices: Range<Int>, _ occurrences: LongList) {
+        let cells = cells
+        var sum: Int32 = 0
+        for index in indices {
+            let place = Int(occurrences[index])
+            // A word of middle length reaches into the next cache line.
+            sum &+= cells[place] &+ cells[min(place + 15, cellCount - 1)]
+        }
+        touched = sum
+    }
+
+    func prepare(idCount: Int) {
+        before = NeighbourPairs(idCount: idCount)
+        after = NeighbourPairs(idCount: idCount)
+    }
+
+    /// Replaces the pair in the words of `list`; what stood beside it is in `before` and `after`, and between two of them
+    /// in `doubledTotal`.
+    func replace(_ list: (first: UInt32, count: UInt32), _ left: Int32, _ right: Int32, _ result: Int32) {
+        // Taken out and put back: the language checks each access to what a class holds.
+        var (before, after) = (NeighbourPairs(), NeighbourPairs())
+        swap(&before, &self.before)
+        swap(&after, &self.after)
+        var doubledTotal: Int64 = 0
+        var doubledWords: [UInt32] = []
+        let occurrences = self.occurrences
+        let cells = cells
+        before.reset()
+        after.reset()
+        let first = Int(list.first)
+        let last = first + Int(list.count)
+        for index in first..<last {
+            if (index - first) % TrainerPart.ahead == 0 {
+                fetch(index..<min(last, index + TrainerPart.ahead), occurrences)
+            }
+            let place = Int(occurrences[index])
+            let word = UInt32(place)
+            let start = place + TrainerPart.header
+            let end = start + Int(cells[place])
+            var read = start
+            // Up to the first pair nothing moves.
+            while read + 1 < end, cells[read] != left || cells[read + 1] != right { read += 1 }
+            if read + 1 >= end { continue }
+            let count = count(ofWordAt: place)
+            var write = read
+            var justReplaced = false
+            while read < end {
+                guard read + 1 < end, cells[read] == left, cells[read + 1] == right else {
+                    cells[write] = cells[read]
+                    read += 1
+                    write += 1
+                    justReplaced = false
+                    continue
+                }
+                if justReplaced {
+                    doubledTotal += count
+                    if doubledWords.last != word { doubledWords.append(word) }
+                } else if write > start {
+                    before.add(cells[write - 1], word, count)
+                }
+                read += 2
+                let anotherFollows = read + 1 < end && cells[read] == left && cells[read + 1] == right
+                if read < end, !anotherFollows { after.add(cells[read], word, count) }
+                cells[write] = result
+                write += 1
+                justReplaced = true
+            }
+            cells[place] = Int32(write - start)
+            while write < end {
+                cells[write] = TrainerPart.gap
+                write += 1
+            }
+        }
+        before.list(in: &self.occurrences)
+        after.list(in: &self.occurrences)
+        swap(&before, &self.before)
+        swap(&after, &self.after)
+        self.doubledTotal = doubledTotal
+        doubledList = (UInt32(self.occurrences.count), UInt32(doubledWords.count))
+        for word in doubledWords { self.occurrences.append(word) }
+    }
+
+    var tokenCount: Int {
+        var sum = singles.values.reduce(0, +)
+        forEachWord { sum += Int(cells[$0]) * Int(count(ofWordAt: $0)) }
+        return sum
+    }
+
+    func addTokenCounts(to counts: inout [Int]) {
+        for (symbol, count) in singles { counts[Int(symbol)] += count }
+        forEachWord { place in
+            let count = Int(count(ofWordAt: place))
+            for i in 0..<Int(cells[place]) { counts[Int(cells[place + TrainerPart.header + i])] += count }
+        }
+    }
+}
+
+/// Numbers pairs in the order of their appearance; those of few symbols in a plain table.
+private struct PairNumbers {
+    private let idCount: Int
+    private var dense: [Int32]
+    private var table = PairTable()
+    private var count = 0
+
+    init(idCount: Int) {
+        self.idCount = idCount
+        dense = [Int32](repeating: -1, count: idCount <= 1024 ? idCount * idCount : 0)
+    }
+
+    @inline(__always)
+    mutating func number(of left: Int32, _ right: Int32) -> Int {
+        if !dense.isEmpty {
+            let place = Int(left) * idCount + Int(right)
+            if dense[place] < 0 {
+                dense[place] = Int32(count)
+                count += 1
+            }
+            return Int(dense[place])
+        }
+        if let known = table[pairKey(left, right)] { return Int(known) }
+        table.set(pairKey(left, right), Int64(count))
+        count += 1
+        return count - 1
+    }
+}
+
+/// Gathers, during one merge, what stands on one side of the replaced pairs: per neighbour its total and its words.
+/// A table by id instead of a hash table, and totals changed once per neighbour instead of once per word.
+struct NeighbourPairs {
+    struct Found {
+        let neighbour: Int32
+        let total: Int64
+        /// In the list of occurrences.
+        let first: UInt32
+        let count: UInt32
+    }
+
+    private struct Entry {
+        var total: Int64 = 0
+        var wordCount: UInt32 = 0
+        var lastWord: UInt32 = 0
+    }
+    private var entries: [Entry]
+    private var touched: [Int32] = []
+    private var records: [(neighbour: Int32, word: UInt32)] = []
+    private(set) var found: [Found] = []
+
+    init(idCount: Int = 0) { entries = [Entry](repeating: Entry(), count: idCount) }
+
+    mutating func reset() {
+        touched.removeAll(keepingCapacity: true)
+        records.removeAll(keepingCapacity: true)
+        found.removeAll(keepingCapacity: true)
+    }
+
+    @inline(__always)
+    mutating func add(_ neighbour: Int32, _ word: UInt32, _ count: Int64) {
+        let id = Int(neighbour)
+        if entries[id].wordCount == 0 { touched.append(neighbour) }
+        entries[id].total += count
+        if entries[id].lastWord == word, entries[id].wordCount > 0 { return }
+        entries[id].lastWord = word
+        entries[id].wordCount += 1
+        records.append((neighbour, word))
+    }
+
+    /// Lists the words of each neighbour, in the order in which they were visited, and forgets them.
+    fileprivate mutating func list(in occurrences: inout LongList) {
+        var end = occurrences.count
+        for neighbour in touched {
+            let entry = entries[Int(neighbour)]
+            found.append(
+                Found(neighbour: neighbour, total: entry.total, first: UInt32(end), count: entry.wordCount))
+            // From now on the place of the neighbour's next word.
+            entries[Int(neighbour)].total = Int64(end)
+            end += Int(entry.wordCount)
+        }
+        occurrences.grow(to: end)
+        for record in records {
+            let id = Int(record.neighbour)
+            occurrences[Int(entries[id].total)] = record.word
+            entries[id].total += 1
+        }
+        for neighbour in touched { entries[Int(neighbour)] = Entry() }
+    }
+}
+
+/// A long list in blocks, so that growing it never moves it: a plain array holds twice its memory while it grows.
+private struct LongList {
+    private static let bits = 18
+    private static let mask = 1 << bits - 1
+    private final class Block: @unchecked Sendable {
+        let values = UnsafeMutablePointer<UInt32>.allocate(capacity: 1 << LongList.bits)
+        deinit { values.deallocate() }
+    }
+    private var owners: [Block] = []
+    private var blocks: [UnsafeMutablePointer<UInt32>] = []
+    private(set) var count = 0
+
+    mutating func grow(to newCount: Int) {
+        precondition(newCount <= Int(UInt32.max), "more pairs than fit")
+        while owners.count << LongList.bits < newCount {
+            let block = Block()
+            owners.append(block)
+            blocks.append(block.values)
+        }
+        count = newCount
+    }
+
+    mutating func append(_ value: UInt32) {
+        grow(to: count + 1)
+        self[count - 1] = value
+    }
+
+    @inline(__always)
+    subscript(index: Int) -> UInt32 {
+        get { blocks[index >> LongList.bits][index & LongList.mask] }
+        nonmutating set { blocks[index >> LongList.bits][index & LongList.mask] = newValue }
+    }
+}

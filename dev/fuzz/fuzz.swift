@@ -1,0 +1,170 @@
+// fuzz looks for inputs that make the tokenizer trap: `fuzz [SECONDS] [SEED]`, behind .ci/run. Files of tokenizers are
+// damaged at random places and read; whatever still reads encodes hard texts, and a lossless tokenizer must give back
+// their bytes. A trap ends the process, so `fuzz` prints the seed first, and the same seed repeats the run.
+//
+// `fuzz ids PATH` is the other side of dev/reference/compare_tokenizers.py: texts on standard input, each behind its
+// length as UInt32; on standard output, for each: the ids, and the two decodings, each behind its length.
+
+import Foundation
+import LLM
+
+@main
+enum Fuzz {
+    static func main() {
+        runReportingErrors {
+            let words = Array(CommandLine.arguments.dropFirst())
+            if words.first == "ids", words.count == 2 {
+                try answer(with: try Tokenizer(at: words[1]))
+            } else {
+                let seconds = words.first.flatMap { Double($0) } ?? 60
+                let seed = words.dropFirst().first.flatMap { UInt64($0) } ?? UInt64(Date().timeIntervalSince1970)
+                print("fuzz for \(Int(seconds)) s with seed \(seed)")
+                try fuzz(seconds: seconds, seed: seed)
+            }
+        }
+    }
+
+    static func answer(with tokenizer: Tokenizer) throws {
+        let input = FileHandle.standardInput.readDataToEndOfFile()
+        var output = Data()
+        func put<Value: BitwiseCopyable>(_ values: [Value]) {
+            withUnsafeBytes(of: UInt32(values.count).littleEndian) { output.append(contentsOf: $0) }
+            values.withUnsafeBytes { output.append(contentsOf: $0) }
+        }
+        var position = 0
+        var encoder = try tokenizer.makeEncoder(recognizesSpecialTokens: true)
+        while position + 4 <= input.count {
+            let length = input.withUnsafeBytes {
+                Int($0.loadUnaligned(fromByteOffset: position, as: UInt32.self))
+            }
+            let text = Array(input[position + 4..<position + 4 + length])
+            position += 4 + length
+            var ids: [Int32] = []
+            text.withUnsafeBufferPointer { encoder.encode($0, to: &ids) }
+            ids = tokenizer.puttingTemplate(around: ids)
+            put(ids)
+            put(tokenizer.decode(ids))
+            put(tokenizer.decode(ids, skippingSpecialTokens: true))
+        }
+        try FileHandle.standardOutput.write(contentsOf: output)
+    }
+
+    /// Small tokenizers of every kind, as they stand in files.
+    static let seeds: [String] = {
+        let added = """
+            "added_tokens": [{"id": 0, "content": "[UNK]", "special": true, "normalized": false, "lstrip": true},
+            {"id": 9, "content": "new word", "special": false, "normalized": true, "single_word": true}]
+            """
+        let vocabulary = """
+            "vocab": {"[UNK]": 0, "a": 1, "b": 2, "##b": 3, "ab": 4, "가": 5, "##나": 6, "가나": 7, "<0xEA>": 8}
+            """
+        let pair = "\"merges\": [[\"a\", \"##b\"], [\"가\", \"##나\"]]"
+        return [
+            """
+            {"version": "1.0", \(added), "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"},
+            {"type": "Replace", "pattern": {"String": "ab"}, "content": "b"}, {"type": "Prepend", "prepend": "_"}]},
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"},
+            {"type": "Punctuation", "behavior": "MergedWithNext"}, {"type": "Digits", "individual_digits": true}]},
+            "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x", "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}}], "special_tokens": {"x": {"id": "x", "ids": [0], "tokens": ["x"]}}},
+            "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true}, "model": {"type": "BPE",
+            "unk_token": "[UNK]", "continuing_subword_prefix": "##", "fuse_unk": true, "byte_fallback": true,
+            \(vocabulary), \(pair)}}
+            """,
+            """
+            {\(added), "normalizer": {"type": "BertNormalizer", "lowercase": true}, "pre_tokenizer":
+            {"type": "BertPreTokenizer"}, "post_processor": {"type": "BertProcessing", "sep": ["a", 1], "cls": ["b", 2]},
+            "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 1}]}, "model": {"type": "WordPiece",
+            "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 5, \(vocabulary)}}
+            """,
+            """
+            {\(added), "pre_tokenizer": {"type": "Metaspace", "replacement": "_", "prepend_scheme": "first"},
+            "decoder": {"type": "Metaspace", "replacement": "_"}, "model": {"type": "BPE", "end_of_word_suffix": "b",
+            \(vocabulary), "merges": ["a b"], "ignore_merges": true}}
+            """,
+        ]
+    }()
+
+    static func fuzz(seconds: Double, seed: UInt64) throws {
+        var random = Xorshift(seed: seed)
+        let directory = NSTemporaryDirectory() + "llm-fuzz-\(getpid())"
+        try createDirectory(directory)
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let lossless = try byteLevel(&random)
+        var files = seeds.map { ("tokenizer.json", Array($0.utf8)) }
+        files.append(("tokenizer.json", lossless.json()))
+        files.append(("tokenizer.bin", lossless.binary() ?? []))
+        files.append(("vocab.txt", Array("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n##b\n가\n##나\n".utf8)))
+        files.append(("gpt2.tiktoken", Array("IQ== 0\nIg== 1\nISI= 2\n".utf8)))
+        let words = [
+            "{", "}", "[", "]", "\"", ":", ",", "null", "-1", "1e99", "4294967296", "\"type\"", "\\u0000", "\u{FF}",
+        ]
+        .map { Array($0.utf8) }
+        let start = now()
+        var (rounds, read) = (0, 0)
+        while now() - start < seconds {
+            rounds += 1
+            var (name, bytes) = files[random.below(files.count)]
+            for _ in 0..<random.below(4) where !bytes.isEmpty {
+                let at = random.below(bytes.count)
+                let length = min(bytes.count - at, 1 + random.below(12))
+                switch random.below(6) {
+                case 0: bytes[at] = UInt8(truncatingIfNeeded: random.next())
+                case 1: bytes[at] ^= 1 << UInt8(random.below(8))
+                case 2: bytes.removeSubrange(at..<at + length)
+                case 3: bytes.insert(contentsOf: bytes[at..<at + length], at: random.below(bytes.count))
+                case 4: bytes.insert(contentsOf: words[random.below(words.count)], at: at)
+                default: bytes = Array(bytes[..<at])
+                }
+            }
+            let path = "\(directory)/\(name)"
+            try Data(bytes).write(to: URL(fileURLWithPath: path))
+            let text = hardText(&random)
+            do {
+                let tokenizer = try Tokenizer(path: path)
+                read += 1
+                if tokenizer.model != nil {
+                    let ids = try tokenizer.encode(text)
+                    _ = tokenizer.decode(ids)
+                    _ = tokenizer.decode(ids, skippingSpecialTokens: true)
+                    _ = try tokenizer.adding([Array("더하기".utf8)]).json()
+                }
+                for id in 0..<min(20, tokenizer.vocabularySize) { _ = tokenizer.bytes(of: id) }
+            } catch is UserError {}
+            // Any bytes come back.
+            guard try lossless.decode(lossless.encode(text)) == text else {
+                throw UserError("the bytes \(text) do not come back", hint: "fuzz 60 \(seed) repeats it")
+            }
+        }
+        print("\(rounds) files, \(read) of them read, no trap")
+    }
+
+    private static func byteLevel(_ random: inout Xorshift) throws -> Tokenizer {
+        var words = WordCounts()
+        for _ in 0..<200 {
+            let text = hardText(&random)
+            text.withUnsafeBufferPointer {
+                words.add(linesOf: $0, .byteLevel(addsPrefixSpace: false, splits: true))
+            }
+        }
+        var trainer = BytePairTrainer(words, specialTokens: [Array("<|endoftext|>".utf8)], vocabularySize: 300)
+        return try Tokenizer(
+            trainer.train(), addedTokens: [AddedToken(id: 0, content: Array("<|endoftext|>".utf8))])
+    }
+
+    private static func hardText(_ random: inout Xorshift) -> [UInt8] {
+        let parts = [
+            "a", "ab", "가나", "\u{1112}\u{1161}\u{11AB}", "e\u{301}\u{323}", "İ", " ", "\n", "\u{3000}", "'s", "!", "1½",
+            "😀", "new word",
+            "[UNK]", "\0", "_", "日",
+        ]
+        var text: [UInt8] = []
+        for _ in 0..<random.below(30) {
+            text +=
+                random.below(6) == 0
+                ? [UInt8(truncatingIfNeeded: random.next())] : Array(parts[random.below(parts.count)].utf8)
+        }
+        return text
+    }
+}
