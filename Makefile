@@ -2,7 +2,7 @@
 #
 #   make            builds everything and leaves the programs here
 #   make run        the whole line on a corpus of its own, the lottery machine: text → tokenizer → tokens → GPT-2 → score
-#   make lotto-long the same for up to ten tickets, in data/long: half an hour
+#   make lotto-long the same for up to ten tickets, in data/long: some twenty minutes
 #   make run TEXT=book.txt [VOCAB=4096] [DOCUMENT=blank|line|file] [STEPS=500] [BATCH=16] [T=256]
 #                   the line with your text, up to samples (each run replaces data/)
 #   make test       format, build, tests, and the model against PyTorch's reference

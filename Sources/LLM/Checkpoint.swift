@@ -8,6 +8,7 @@
 // DONE is written last and removed first. A run that dies at any moment leaves its last whole checkpoint.
 
 import Foundation
+import Kernels
 
 #if canImport(Glibc)
     import Glibc
@@ -94,6 +95,11 @@ package func readModel(_ path: String, trains: Bool) throws -> GPT2 {
     let model = GPT2(config, trains: trains)
     let bytes = model.table.count * MemoryLayout<Float>.stride
     try file.read(into: UnsafeMutableRawBufferPointer(start: model.parameters, count: bytes), at: headerBytes)
+    guard sumOfSquares(model.parameters, count: model.table.count).isFinite else {
+        throw UserError(
+            "\(path) has parameters that are no numbers",
+            hint: "its training diverged: take an earlier checkpoint, and a smaller learning rate")
+    }
     return model
 }
 

@@ -37,6 +37,20 @@ package final class InputFile {
         self.descriptor = descriptor
     }
 
+    /// - Parameters:
+    ///   - other: a descriptor that stays its owner's.
+    ///   - name: what messages call the file.
+    init(copyOf other: Int32, name: String) throws {
+        let descriptor = dup(other)
+        var status = stat()
+        guard descriptor >= 0, fstat(descriptor, &status) == 0 else {
+            throw UserError("cannot read \(name): \(String(cString: strerror(errno)))", hint: "try again")
+        }
+        path = name
+        size = Int(status.st_size)
+        self.descriptor = descriptor
+    }
+
     deinit { close(descriptor) }
 
     /// Fills `buffer` with the bytes from `offset`. One read() may come back short past 2 GiB, hence the loop.

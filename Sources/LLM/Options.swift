@@ -22,6 +22,11 @@ package struct UserError: Error, Equatable {
 package func runReportingErrors(_ story: () throws -> Void) {
     do {
         try story()
+        // A full disk, or a pipe that nobody reads any more, shows only when what was printed is really written.
+        guard fflush(nil) == 0 else {
+            throw UserError(
+                "the output could not be written: \(String(cString: strerror(errno)))", hint: "is the disk full?")
+        }
     } catch {
         let known =
             error as? UserError

@@ -113,8 +113,8 @@ package func lineAndByte(in file: InputFile, at offset: Int) throws -> String {
 }
 
 /// Opens the text files of a command line. A directory stands for the files in it and below, in the order of their
-/// names, but hidden and empty ones. `-` is standard input, which is copied to a temporary file that loses its name at
-/// once, for it may be read more than once.
+/// names, but hidden and empty ones. `-` is standard input, which is copied to a temporary file, for it may be
+/// read more than once.
 package func openTexts(_ paths: [String]) throws -> [InputFile] {
     try paths.flatMap { path in
         if path != "-", isDirectory(path) {
@@ -144,16 +144,27 @@ private func files(below directory: String) -> [String] {
 }
 
 private func copyOfStandardInput() throws -> InputFile {
-    let path = "\(NSTemporaryDirectory())/llm.swift.\(getpid()).txt"
-    defer { unlink(path) }
-    try writeDurably(path) { output in
-        var buffer = [UInt8](repeating: 0, count: 1 << 20)
-        while true {
-            let count = buffer.withUnsafeMutableBytes { read(STDIN_FILENO, $0.baseAddress, $0.count) }
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { return }
-            try output.write(Array(buffer[..<count]))
+    // A file without a name: nothing is left of it, however the program ends.
+    guard let copy = tmpfile() else {
+        throw UserError(
+            "no temporary file: \(String(cString: strerror(errno)))", hint: "standard input is copied to one")
+    }
+    defer { fclose(copy) }
+    var buffer = [UInt8](repeating: 0, count: 1 << 20)
+    while true {
+        let count = buffer.withUnsafeMutableBytes { read(STDIN_FILENO, $0.baseAddress, $0.count) }
+        if count < 0 && errno == EINTR { continue }
+        guard count > 0 else { break }
+        guard fwrite(buffer, 1, count, copy) == count else {
+            throw UserError(
+                "standard input could not be copied: \(String(cString: strerror(errno)))",
+                hint: "it takes as much room in the folder for temporary files")
         }
     }
-    return try InputFile(path, hint: "standard input could not be copied")
+    guard fflush(copy) == 0 else {
+        throw UserError(
+            "standard input could not be copied: \(String(cString: strerror(errno)))",
+            hint: "it takes as much room in the folder for temporary files")
+    }
+    return try InputFile(copyOf: fileno(copy), name: "standard input")
 }

@@ -23,9 +23,16 @@ extension Tokenizer {
         var names = ["tokenizer.json", "encoder.json", "vocab.json", "vocab.txt"]
         names += LLM.names(in: directory).filter { $0.hasSuffix(".tiktoken") } + ["tokenizer.bin"]
         guard let path = names.map({ "\(directory)/\($0)" }).first(where: { fileExists($0) }) else {
+            guard isDirectory(directory) else {
+                throw UserError(
+                    "there is no \(directory)", hint: "make a tokenizer: train_tokenizer --input text.txt --output DIR")
+            }
+            let others = LLM.names(in: directory).filter { $0.hasSuffix(".txt") || $0.hasSuffix(".json") }
             throw UserError(
                 "no tokenizer.json in \(directory)",
-                hint: "make one: train_tokenizer --input text.txt --output \(directory)")
+                hint: others.isEmpty
+                    ? "make one: train_tokenizer --input text.txt --output \(directory)"
+                    : "if one of its files is the vocabulary, give it by name: \(directory)/\(others[0])")
         }
         try self.init(path: path)
     }

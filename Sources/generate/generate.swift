@@ -23,7 +23,9 @@ let table: [Option] = [
         "interactive", "i", .flag, "[0|1]",
         "a conversation: every line you type is added to the text, and the model goes on from all of it. A \\ at its end "
             + "makes another line part of it. At the model's limit the oldest half is forgotten"),
-    Option("max-new-tokens", "n", .integer(1...10_000_000), "N", default: "128", "tokens to write at most"),
+    Option(
+        "max-new-tokens", "n", .integer(1...10_000_000), "N", default: "128",
+        "tokens to write at most; past the positions of the model the oldest half of the text is forgotten"),
     Option("num-samples", nil, .integer(1...10_000), "N", default: "1", "texts to write from the same prompt"),
     Option("greedy", "g", .flag, "[0|1]", "take the likeliest token each time, instead of drawing one"),
     Option(
@@ -329,6 +331,9 @@ enum Generate {
     static func printNow(_ text: String) {
         guard !text.isEmpty else { return }
         print(text, terminator: "")
-        fflush(nil)
+        guard fflush(nil) == 0 else {
+            note("error: the output could not be written: \(String(cString: strerror(errno)))\nhint: is the disk full?")
+            exit(1)
+        }
     }
 }

@@ -45,6 +45,11 @@ enum Tokenize {
                 table: table)
             let example = "tokenize --tokenizer data --input text.txt --output data"
             let path = try options.required("tokenizer", example: example)
+            if options.isGiven("text"), options.isGiven("input") {
+                throw UserError(
+                    "--text shows a text, --input encodes a corpus; here are both", hint: "give one of them",
+                    exitCode: 2)
+            }
             var tokenizer = try Tokenizer(at: path)
             if options.isGiven("add-token") { tokenizer = try add(options.texts("add-token"), to: tokenizer, options) }
             if let text = options.text("text") {

@@ -12,7 +12,9 @@ let aboutTraining =
 
 let table: [Option] = [
     Option("train-data", "i", .text, "PATTERN", default: defaultData("train"), "token shards to learn from"),
-    Option("val-data", "j", .text, "PATTERN", default: defaultData("val"), "token shards to validate with"),
+    Option(
+        "val-data", "j", .text, "PATTERN", default: defaultData("val"),
+        "token shards to validate with; with --train-data and without this, val_*.bin beside those"),
     Option(
         "model", "e", .text, "FILE|dN",
         "a checkpoint to go on from, or the shape of a new model: d6, d12 (OpenAI's 124M), d24, d36, d48"
@@ -164,7 +166,7 @@ enum Main {
         let validation =
             try validates
             ? DataLoader(
-                pattern: options.text("val-data") ?? "", B: B, T: T, vocabularySize: config.V, shuffleSeed: nil,
+                pattern: validationData(options), B: B, T: T, vocabularySize: config.V, shuffleSeed: nil,
                 shrinks: true, answers: answers) : nil
         let totalBatch = options.isGiven("total-batch-size") ? options.int("total-batch-size") : B * T
         guard totalBatch % (B * T) == 0 else {
@@ -226,6 +228,8 @@ enum Main {
 
         let stop = StopSignal()
         var secondsPerStep = 0.0
+        // Steps in a row.
+        var notFinite = 0
         for step in state.step...steps {
             let isLast = step == steps
             func isDue(_ every: Int) -> Bool { every > 0 && (step % every == 0 || isLast) }
@@ -298,6 +302,11 @@ enum Main {
             // Every target that counts weighs the same, however they are spread over the micro-batches.
             let counts = batches.map { $0.targets.count { $0 >= 0 } }
             let counted = max(1, counts.reduce(0, +))
+            if answers != nil, step == state.step, counts.allSatisfy({ $0 == 0 }) {
+                throw UserError(
+                    "no answer in the first \(totalBatch) tokens: '\(options.text("answer-mark") ?? "")' is not there",
+                    hint: "give the words that stand before the answers by --answer-mark, or train with --loss-on all")
+            }
             var (loss, norm) = (0.0, 0.0)
             withThreadsAwake {
                 for (batch, count) in zip(batches, counts) {
@@ -317,6 +326,14 @@ enum Main {
                 // An update would make every parameter NaN.
                 print("skipping update: the loss is \(loss) and the gradient's norm \(norm)")
                 model.zeroGradients()
+                notFinite += 1
+                guard notFinite < 10 else {
+                    throw UserError(
+                        "the loss has not been a number for 10 steps",
+                        hint:
+                            "go on from an earlier checkpoint with a smaller --learning-rate (-l) or more --warmup (-u)"
+                    )
+                }
             } else if lossLimit > 0 && lossScore > lossLimit || normLimit > 0 && normScore > normLimit {
                 print(
                     String(
@@ -328,6 +345,7 @@ enum Main {
                     gradientScale: norm > 1 ? Float(1 / norm) : 1, step: step + 1)
             }
 
+            if loss.isFinite && norm.isFinite { notFinite = 0 }
             let seconds = now() - start
             secondsPerStep = secondsPerStep == 0 ? seconds : 0.95 * secondsPerStep + 0.05 * seconds
             let share = model.flopsPerToken(T: T) * Double(totalBatch) / seconds / peak
@@ -363,13 +381,23 @@ enum Main {
         return tokens
     }
 
+    /// Data given without validation data is validated with what `tokenize` wrote beside it.
+    static func validationData(_ options: Options) -> String {
+        let given = options.text("val-data") ?? ""
+        guard options.isGiven("train-data"), !options.isGiven("val-data") else { return given }
+        let folder = (options.text("train-data") ?? "").split(separator: "/", omittingEmptySubsequences: false)
+            .dropLast()
+        return (folder + ["val_*.bin"]).joined(separator: "/")
+    }
+
     /// Mean loss and next-token accuracy over the first batches of the validation data, and the share of rows whose
     /// every target was the most probable token: greedy decoding then writes exactly this answer.
     static func validate(
         _ model: GPT2, _ loader: DataLoader, batches: Int
     ) throws -> (loss: Double, accuracy: Double, exact: Double) {
         let count = min(batches, loader.samplesPerEpoch)
-        var (loss, accuracy, exact) = (0.0, 0.0, 0.0)
+        var (loss, accuracy) = (0.0, 0.0)
+        var (rows, exactRows) = (0, 0)
         loader.startEpoch()
         for _ in 0..<count {
             try loader.nextBatch()
@@ -378,12 +406,14 @@ enum Main {
             loss += result.loss / Double(count)
             accuracy += result.accuracy / Double(count)
             let correct = model.correct
-            let exactRows = (0..<loader.B).count { row in
-                (row * loader.T..<(row + 1) * loader.T).allSatisfy { loader.targets[$0] < 0 || correct[$0] == 1 }
+            for row in stride(from: 0, to: loader.B * loader.T, by: loader.T) {
+                let counted = (row..<row + loader.T).filter { loader.targets[$0] >= 0 }
+                guard !counted.isEmpty else { continue }
+                rows += 1
+                if counted.allSatisfy({ correct[$0] == 1 }) { exactRows += 1 }
             }
-            exact += Double(exactRows) / Double(loader.B * count)
         }
-        return (loss, accuracy, exact)
+        return (loss, accuracy, Double(exactRows) / Double(max(1, rows)))
     }
 
     static func findAnswers(_ options: Options, _ tokenizer: Tokenizer?) throws -> DataLoader.Answers? {

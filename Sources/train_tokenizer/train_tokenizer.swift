@@ -76,7 +76,7 @@ enum TrainTokenizer {
             try tokenizer.write(to: output)
             note(String(format: "in all %.1f s", now() - start))
             report(tokenizer, trainer, findings, distinct: distinct, wanted: wanted)
-            try reportHeldOut(tokenizer, heldOut)
+            try reportHeldOut(tokenizer, heldOut, lossy: options.flag("lossy"))
             print("wrote \(output)/tokenizer.json")
         }
     }
@@ -149,12 +149,17 @@ enum TrainTokenizer {
                 Double(bytes) / Double(tokens), Double(characters) / Double(tokens), bytes, tokens))
     }
 
-    static func reportHeldOut(_ tokenizer: Tokenizer, _ files: [InputFile]) throws {
+    static func reportHeldOut(_ tokenizer: Tokenizer, _ files: [InputFile], lossy: Bool) throws {
         guard !files.isEmpty else { return }
         var encoder = try tokenizer.makeEncoder()
         var (bytes, characters, tokens, unknowns) = (0, 0, 0, 0)
         for file in files {
-            try forEachBlock(of: file, blockSize: 4 << 20, cut: tokenizer.cut) { block, _ in
+            try forEachBlock(of: file, blockSize: 4 << 20, cut: tokenizer.cut) { block, offset in
+                if let position = firstInvalidUTF8(in: block), !lossy {
+                    throw UserError(
+                        "\(file.path), \(try lineAndByte(in: file, at: offset + position)): not UTF-8",
+                        hint: "convert it first: iconv -f CP949 -t UTF-8 FILE; or measure all the same with --lossy")
+                }
                 var ids: [Int32] = []
                 encoder.encode(block, to: &ids)
                 bytes += block.count
