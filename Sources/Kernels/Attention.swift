@@ -171,19 +171,14 @@ package func attentionBackward(
 
 // MARK: - the softmax of a row
 //
-// Functions of their own that are called: in a body as large as the two above, the compiler leaves the loop's own
-// counting as a call, and with it every vector goes to memory and back.
+// Functions of their own, for the reason given at `largest(of:count:)`.
 
 /// row (count) ← exp(scale · (row − its largest)); the row has room for whole vectors.
 /// - Returns: the sum of the row, and log Σ exp(scale · row).
 @inline(never)
 private func exponentiate(_ row: UnsafeMutablePointer<Float>, count: Int, scale: Float) -> (sum: Float, logSum: Float) {
     let w = Vector.scalarCount
-    var largest = Vector(repeating: -.infinity)
-    for k in stride(from: 0, to: count, by: w) {
-        largest = largest.maximum(.load(row + k, upTo: count - k, fill: -.infinity))
-    }
-    let maximum = largestLane(largest)
+    let maximum = largest(of: row, count: count)
     var sums = Vector(repeating: 0)
     for k in stride(from: 0, to: count, by: w) {
         let e = exponential((Vector.load(row + k) - maximum) * scale)

@@ -43,18 +43,14 @@ package func crossEntropy(
     }
 }
 
-// Functions of their own that are called, for the reason given in Attention.swift.
+// Functions of their own, for the reason given at `largest(of:count:)`.
 
 /// - Returns: the largest of row (count), and log Σ exp(row − largest). Their sum is the log-sum-exp, but it would be
 ///   rounded at the size of the logits.
 @inline(never)
 private func logSumExp(_ row: UnsafePointer<Float>, count: Int) -> (maximum: Float, logSum: Float) {
     let w = Vector.scalarCount
-    var largest = Vector(repeating: -.infinity)
-    for i in stride(from: 0, to: count, by: w) {
-        largest = largest.maximum(.load(row + i, upTo: count - i, fill: -.infinity))
-    }
-    let maximum = largestLane(largest)
+    let maximum = largest(of: row, count: count)
     var sum = Vector(repeating: 0)
     // The lanes past the end hold e⁻⁸⁷, which vanishes beside the maximum's 1.
     for i in stride(from: 0, to: count, by: w) {

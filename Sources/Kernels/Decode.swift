@@ -335,11 +335,7 @@ private func addWeighted(
 /// out (count) = softmax(inp); where inp is −∞, zero.
 package func softmaxForward(out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, count: Int) {
     let w = Vector.scalarCount
-    var largest = Vector(repeating: -.infinity)
-    for i in stride(from: 0, to: count, by: w) {
-        largest = largest.maximum(.load(inp + i, upTo: count - i, fill: -.infinity))
-    }
-    let maximum = largestLane(largest)
+    let maximum = largest(of: inp, count: count)
     var sum = Vector(repeating: 0)
     for i in stride(from: 0, to: count, by: w) {
         let x = Vector.load(inp + i, upTo: count - i, fill: -.infinity) - maximum

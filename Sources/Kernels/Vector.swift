@@ -97,6 +97,18 @@ func largestLane(_ x: Vector) -> Float {
     return max(two[0], two[1])
 }
 
+/// The largest of row (count). A function that is called: in a large body the compiler leaves the counting of such a loop
+/// as a call, and with it every vector goes to memory and back.
+@inline(never)
+func largest(of row: UnsafePointer<Float>, count: Int) -> Float {
+    let w = Vector.scalarCount
+    var largest = Vector(repeating: -.infinity)
+    for i in stride(from: 0, to: count, by: w) {
+        largest = largest.maximum(.load(row + i, upTo: count - i, fill: -.infinity))
+    }
+    return largestLane(largest)
+}
+
 /// eˣ within 2 ulp for −87 ≤ x ≤ 88; beyond, the value at that end. NaN stays NaN.
 ///
 /// eˣ = 2ⁿ·eʳ with n = round(x·log₂e) and |r| ≤ ln 2 / 2, where Taylor's polynomial of degree 7 is exact to

@@ -78,11 +78,11 @@ package struct CharacterClasses: Sendable {
     private init() {
         var flat = [UInt8](repeating: CharacterClass.other.rawValue, count: 0x110000)
         let tables: [(String, UInt8)] = [
-            (letterRanges, CharacterClass.letter.rawValue), (numberRanges, CharacterClass.number.rawValue),
-            (spaceRanges, CharacterClass.space.rawValue), (wordRanges, CharacterFlag.word),
+            (letterRanges, CharacterClass.letter.rawValue | CharacterFlag.word), (otherWordRanges, CharacterFlag.word),
+            (numberRanges, CharacterClass.number.rawValue | CharacterFlag.numeric),
+            (otherNumericRanges, CharacterFlag.numeric), (spaceRanges, CharacterClass.space.rawValue),
             (punctuationRanges, CharacterFlag.punctuation), (bertDroppedRanges, CharacterFlag.bertDropped),
-            (nonspacingRanges, CharacterFlag.nonspacing), (markRanges, CharacterFlag.mark),
-            (numericRanges, CharacterFlag.numeric),
+            (nonspacingRanges, CharacterFlag.nonspacing | CharacterFlag.mark), (otherMarkRanges, CharacterFlag.mark),
         ]
         for (ranges, bits) in tables {
             for range in ranges.utf8.split(separator: UInt8(ascii: " ")) {
