@@ -60,6 +60,7 @@ ifdef TEXT
 	./tokenize --tokenizer data --input "$(TEXT)" --document $(DOCUMENT) --val-fraction 0.05 --output data
 	rm -f data/lotto_*
 	./train_gpt2 -o data/model -y 0 $(TRAIN)
+	@echo 'next: ./generate --prompt "the beginning of a text"'
 else
 	$(call lotto,data,5)
 endif

@@ -62,7 +62,12 @@ extension Tokenizer {
         guard file.size <= largestFile else {
             throw UserError("\(path) has \(file.size) bytes, too many for a tokenizer", hint: "is it the right file?")
         }
-        return try file.read(file.size, of: UInt8.self, at: 0)
+        let bytes = try file.read(file.size, of: UInt8.self, at: 0)
+        // Some editors put one there. It would be part of the first token, or no JSON.
+        guard !bytes.starts(with: [0xEF, 0xBB, 0xBF]) else {
+            throw UserError("\(path) begins with a byte order mark", hint: "save it without: tail -c +4 FILE > NEW")
+        }
+        return bytes
     }
 
     /// Whether tokens of these contents can be trained with.

@@ -39,7 +39,7 @@ for _ in range(arguments.steps + 1):
     times.append(time.perf_counter() - start)
 
 seconds = sorted(times[1:])[arguments.steps // 2]
-memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024e-9
 kind = "bfloat16 autocast" if arguments.bfloat16 else "float32"
 print(f"PyTorch {torch.__version__}, {kind}, {torch.get_num_threads()} threads, B {B}, T {T}: "
       f"{seconds * 1000:.0f} ms a step, {B * T / seconds:.1f} tok/s, peak memory {memory:.1f} GB")
