@@ -118,23 +118,33 @@ package struct RunLog {
     private func write(_ text: String) throws { try file.write(contentsOf: Data(text.utf8)) }
 }
 
-/// Whether somebody asked the program to stop (Ctrl-C, or SIGTERM), so that it can end at a good moment. The second time
-/// it ends at once.
+/// Whether somebody asked the program to stop (Ctrl-C, or SIGTERM), so that it can end at a good moment. Asked again
+/// later, it ends at once.
 package final class StopSignal: Sendable {
-    private let count = Atomic<Int>(0)
+    private let requested = Atomic<Bool>(false)
     nonisolated(unsafe) private var sources: [any DispatchSourceSignal] = []
 
-    package init() {
+    /// - Parameter patience: seconds within which a further signal is the same wish: timeout(1), for one, signals the
+    ///   process and then its whole group.
+    package init(patience: Double = 1) {
+        let queue = DispatchQueue(label: "StopSignal")  // one handler at a time
+        // Both signals count together, so both handlers share it.
+        nonisolated(unsafe) var first: Double?
         for number in [SIGINT, SIGTERM] {
             signal(number, SIG_IGN)
-            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+            let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
             source.setEventHandler { [self] in
-                if count.wrappingAdd(1, ordering: .relaxed).oldValue > 0 { exit(128 + number) }
+                guard let asked = first else {
+                    first = now()
+                    requested.store(true, ordering: .relaxed)
+                    return note("stopping after this step; once more to stop at once, without a checkpoint")
+                }
+                if now() - asked >= patience { exit(128 + number) }
             }
             source.resume()
             sources.append(source)
         }
     }
 
-    package var isRequested: Bool { count.load(ordering: .relaxed) > 0 }
+    package var isRequested: Bool { requested.load(ordering: .relaxed) }
 }
