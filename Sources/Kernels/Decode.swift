@@ -1,12 +1,9 @@
-// What generating needs beyond training's kernels: products with a handful of rows, one for each sequence that is being
-// continued, and the attention of single tokens to the keys and values that a cache has kept.
+// What generating needs beyond training's kernels: products with one row, or with a handful, one for each sequence that is
+// being continued, and the attention of single tokens to the keys and values that a cache has kept.
 //
 // With few rows a product has no arithmetic to hide memory behind: every weight is read once, from memory, and used for
 // one multiply-add per row. So the weights stream by in the order in which they lie, both threads at it, and each vector
-// of them serves all rows while it is in a register or in the L1 cache. Nothing is packed.
-//
-// A sum over k stays in ONE vector, whatever the number of rows, and its lanes are added in one fixed tree. So a row's
-// result has the same bits alone and in any batch, and for any number of threads.
+// of them serves all rows while it is in a register.
 
 #if canImport(Glibc)
     import Glibc
@@ -14,80 +11,32 @@
     import Darwin
 #endif
 
-/// Rows of inp at a time, four rows of weights by them: 24 sums of one vector each stay in registers.
-#if REGISTERS_32
-    private let mostRows = 6
-#else
-    private let mostRows = 2
-#endif
 /// Floats of weights in a task, 128 to 512 kB: long ways in one line, but enough tasks to share out evenly.
 private let taskFloats = 1 << 15...1 << 17
 
-/// out (N,OC) = inp (N,C) · weight (OC,C)ᵀ + bias (OC) + residual (N,OC), for a few rows N; as `matmulForward`, which
-/// is faster from a dozen rows on.
+// MARK: - one row
+
+/// out (OC) = inp (C) · weight (OC,C)ᵀ + bias (OC) + residual (OC).
 /// - Parameters:
 ///   - bias: nil for none.
 ///   - residual: added to the result if not nil; may be `out` itself.
-package func matmulFewRows(
+package func matmulRow(
     out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, weight: UnsafePointer<Float>,
-    bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int
+    bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, C: Int, OC: Int
 ) {
     let start = startTiming()
-    defer { endTiming(start, "matmul of few rows") }
-    let w = Vector.scalarCount
-    let groups = (N + mostRows - 1) / mostRows
-    let groupRows = (N + groups - 1) / groups
-    // Every group (C/w, rows, w): the loop over c walks through it in one line. Where they are, rows a multiple of 4 kB
-    // apart would all fall into one cache set.
-    let steps = (C + w - 1) / w
-    let packed = allocateAligned(N * steps * w)
-    defer { freeAligned(packed) }
-    for n in 0..<N {
-        let (group, g) = n.quotientAndRemainder(dividingBy: groupRows)
-        let rows = min(groupRows, N - group * groupRows)
-        let destination = packed + group * groupRows * steps * w + g * w
-        for step in 0..<steps {
-            Vector.load(inp + n * C + step * w, upTo: C - step * w).store(destination + step * rows * w)
-        }
-    }
-
-    let blocks = (OC + w - 1) / w
-    let floats = max(taskFloats.lowerBound, min(taskFloats.upperBound, OC * C / 16))
-    let blocksPerTask = max(1, floats / (w * C))
-    parallelFor((blocks + blocksPerTask - 1) / blocksPerTask) { task in
-        let zero = Vector(repeating: 0)
-        let sums = allocateAligned(mostRows * w * w)
+    defer { endTiming(start, "matmul of a row") }
+    forEachBlock(C: C, OC: OC) { oc, count in
+        let sums = allocateAligned(Vector.scalarCount * Vector.scalarCount)
         defer { freeAligned(sums) }
-        for block in task * blocksPerTask..<min((task + 1) * blocksPerTask, blocks) {
-            let oc = block * w
-            let count = min(w, OC - oc)
-            for n in stride(from: 0, to: N, by: groupRows) {
-                let rows = min(groupRows, N - n)
-                let x = packed + n * steps * w
-                let weights = weight + oc * C
-                switch rows {
-                case 1: multiplyRow(sums, x, weights, count, C)
-                case 2: multiplyRows(sums, x, zeros: InlineArray<2, Vector>(repeating: zero), weights, count, C)
-                case 3: multiplyRows(sums, x, zeros: InlineArray<3, Vector>(repeating: zero), weights, count, C)
-                case 4: multiplyRows(sums, x, zeros: InlineArray<4, Vector>(repeating: zero), weights, count, C)
-                case 5: multiplyRows(sums, x, zeros: InlineArray<5, Vector>(repeating: zero), weights, count, C)
-                default: multiplyRows(sums, x, zeros: InlineArray<6, Vector>(repeating: zero), weights, count, C)
-                }
-                for g in 0..<rows {
-                    var value = sumOfEach(sums + g * w * w)
-                    let destination = (n + g) * OC + oc
-                    if let bias { value += .load(bias + oc, upTo: count) }
-                    if let residual { value += .load(residual + destination, upTo: count) }
-                    value.store(out + destination, upTo: count)
-                }
-            }
-        }
+        multiplyRow(sums, inp, weight + oc * C, count, C)
+        finish(out + oc, sumOfEach(sums), bias.map { $0 + oc }, residual.map { $0 + oc }, count)
     }
 }
 
-/// sums (1, w, w) = the products of inp (C/w, w) with `count` ≤ w rows of weights (count, C), each still to be summed over
-/// its w lanes. The weights are read in one line: on the machine this was measured on, two rows side by side came at 71%
-/// of the bandwidth, one at 97%.
+/// sums (w, w) = the products of inp (C) with `count` ≤ w rows of weights (count, C), each still to be summed over its w
+/// lanes. The weights are read in one line: on the machine this was measured on, two rows side by side came at 71% of the
+/// bandwidth, one at 97%.
 @inline(never)
 private func multiplyRow(
     _ sums: UnsafeMutablePointer<Float>, _ inp: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, _ count: Int,
@@ -102,59 +51,156 @@ private func multiplyRow(
             sum = sum.adding(.load(row + c), times: .load(inp + c))
             c += w
         }
-        if c < C { sum = sum.adding(.load(row + c, upTo: C - c), times: .load(inp + c)) }
+        if c < C { sum = sum.adding(.load(row + c, upTo: C - c), times: .load(inp + c, upTo: C - c)) }
         sum.store(sums + r * w)
     }
 }
 
-/// sums (rows, w, w) = the same for packed inp (C/w, rows, w); past `count` the last row of weights is read again, and the
-/// caller ignores the result. Four rows of weights at a time share what is loaded of inp, a quarter of the block apart, so
-/// that they are streams of their own to the processor. The compiler makes a function for every number of rows.
-@inline(never)
-private func multiplyRows<let rows: Int>(
-    _ sums: UnsafeMutablePointer<Float>, _ inp: UnsafePointer<Float>, zeros: InlineArray<rows, Vector>,
-    _ weight: UnsafePointer<Float>, _ count: Int, _ C: Int
+// MARK: - a few rows
+
+/// blocks (OC/w, C, w) ← weight (OC,C): w rows at a time are turned around, so that a vector holds what w outputs take of
+/// one input. The last block is (C, OC % w) if w does not divide OC, and `vectorWidth` floats past it are read.
+package func packBlocks(_ blocks: UnsafeMutablePointer<Float>, weight: UnsafePointer<Float>, C: Int, OC: Int) {
+    forEachBlock(C: C, OC: OC) { oc, count in
+        interleave(blocks + oc * C, rows: weight + oc * C, count: count, C: C)
+    }
+}
+
+/// out (N,OC) = inp (N,C) · weight (OC,C)ᵀ + bias (OC) + residual (N,OC), for a few rows N, with the weights as
+/// `packBlocks` writes them.
+///
+/// The sum of an output is one lane of one vector for every row, so nothing is left to add up at the end; the weights are
+/// read once, in one line, and the inputs, a column of them after the other, are broadcast. A row has the same bits in
+/// any batch.
+package func matmulBlocks(
+    out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, blocks: UnsafePointer<Float>,
+    bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int
 ) {
+    let start = startTiming()
+    defer { endTiming(start, "matmul of few rows") }
     let w = Vector.scalarCount
-    let quarter = w / 4
-    for r in 0..<quarter {
-        let row0 = weight + min(r, count - 1) * C
-        let row1 = weight + min(r + quarter, count - 1) * C
-        let row2 = weight + min(r + 2 * quarter, count - 1) * C
-        let row3 = weight + min(r + 3 * quarter, count - 1) * C
-        var (s0, s1, s2, s3) = (zeros, zeros, zeros, zeros)
-        var x = inp
-        var c = 0
-        while c + w <= C {
-            let (w0, w1) = (Vector.load(row0 + c), Vector.load(row1 + c))
-            let (w2, w3) = (Vector.load(row2 + c), Vector.load(row3 + c))
-            for g in 0..<rows {
-                let value = Vector.load(x + g * w)
-                s0[g] = s0[g].adding(w0, times: value)
-                s1[g] = s1[g].adding(w1, times: value)
-                s2[g] = s2[g].adding(w2, times: value)
-                s3[g] = s3[g].adding(w3, times: value)
+    let groups = (N + mostRows - 1) / mostRows
+    let groupRows = (N + groups - 1) / groups
+    let columns = allocateAligned(N * C)  // groups of (C, rows)
+    defer { freeAligned(columns) }
+    for n in stride(from: 0, to: N, by: groupRows) {
+        interleave(columns + n * C, rows: inp + n * C, count: min(groupRows, N - n), C: C)
+    }
+    forEachBlock(C: C, OC: OC) { oc, count in
+        let block = blocks + oc * C
+        let sums = allocateAligned(mostRows * w)
+        defer { freeAligned(sums) }
+        for n in stride(from: 0, to: N, by: groupRows) {
+            let rows = min(groupRows, N - n)
+            let x = columns + n * C
+            let zero = Vector(repeating: 0)
+            switch rows {
+            case 1: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<1, Vector>(repeating: zero))
+            case 2: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<2, Vector>(repeating: zero))
+            case 3: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<3, Vector>(repeating: zero))
+            case 4: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<4, Vector>(repeating: zero))
+            case 5: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<5, Vector>(repeating: zero))
+            case 6: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<6, Vector>(repeating: zero))
+            case 7: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<7, Vector>(repeating: zero))
+            case 8: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<8, Vector>(repeating: zero))
+            case 9: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<9, Vector>(repeating: zero))
+            case 10: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<10, Vector>(repeating: zero))
+            case 11: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<11, Vector>(repeating: zero))
+            default: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<12, Vector>(repeating: zero))
             }
-            c += w
-            x += rows * w
-        }
-        if c < C {
-            let (w0, w1) = (Vector.load(row0 + c, upTo: C - c), Vector.load(row1 + c, upTo: C - c))
-            let (w2, w3) = (Vector.load(row2 + c, upTo: C - c), Vector.load(row3 + c, upTo: C - c))
             for g in 0..<rows {
-                let value = Vector.load(x + g * w)
-                s0[g] = s0[g].adding(w0, times: value)
-                s1[g] = s1[g].adding(w1, times: value)
-                s2[g] = s2[g].adding(w2, times: value)
-                s3[g] = s3[g].adding(w3, times: value)
+                let place = (n + g) * OC + oc
+                finish(
+                    out + place, .load(sums + g * w), bias.map { $0 + oc }, residual.map { $0 + place }, count)
             }
         }
-        for g in 0..<rows {
-            let destination = sums + (g * w + r) * w
-            s0[g].store(destination)
-            s1[g].store(destination + quarter * w)
-            s2[g].store(destination + 2 * quarter * w)
-            s3[g].store(destination + 3 * quarter * w)
+    }
+}
+
+/// Rows at a time: their sums, the weights and a broadcast fit AVX2's 16 registers. (The compiler makes a function for
+/// every number of rows.)
+private let mostRows = 12
+
+/// sums (rows, w) = x (C, rows) · block (C, count ≤ w); lanes past `count` are anything.
+@inline(never)
+private func multiplyBlock<let rows: Int>(
+    _ sums: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ block: UnsafePointer<Float>, _ count: Int,
+    _ C: Int, zeros: InlineArray<rows, Vector>
+) {
+    var total = zeros
+    var x = x
+    var weights = block
+    for _ in 0..<C {
+        prefetch(weights + prefetchDistance)
+        let vector = Vector.load(weights)
+        for g in 0..<rows { total[g] = total[g].adding(Vector(repeating: x[g]), times: vector) }
+        x += rows
+        weights += count
+    }
+    for g in 0..<rows { total[g].store(sums + g * Vector.scalarCount) }
+}
+
+/// How far ahead weights are asked for, in floats. The processor also does that by itself, but while multiply-adds that
+/// wait for weights fill its queue it gets too little ahead: ten rows take 17.5 ms of GPT-2 124M's weights without this,
+/// 15 with it, when to read them takes 14.
+private let prefetchDistance = 1024
+
+/// Asks for the cache line at `address`, which need not exist, and does not wait. Swift has no word for the instruction;
+/// this is LLVM's.
+@inline(__always)
+private func prefetch(_ address: UnsafePointer<Float>) { llvmPrefetch(address, 0, 2, 1) }
+
+/// - Parameters:
+///   - write: 0 to read.
+///   - locality: 3 for all caches, 2 for all but the first, …
+///   - kind: 1 for data.
+@_silgen_name("llvm.prefetch.p0")
+private func llvmPrefetch(_ address: UnsafeRawPointer, _ write: Int32, _ locality: Int32, _ kind: Int32)
+
+// MARK: - what both have
+
+/// Calls `body` with the first row of every block of weights (OC,C) and how many rows it has, many blocks a task.
+@inline(__always)
+private func forEachBlock(C: Int, OC: Int, _ body: (_ oc: Int, _ count: Int) -> Void) {
+    let w = Vector.scalarCount
+    let blocks = (OC + w - 1) / w
+    let floats = max(taskFloats.lowerBound, min(taskFloats.upperBound, OC * C / 16))
+    let blocksPerTask = max(1, floats / (w * C))
+    parallelFor((blocks + blocksPerTask - 1) / blocksPerTask) { task in
+        for block in task * blocksPerTask..<min((task + 1) * blocksPerTask, blocks) {
+            body(block * w, min(w, OC - block * w))
+        }
+    }
+}
+
+/// out (count) = sum + bias + residual.
+@inline(__always)
+private func finish(
+    _ out: UnsafeMutablePointer<Float>, _ sum: Vector, _ bias: UnsafePointer<Float>?,
+    _ residual: UnsafePointer<Float>?, _ count: Int
+) {
+    var sum = sum
+    if let bias { sum += .load(bias, upTo: count) }
+    if let residual { sum += .load(residual, upTo: count) }
+    sum.store(out, upTo: count)
+}
+
+/// columns (C, count) ← rows (count, C), turned around in squares, the last of which overlap those before.
+private func interleave(
+    _ columns: UnsafeMutablePointer<Float>, rows: UnsafePointer<Float>, count: Int, C: Int
+) {
+    let w = Square.width
+    guard count >= w, C >= w else {
+        for c in 0..<C {
+            for i in 0..<count { columns[c * count + i] = rows[i * C + c] }
+        }
+        return
+    }
+    for step in 0..<(C + w - 1) / w {
+        let c = min(step * w, C - w)
+        for block in 0..<(count + w - 1) / w {
+            let i = min(block * w, count - w)
+            Square(rows: rows + i * C + c, stride: C).transposed().store(columns + c * count + i, stride: count)
         }
     }
 }

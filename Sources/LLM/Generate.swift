@@ -2,7 +2,8 @@
 //
 // To predict a token, all tokens before it are needed, but of each only the keys and values that the attention asks for.
 // They do not change when the text grows, so they are kept: the KV cache. A step then computes one row, the new token's,
-// and reads every parameter once. Several sequences at once read them once for all of them.
+// and reads every parameter once. Several sequences at once read them once for all of them, from a copy of the matrices
+// that lies better for that.
 //
 //     tokens (N) → embed → L × [ keys and values into the cache; attention to the cache; mlp ] → logits of the last ones
 //
@@ -32,6 +33,11 @@ package final class BatchDecoder {
     /// From one sequence's keys to the next's.
     private let stride: Int
 
+    /// The model's matrices as `matmulBlocks` wants them, each where `model.parameters` has it, for several sequences;
+    /// what else is there was never written, and so takes no memory. One sequence takes the parameters as they are.
+    private let blocks: UnsafeMutablePointer<Float>?
+    private var blocksCount: Int { model.table.count + vectorWidth }
+
     /// (count,V), in the order in which the last pass met the sequences.
     private let logitRows: UnsafeMutablePointer<Float>
     private var rowOfLogits: [Int]
@@ -44,12 +50,13 @@ package final class BatchDecoder {
     /// Prompts go through the layers at most so many rows at a time, which is enough for the matrix products to run at
     /// full speed.
     private static let mostRows = 2048
-    /// From so many rows on it pays to pack them (measured with GPT-2 124M).
-    private static let manyRows = 24
+    /// From so many rows on training's matrix product is no slower than that with blocks (measured with GPT-2 124M).
+    private static let manyRows = 128
     /// From so many tokens on a prompt takes the attention kernel of training, which looks at no cache.
     private static let longPrompt = 8
 
     /// - Parameters:
+    ///   - model: must not change as long as the decoder is used.
     ///   - sequences: how many.
     ///   - capacity: the tokens each may hold, at most as many as the model has positions for.
     package init(_ model: GPT2, sequences: Int, capacity: Int) {
@@ -65,6 +72,23 @@ package final class BatchDecoder {
         keys = allocateFloats(model.config.L * (sequences + 1) * stride)
         values = allocateFloats(model.config.L * (sequences + 1) * stride)
         logitRows = allocateFloats(sequences * model.config.V)
+        blocks = sequences == 1 ? nil : allocateFloats(model.table.count + vectorWidth)
+        packMatrices()
+    }
+
+    private func packMatrices() {
+        guard let blocks else { return }
+        let (C, p, table) = (model.config.C, model.parameters, model.table)
+        func pack(_ weight: UnsafePointer<Float>, C: Int, OC: Int) {
+            packBlocks(blocks + (weight - UnsafePointer(p)), weight: weight, C: C, OC: OC)
+        }
+        for l in 0..<model.config.L {
+            pack(p.at(table.qkvw, l), C: C, OC: 3 * C)
+            pack(p.at(table.attprojw, l), C: C, OC: C)
+            pack(p.at(table.fcw, l), C: C, OC: 4 * C)
+            pack(p.at(table.fcprojw, l), C: 4 * C, OC: C)
+        }
+        pack(p + table.wte, C: C, OC: model.config.V)
     }
 
     deinit {
@@ -72,6 +96,7 @@ package final class BatchDecoder {
         freeFloats(values, count: model.config.L * (count + 1) * stride)
         freeFloats(logitRows, count: count * model.config.V)
         freeFloats(activations, count: rows * floatsPerRow)
+        if let blocks { freeFloats(blocks, count: blocksCount) }
     }
 
     /// What a decoder takes beside its model, in bytes; a Double, because nobody has checked the sizes yet.
@@ -79,7 +104,9 @@ package final class BatchDecoder {
         let tokens = Double(sequences + 1) * Double(min(capacity, config.maxT))
         let rows = min(Double(sequences) * Double(min(capacity, config.maxT)), Double(mostRows + config.maxT))
         let cache = 2 * Double(config.L) * tokens * Double(cacheRowWidth(C: config.C, NH: config.NH))
-        return 4 * (cache + rows * Double(6 * config.C + config.NH + 2) + Double(sequences) * Double(config.V))
+        let blocks = sequences == 1 ? 0 : GPT2.bytes(config, B: 0, T: 0, trains: false)
+        return blocks
+            + 4 * (cache + rows * Double(6 * config.C + config.NH + 2) + Double(sequences) * Double(config.V))
     }
 
     /// The logits (V) of the token after each sequence's last one.
@@ -237,8 +264,11 @@ package final class BatchDecoder {
         _ out: UnsafeMutablePointer<Float>, _ inp: UnsafePointer<Float>, _ weight: UnsafePointer<Float>,
         _ bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int
     ) {
-        if N < BatchDecoder.manyRows {
-            matmulFewRows(out: out, inp: inp, weight: weight, bias: bias, residual: residual, N: N, C: C, OC: OC)
+        if let blocks, N < BatchDecoder.manyRows {
+            let weight = blocks + (weight - UnsafePointer(model.parameters))
+            matmulBlocks(out: out, inp: inp, blocks: weight, bias: bias, residual: residual, N: N, C: C, OC: OC)
+        } else if N == 1 {
+            matmulRow(out: out, inp: inp, weight: weight, bias: bias, residual: residual, C: C, OC: OC)
         } else {
             matmulForward(out: out, inp: inp, weight: weight, bias: bias, residual: residual, N: N, C: C, OC: OC)
         }

@@ -43,52 +43,91 @@ private func naiveAttentionOfLast(qkv: [Double], T: Int, C: Int, NH: Int) -> [Do
 
 // MARK: - products
 
-/// Every number of rows that has a function of its own, and more than one group of them; widths and heights that are no
-/// multiple of a vector or of a block; more than one task.
-@Test(arguments: [1, 2, 3, 4, 5, 6, 7, 10, 13], [(1, 1), (5, 3), (16, 16), (37, 29), (64, 200), (300, 700)])
+/// weight (OC,C) in blocks, between fences; the floats past the last block that are read, and their product ignored, are
+/// NaN.
+private func blocks(_ weight: Fenced, C: Int, OC: Int) -> Fenced {
+    let packed = Fenced([Float](repeating: .nan, count: OC * C + vectorWidth))
+    packBlocks(packed.pointer, weight: weight.pointer, C: C, OC: OC)
+    #expect(packed.isFenceWhole)
+    return Fenced(packed.values)
+}
+
+/// Widths and heights that are no multiple of a vector or of a square; more than one task.
+private let shapes = [(1, 1), (5, 3), (16, 16), (37, 29), (64, 200), (300, 700), (9, 31)]
+
+@Test(arguments: shapes)
+func `blocks are the weights turned around`(C: Int, OC: Int) {
+    let weight = Fenced(noise(OC * C, seed: 2))
+    let packed = blocks(weight, C: C, OC: OC)
+    var expected: [Float] = []
+    for first in stride(from: 0, to: OC, by: vectorWidth) {
+        for c in 0..<C {
+            for o in first..<min(first + vectorWidth, OC) { expected.append(weight.values[o * C + c]) }
+        }
+    }
+    #expect(Array(packed.values[..<(OC * C)]) == expected)
+    let isRestUntouched = packed.values[(OC * C)...].allSatisfy { $0.isNaN }
+    #expect(isRestUntouched)
+    expectIntact(outputs: [], inputs: [weight])
+}
+
+/// Every number of rows that has a function of its own, and more than one group of them.
+@Test(arguments: Array(1...13) + [23], shapes)
 func `a product with few rows is its naive twin`(N: Int, shape: (C: Int, OC: Int)) {
     let (C, OC) = shape
     for (hasBias, hasResidual) in [(true, true), (false, false), (true, false), (false, true)] {
         let inp = Fenced(noise(N * C, seed: 1))
         let weight = Fenced(noise(OC * C, seed: 2))
+        let packed = blocks(weight, C: C, OC: OC)
         let bias = Fenced(noise(OC, seed: 3))
         let residual = Fenced(noise(N * OC, seed: 4))
-        let out = Fenced(unwritten: N * OC)
-        matmulFewRows(
-            out: out.pointer, inp: inp.pointer, weight: weight.pointer, bias: hasBias ? bias.pointer : nil,
-            residual: hasResidual ? residual.pointer : nil, N: N, C: C, OC: OC)
         let expected = naiveLinear(
             inp: doubles(inp.values), weight: doubles(weight.values), bias: hasBias ? doubles(bias.values) : nil,
             residual: hasResidual ? doubles(residual.values) : nil, N: N, C: C, OC: OC)
+        let out = Fenced(unwritten: N * OC)
+        matmulBlocks(
+            out: out.pointer, inp: inp.pointer, blocks: packed.pointer, bias: hasBias ? bias.pointer : nil,
+            residual: hasResidual ? residual.pointer : nil, N: N, C: C, OC: OC)
         expectClose(out.values, expected, "N \(N), C \(C), OC \(OC)")
-        expectIntact(outputs: [out], inputs: [inp, weight, bias, residual])
+        expectIntact(outputs: [out], inputs: [inp, packed, bias, residual])
+        guard N == 1 else { continue }
+        let row = Fenced(unwritten: OC)
+        matmulRow(
+            out: row.pointer, inp: inp.pointer, weight: weight.pointer, bias: hasBias ? bias.pointer : nil,
+            residual: hasResidual ? residual.pointer : nil, C: C, OC: OC)
+        expectClose(row.values, expected, "one row, C \(C), OC \(OC)")
+        expectIntact(outputs: [row], inputs: [inp, weight, bias, residual])
     }
 }
 
 @Test func `the residual may be the output`() {
     let (N, C, OC) = (3, 20, 33)
     let (inp, weight) = (Fenced(noise(N * C, seed: 1)), Fenced(noise(OC * C, seed: 2)))
+    let packed = blocks(weight, C: C, OC: OC)
     let old = noise(N * OC, seed: 4)
+    let expected = naiveLinear(
+        inp: doubles(inp.values), weight: doubles(weight.values), bias: nil, residual: doubles(old), N: N, C: C, OC: OC)
     let out = Fenced(old)
-    matmulFewRows(
-        out: out.pointer, inp: inp.pointer, weight: weight.pointer, bias: nil, residual: out.pointer, N: N, C: C,
-        OC: OC)
-    expectClose(
-        out.values,
-        naiveLinear(
-            inp: doubles(inp.values), weight: doubles(weight.values), bias: nil, residual: doubles(old), N: N, C: C,
-            OC: OC))
-    #expect(out.isFenceWhole)
+    matmulBlocks(
+        out: out.pointer, inp: inp.pointer, blocks: packed.pointer, bias: nil, residual: out.pointer, N: N, C: C, OC: OC
+    )
+    expectClose(out.values, expected)
+    let row = Fenced(Array(old[..<OC]))
+    matmulRow(
+        out: row.pointer, inp: inp.pointer, weight: weight.pointer, bias: nil, residual: row.pointer, C: C, OC: OC)
+    expectClose(row.values, Array(expected[..<OC]))
+    #expect(out.isFenceWhole && row.isFenceWhole)
 }
 
 @Test func `a row has the same bits in any company`() {
-    let (N, C, OC) = (11, 70, 90)
+    let (N, C, OC) = (15, 70, 90)
     let (inp, weight) = (Fenced(noise(N * C, seed: 1)), Fenced(noise(OC * C, seed: 2)))
+    let packed = blocks(weight, C: C, OC: OC)
     func product(of rows: Range<Int>) -> [UInt32] {
         let out = Fenced(unwritten: rows.count * OC)
-        matmulFewRows(
-            out: out.pointer, inp: inp.pointer + rows.lowerBound * C, weight: weight.pointer, bias: nil,
-            N: rows.count, C: C, OC: OC)
+        matmulBlocks(
+            out: out.pointer, inp: inp.pointer + rows.lowerBound * C, blocks: packed.pointer, bias: nil, N: rows.count,
+            C: C, OC: OC)
         return out.bits
     }
     let all = product(of: 0..<N)
@@ -98,7 +137,7 @@ func `a product with few rows is its naive twin`(N: Int, shape: (C: Int, OC: Int
             #expect(isSame, "rows \(first)...\(last)")
         }
     }
-    expectIntact(outputs: [], inputs: [inp, weight])
+    expectIntact(outputs: [], inputs: [inp, packed])
 }
 
 // MARK: - attention to a cache

@@ -113,9 +113,12 @@ import Testing
         let inp = Fenced(noise(N * C, seed: 1))
         let weight = Fenced(noise(OC * C, seed: 2))
         func product() -> [UInt32] {
-            let out = Fenced(unwritten: N * OC)
-            matmulFewRows(out: out.pointer, inp: inp.pointer, weight: weight.pointer, bias: nil, N: N, C: C, OC: OC)
-            return out.bits
+            let (out, row) = (Fenced(unwritten: N * OC), Fenced(unwritten: OC))
+            let blocks = Fenced(unwritten: OC * C + vectorWidth)
+            packBlocks(blocks.pointer, weight: weight.pointer, C: C, OC: OC)
+            matmulBlocks(out: out.pointer, inp: inp.pointer, blocks: blocks.pointer, bias: nil, N: N, C: C, OC: OC)
+            matmulRow(out: row.pointer, inp: inp.pointer, weight: weight.pointer, bias: nil, C: C, OC: OC)
+            return out.bits + row.bits
         }
         let expected = product()
         expectSameBits("asleep") { product() }
