@@ -131,7 +131,7 @@ private func multiplyBlock<let rows: Int>(
     var x = x
     var weights = block
     for _ in 0..<C {
-        prefetch(weights + prefetchDistance)
+        prefetch(weights + prefetchDistance, write: 0, caches: 2, kind: 1)
         let vector = Vector.load(weights)
         for g in 0..<rows { total[g] = total[g].adding(Vector(repeating: x[g]), times: vector) }
         x += rows
@@ -144,18 +144,6 @@ private func multiplyBlock<let rows: Int>(
 /// wait for weights fill its queue it gets too little ahead: ten rows take 17.5 ms of GPT-2 124M's weights without this,
 /// 15 with it, when to read them takes 14.
 private let prefetchDistance = 1024
-
-/// Asks for the cache line at `address`, which need not exist, and does not wait. Swift has no word for the instruction;
-/// this is LLVM's.
-@inline(__always)
-private func prefetch(_ address: UnsafePointer<Float>) { llvmPrefetch(address, 0, 2, 1) }
-
-/// - Parameters:
-///   - write: 0 to read.
-///   - locality: 3 for all caches, 2 for all but the first, …
-///   - kind: 1 for data.
-@_silgen_name("llvm.prefetch.p0")
-private func llvmPrefetch(_ address: UnsafeRawPointer, _ write: Int32, _ locality: Int32, _ kind: Int32)
 
 // MARK: - what both have
 

@@ -3,6 +3,8 @@
 // Most words of a text were met before: looking them up is what encoding mostly is. So the words are found by a scanner
 // made by hand, the table has entries that touch one line of memory each, and a hit allocates nothing.
 
+import Kernels
+
 /// What cuts and merges: the part of a tokenizer after normalising.
 package enum TokenModel: Sendable {
     case bytePair(BytePairModel)
@@ -106,7 +108,12 @@ package struct TextEncoder {
 struct WordEncoder {
     private let model: TokenModel
     private var scratch = BytePairModel.Scratch()
-    private let memory = WordMemory()
+    private var memory = WordMemory(pairBits: WordEncoder.fewBits)
+    /// Words that were not remembered.
+    private var newWords = 0
+    /// The memory takes 8 MB, and 32 MB when that is full: as much as an English novel's words need, and Korean reviews'.
+    private static let fewBits = 16
+    private static let manyBits = 18
     private let batch = WordBatch()
     private var ids: [Int32] = []
 
@@ -115,9 +122,10 @@ struct WordEncoder {
     /// Appends the ids of the words of `text`.
     ///
     /// A word's entry lies anywhere in a table larger than the nearest caches. Looked up one by one, each word would wait
-    /// for the one before it: finding the end of a word is a branch that the processor guesses wrong. So a few words are
-    /// found first, then all their entries are touched at once, then they are read.
+    /// for memory, and for the one before it: finding the end of a word is a branch that the processor guesses wrong. So
+    /// a few words are found first, and their entries asked for; then they are read.
     mutating func encodeGPT2(_ text: UnsafeBufferPointer<UInt8>, to output: inout [Int32]) {
+        growIfFull()
         let scanner = GPT2Words()
         let (memory, batch) = (memory, batch)
         let (words, gathered) = (batch.words, batch.ids)
@@ -128,19 +136,18 @@ struct WordEncoder {
         var start = 0
         while start < text.count {
             var count = 0
-            var touched: UInt64 = 0
             while count < WordBatch.size, start < text.count {
                 let end = scanner.wordEnd(in: text, from: start)
                 let key =
                     start &+ 32 <= text.count
                     ? WordKey(UnsafeRawBufferPointer(text), start, end &- start)
                     : WordKey(UnsafeBufferPointer(rebasing: text[start..<end]))
-                words[count] = WordBatch.Word(key: key, place: memory.place(of: key), start: start, end: end)
+                let place = memory.place(of: key)
+                memory.prefetch(place)
+                words[count] = WordBatch.Word(key: key, place: place, start: start, end: end)
                 count &+= 1
                 start = end
             }
-            for i in 0..<count { touched &+= memory.touch(words[i].place) }
-            batch.touched = touched
             // The ids gather here: appending to an array word by word costs as much as finding them.
             var idCount = 0
             for i in 0..<count {
@@ -168,8 +175,16 @@ struct WordEncoder {
         }
     }
 
+    private mutating func growIfFull() {
+        guard memory.pairBits == WordEncoder.fewBits, newWords > 2 << WordEncoder.fewBits else { return }
+        let larger = WordMemory(pairBits: WordEncoder.manyBits)
+        larger.insert(all: memory)
+        memory = larger
+    }
+
     /// Appends the ids of one word, which is not empty.
     mutating func encode(_ word: UnsafeBufferPointer<UInt8>, to output: inout [Int32]) {
+        growIfFull()
         let key = WordKey(word)
         let place = memory.place(of: key)
         if word.count <= WordKey.longestWord, let entry = memory.find(key, at: place) {
@@ -184,6 +199,7 @@ struct WordEncoder {
     private mutating func encodeNew(
         _ word: UnsafeBufferPointer<UInt8>, _ key: WordKey, _ place: Int, _ output: inout [Int32]
     ) {
+        newWords &+= 1
         let first = output.count
         model.encode(word, to: &output, &scratch)
         if word.count <= WordKey.longestWord { memory.insert(key, at: place, output[first...]) }
@@ -203,8 +219,6 @@ private final class WordBatch {
     static let roomPerWord = 32
     let words = UnsafeMutablePointer<Word>.allocate(capacity: WordBatch.size)
     let ids = UnsafeMutablePointer<Int32>.allocate(capacity: WordBatch.roomPerWord * WordBatch.size)
-    /// So that the compiler does not leave out the touching.
-    var touched: UInt64 = 0
 
     deinit {
         words.deallocate()
@@ -214,39 +228,55 @@ private final class WordBatch {
 
 /// Some of the last words met, with their ids, in entries of a cache line: a hit touches one line of memory, or two, makes
 /// four comparisons and allocates nothing. A word may lie in one of two places, which its hash names. A new one takes the
-/// first, and what was there moves to the second: a word that comes often is never away for long. So memory is bounded,
-/// and as small as it is the table stays near the processor: a larger one remembers more words, and was slower.
+/// first, and what was there moves to the second: a word that comes often is never away for long. So memory is bounded.
 ///
-/// An entry is the key, all zero if it is empty, and then as much room for ids. The ids take two bytes each, or four if the number has the mark `isWide`; the number
-/// takes the last two bytes. It belongs to one thread.
+/// An entry is the key, all zero if it is empty, and then as much room for ids. The ids take two bytes each, or four if
+/// the number has the mark `isWide`; the number takes the last two bytes. It belongs to one thread.
 private final class WordMemory {
     static let mostIDs = 16
 
-    private let entries = UnsafeMutableRawPointer.allocate(byteCount: WordMemory.size, alignment: 64)
-
     private static let entryBytes = 64
-    /// Pairs of entries.
-    private static let pairBits = 17
-    private static let size = 2 * entryBytes << pairBits
 
-    init() {
-        useLargePages(entries, bytes: WordMemory.size)
-        entries.initializeMemory(as: UInt8.self, repeating: 0, count: WordMemory.size)
+    /// 2^pairBits pairs of entries.
+    let pairBits: Int
+    private let entries: UnsafeMutableRawPointer
+    private let floats: Int
+
+    init(pairBits: Int) {
+        self.pairBits = pairBits
+        floats = (2 * WordMemory.entryBytes / 4) << pairBits
+        entries = UnsafeMutableRawPointer(allocateFloats(floats))
     }
 
-    deinit { entries.deallocate() }
+    deinit { freeFloats(entries.assumingMemoryBound(to: Float.self), count: floats) }
+
+    /// Remembers what another one does, the last met words in their first places again.
+    func insert(all other: WordMemory) {
+        for entry in stride(from: 0, to: 4 * other.floats, by: 2 * WordMemory.entryBytes) {
+            insert(copyOf: other.entries + entry + WordMemory.entryBytes)
+            insert(copyOf: other.entries + entry)
+        }
+    }
+
+    private func insert(copyOf entry: UnsafeMutableRawPointer) {
+        let key = entry.load(as: WordKey.self)
+        if key.isNone { return }
+        let first = entries + place(of: key)
+        (first + WordMemory.entryBytes).copyMemory(from: first, byteCount: WordMemory.entryBytes)
+        first.copyMemory(from: entry, byteCount: WordMemory.entryBytes)
+    }
 
     /// Where the two entries are in which the word may be.
     @inline(__always)
     func place(of key: WordKey) -> Int {
-        Int(truncatingIfNeeded: key.hash >> UInt64(64 &- WordMemory.pairBits)) &* (2 &* WordMemory.entryBytes)
+        Int(truncatingIfNeeded: key.hash >> UInt64(64 &- pairBits)) &* (2 &* WordMemory.entryBytes)
     }
 
-    /// Reads what `find` is going to look at.
+    /// Asks for what `find` is going to look at.
     @inline(__always)
-    func touch(_ place: Int) -> UInt64 {
-        entries.load(fromByteOffset: place, as: UInt64.self)
-            &+ entries.load(fromByteOffset: place &+ WordMemory.entryBytes, as: UInt64.self)
+    func prefetch(_ place: Int) {
+        Kernels.prefetch(entries + place, write: 0, caches: 3, kind: 1)
+        Kernels.prefetch(entries + place + WordMemory.entryBytes, write: 0, caches: 3, kind: 1)
     }
 
     @inline(__always)
