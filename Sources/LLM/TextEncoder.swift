@@ -108,12 +108,7 @@ package struct TextEncoder {
 struct WordEncoder {
     private let model: TokenModel
     private var scratch = BytePairModel.Scratch()
-    private var memory = WordMemory(pairBits: WordEncoder.fewBits)
-    /// Words that were not remembered.
-    private var newWords = 0
-    /// The memory takes 8 MB, and 32 MB when that is full: as much as an English novel's words need, and Korean reviews'.
-    private static let fewBits = 16
-    private static let manyBits = 18
+    private let memory = WordMemory()
     private let batch = WordBatch()
     private var ids: [Int32] = []
 
@@ -125,7 +120,6 @@ struct WordEncoder {
     /// for memory, and for the one before it: finding the end of a word is a branch that the processor guesses wrong. So
     /// a few words are found first, and their entries asked for; then they are read.
     mutating func encodeGPT2(_ text: UnsafeBufferPointer<UInt8>, to output: inout [Int32]) {
-        growIfFull()
         let scanner = GPT2Words()
         let (memory, batch) = (memory, batch)
         let (words, gathered) = (batch.words, batch.ids)
@@ -175,16 +169,8 @@ struct WordEncoder {
         }
     }
 
-    private mutating func growIfFull() {
-        guard memory.pairBits == WordEncoder.fewBits, newWords > 2 << WordEncoder.fewBits else { return }
-        let larger = WordMemory(pairBits: WordEncoder.manyBits)
-        larger.insert(all: memory)
-        memory = larger
-    }
-
     /// Appends the ids of one word, which is not empty.
     mutating func encode(_ word: UnsafeBufferPointer<UInt8>, to output: inout [Int32]) {
-        growIfFull()
         let key = WordKey(word)
         let place = memory.place(of: key)
         if word.count <= WordKey.longestWord, let entry = memory.find(key, at: place) {
@@ -199,7 +185,6 @@ struct WordEncoder {
     private mutating func encodeNew(
         _ word: UnsafeBufferPointer<UInt8>, _ key: WordKey, _ place: Int, _ output: inout [Int32]
     ) {
-        newWords &+= 1
         let first = output.count
         model.encode(word, to: &output, &scratch)
         if word.count <= WordKey.longestWord { memory.insert(key, at: place, output[first...]) }
@@ -238,38 +223,17 @@ private final class WordMemory {
     private static let entryBytes = 64
 
     /// 2^pairBits pairs of entries.
-    let pairBits: Int
-    private let entries: UnsafeMutableRawPointer
-    private let floats: Int
+    private static let pairBits = 17
+    /// As floats, because that is what large buffers are asked for in: 16 MB.
+    private static let size = (2 * entryBytes / 4) << pairBits
+    private let entries = UnsafeMutableRawPointer(allocateFloats(size))
 
-    init(pairBits: Int) {
-        self.pairBits = pairBits
-        floats = (2 * WordMemory.entryBytes / 4) << pairBits
-        entries = UnsafeMutableRawPointer(allocateFloats(floats))
-    }
-
-    deinit { freeFloats(entries.assumingMemoryBound(to: Float.self), count: floats) }
-
-    /// Remembers what another one does, the last met words in their first places again.
-    func insert(all other: WordMemory) {
-        for entry in stride(from: 0, to: 4 * other.floats, by: 2 * WordMemory.entryBytes) {
-            insert(copyOf: other.entries + entry + WordMemory.entryBytes)
-            insert(copyOf: other.entries + entry)
-        }
-    }
-
-    private func insert(copyOf entry: UnsafeMutableRawPointer) {
-        let key = entry.load(as: WordKey.self)
-        if key.isNone { return }
-        let first = entries + place(of: key)
-        (first + WordMemory.entryBytes).copyMemory(from: first, byteCount: WordMemory.entryBytes)
-        first.copyMemory(from: entry, byteCount: WordMemory.entryBytes)
-    }
+    deinit { freeFloats(entries.assumingMemoryBound(to: Float.self), count: WordMemory.size) }
 
     /// Where the two entries are in which the word may be.
     @inline(__always)
     func place(of key: WordKey) -> Int {
-        Int(truncatingIfNeeded: key.hash >> UInt64(64 &- pairBits)) &* (2 &* WordMemory.entryBytes)
+        Int(truncatingIfNeeded: key.hash >> UInt64(64 &- WordMemory.pairBits)) &* (2 &* WordMemory.entryBytes)
     }
 
     /// Asks for what `find` is going to look at.

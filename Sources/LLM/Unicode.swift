@@ -30,11 +30,14 @@ struct CodePointTable: Sendable {
         var bytes: [UInt8] = []
         for first in stride(from: 0, to: flat.count, by: 256) {
             let page = flat[first..<first + 256]
-            if distinct[page] == nil {
-                distinct[page] = UInt16(bytes.count / 256)
-                bytes += page
+            // Most are as the one before: no need to look for those.
+            if first > 0, page.elementsEqual(flat[first - 256..<first]) {
+                starts.append(starts[starts.count - 1])
+                continue
             }
-            starts.append(distinct[page] ?? 0)
+            let start = distinct[page] ?? UInt16(distinct.count)
+            if distinct.updateValue(start, forKey: page) == nil { bytes += page }
+            starts.append(start)
         }
         pageStarts = CodePointTable.immortal(starts)
         pages = CodePointTable.immortal(bytes)

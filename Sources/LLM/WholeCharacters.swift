@@ -142,6 +142,11 @@ struct WholeCharacters: Sendable {
             bytes.removeAll(keepingCapacity: true)
             appendUTF8(scalar, to: &bytes)
             let symbols = bytes.map { byteIDs[Int($0)] }
+            // Most are no tokens: without a first merge there is no second one.
+            guard
+                ranks[pairKey(space, symbols[0])] != nil || ranks[pairKey(symbols[0], symbols[1])] != nil
+                    || ranks[pairKey(symbols[1], symbols[2])] != nil
+            else { continue }
             inside[Int(scalar)] = entry(symbols)
             first[Int(scalar)] = entry([space] + symbols)
         }
