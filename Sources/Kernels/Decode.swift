@@ -27,10 +27,10 @@ package func matmulRow(
     let start = startTiming()
     defer { endTiming(start, "matmul of a row") }
     forEachBlock(C: C, OC: OC) { oc, count in
-        let sums = allocateAligned(Vector.scalarCount * Vector.scalarCount)
-        defer { freeAligned(sums) }
-        multiplyRow(sums, inp, weight + oc * C, count, C)
-        finish(out + oc, sumOfEach(sums), bias.map { $0 + oc }, residual.map { $0 + oc }, count)
+        withVectors(Vector.scalarCount) { sums in
+            multiplyRow(sums, inp, weight + oc * C, count, C)
+            finish(out + oc, sumOfEach(sums), bias.map { $0 + oc }, residual.map { $0 + oc }, count)
+        }
     }
 }
 
@@ -88,30 +88,30 @@ package func matmulBlocks(
     }
     forEachBlock(C: C, OC: OC) { oc, count in
         let block = blocks + oc * C
-        let sums = allocateAligned(mostRows * w)
-        defer { freeAligned(sums) }
-        for n in stride(from: 0, to: N, by: groupRows) {
-            let rows = min(groupRows, N - n)
-            let x = columns + n * C
-            let zero = Vector(repeating: 0)
-            switch rows {
-            case 1: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<1, Vector>(repeating: zero))
-            case 2: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<2, Vector>(repeating: zero))
-            case 3: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<3, Vector>(repeating: zero))
-            case 4: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<4, Vector>(repeating: zero))
-            case 5: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<5, Vector>(repeating: zero))
-            case 6: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<6, Vector>(repeating: zero))
-            case 7: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<7, Vector>(repeating: zero))
-            case 8: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<8, Vector>(repeating: zero))
-            case 9: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<9, Vector>(repeating: zero))
-            case 10: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<10, Vector>(repeating: zero))
-            case 11: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<11, Vector>(repeating: zero))
-            default: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<12, Vector>(repeating: zero))
-            }
-            for g in 0..<rows {
-                let place = (n + g) * OC + oc
-                finish(
-                    out + place, .load(sums + g * w), bias.map { $0 + oc }, residual.map { $0 + place }, count)
+        withVectors(mostRows) { sums in
+            for n in stride(from: 0, to: N, by: groupRows) {
+                let rows = min(groupRows, N - n)
+                let x = columns + n * C
+                let zero = Vector(repeating: 0)
+                switch rows {
+                case 1: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<1, Vector>(repeating: zero))
+                case 2: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<2, Vector>(repeating: zero))
+                case 3: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<3, Vector>(repeating: zero))
+                case 4: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<4, Vector>(repeating: zero))
+                case 5: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<5, Vector>(repeating: zero))
+                case 6: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<6, Vector>(repeating: zero))
+                case 7: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<7, Vector>(repeating: zero))
+                case 8: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<8, Vector>(repeating: zero))
+                case 9: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<9, Vector>(repeating: zero))
+                case 10: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<10, Vector>(repeating: zero))
+                case 11: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<11, Vector>(repeating: zero))
+                default: multiplyBlock(sums, x, block, count, C, zeros: InlineArray<12, Vector>(repeating: zero))
+                }
+                for g in 0..<rows {
+                    let place = (n + g) * OC + oc
+                    finish(
+                        out + place, .load(sums + g * w), bias.map { $0 + oc }, residual.map { $0 + place }, count)
+                }
             }
         }
     }
@@ -158,6 +158,14 @@ private func forEachBlock(C: Int, OC: Int, _ body: (_ oc: Int, _ count: Int) -> 
         for block in task * blocksPerTask..<min((task + 1) * blocksPerTask, blocks) {
             body(block * w, min(w, OC - block * w))
         }
+    }
+}
+
+/// Memory for some vectors on the stack: there is a block to be done every microsecond.
+@inline(__always)
+private func withVectors(_ count: Int, _ body: (UnsafeMutablePointer<Float>) -> Void) {
+    withUnsafeTemporaryAllocation(byteCount: 4 * count * Vector.scalarCount, alignment: 64) { memory in
+        body(memory.assumingMemoryBound(to: Float.self).baseAddress.unsafelyUnwrapped)
     }
 }
 
