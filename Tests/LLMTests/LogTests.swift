@@ -50,5 +50,4 @@ import Testing
         kill(getpid(), number)
         try await Task.sleep(for: .milliseconds(50))
     }
-    for number in [SIGINT, SIGTERM] { signal(number, SIG_DFL) }
 }
