@@ -108,6 +108,10 @@ enum Lotto {
         _ = try options.required("model", example: "lotto score --model data/model/model_best.bin")
         let models = options.texts("model").map { (path: $0, step: step(ofCheckpoint: $0)) }
             .sorted { ($0.step ?? .max, $0.path) < ($1.step ?? .max, $1.path) }
+        if let chart = options.text("chart") {
+            // A place that cannot be written to is found now, not after the scoring.
+            _ = try DurableFiles().create(chart)
+        }
         let tokenizer = try Tokenizer(at: options.text("tokenizer") ?? "data")
         let slots = options.int("max-tickets")
 
