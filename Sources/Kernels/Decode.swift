@@ -71,7 +71,7 @@ package func packBlocks(_ blocks: UnsafeMutablePointer<Float>, weight: UnsafePoi
 ///
 /// The sum of an output is one lane of one vector for every row, so nothing is left to add up at the end; the weights are
 /// read once, in one line, and the inputs, a column of them after the other, are broadcast. A row has the same bits in
-/// any batch.
+/// any batch that this function computes; `matmulRow` adds in another order.
 package func matmulBlocks(
     out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, blocks: UnsafePointer<Float>,
     bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int
@@ -161,10 +161,11 @@ private func forEachBlock(C: Int, OC: Int, _ body: (_ oc: Int, _ count: Int) -> 
     }
 }
 
-/// Memory for some vectors on the stack: there is a block to be done every microsecond.
+/// Memory for some vectors on the stack: there is a block to be done every microsecond. With an alignment above 16, or of
+/// more than 1024 bytes, it would come from malloc.
 @inline(__always)
 private func withVectors(_ count: Int, _ body: (UnsafeMutablePointer<Float>) -> Void) {
-    withUnsafeTemporaryAllocation(byteCount: 4 * count * Vector.scalarCount, alignment: 64) { memory in
+    withUnsafeTemporaryAllocation(byteCount: 4 * count * Vector.scalarCount, alignment: 16) { memory in
         body(memory.assumingMemoryBound(to: Float.self).baseAddress.unsafelyUnwrapped)
     }
 }

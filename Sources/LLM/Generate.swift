@@ -36,7 +36,7 @@ package final class BatchDecoder {
     /// The model's matrices as `matmulBlocks` wants them, each where `model.parameters` has it, for several sequences;
     /// what else is there was never written, and so takes no memory. One sequence takes the parameters as they are.
     private let blocks: UnsafeMutablePointer<Float>?
-    private var blocksCount: Int { model.table.count + vectorWidth }
+    private let blocksCount: Int
 
     /// (count,V), in the order in which the last pass met the sequences.
     private let logitRows: UnsafeMutablePointer<Float>
@@ -72,7 +72,8 @@ package final class BatchDecoder {
         keys = allocateFloats(model.config.L * (sequences + 1) * stride)
         values = allocateFloats(model.config.L * (sequences + 1) * stride)
         logitRows = allocateFloats(sequences * model.config.V)
-        blocks = sequences == 1 ? nil : allocateFloats(model.table.count + vectorWidth)
+        blocksCount = model.table.count + vectorWidth
+        blocks = sequences == 1 ? nil : allocateFloats(blocksCount)
         packMatrices()
     }
 
@@ -259,7 +260,8 @@ package final class BatchDecoder {
         linear(logitRows + firstRow * config.V, ln, p + table.wte, nil, N: N, C: C, OC: config.V)
     }
 
-    /// out (N,OC) = inp (N,C) · weight (OC,C)ᵀ + bias + residual.
+    /// out (N,OC) = inp (N,C) · weight (OC,C)ᵀ + bias + residual. Of one sequence there is one row, or a prompt: a short one
+    /// takes no kernel of its own, for it comes once.
     private func linear(
         _ out: UnsafeMutablePointer<Float>, _ inp: UnsafePointer<Float>, _ weight: UnsafePointer<Float>,
         _ bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int
@@ -296,7 +298,8 @@ package final class BatchDecoder {
 extension BatchDecoder {
     /// Draws up to `limit` ≥ 1 tokens for each sequence, one for all of them at a time.
     /// - Parameters:
-    ///   - randoms: a generator for each sequence, so that what one draws does not depend on how many there are.
+    ///   - randoms: a generator for each sequence, so that what one draws does not depend on how many there are. (Its
+    ///     logits do in their last bits: one sequence and several are added up in different orders.)
     ///   - endOfText: ends its sequence.
     ///   - body: is given the sequence and its new token; false ends the sequence.
     package func generate(

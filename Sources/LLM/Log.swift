@@ -137,7 +137,7 @@ package final class StopSignal: Sendable {
                 guard let asked = first else {
                     first = now()
                     requested.store(true, ordering: .relaxed)
-                    return note("stopping after this step; once more to stop at once, without a checkpoint")
+                    return note("stopping after this step; once more to stop at once")
                 }
                 if now() - asked >= patience { exit(128 + number) }
             }
