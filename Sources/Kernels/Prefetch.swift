@@ -1,7 +1,8 @@
 /// Has the cache line at `address`, which need not exist, brought nearer, and does not wait for it.
 ///
 /// Swift has no word for the processors' instruction, and an ordinary load ahead of its time will not do: what comes
-/// after it is computed, but not done with until the load is, and there is room for little of that. The symbol is LLVM's name for the instruction; the arguments must be literals.
+/// after it is computed, but not done with until the load is, and there is room for little of that. The symbol is LLVM's
+/// name for the instruction; all arguments but the first must be literals.
 /// - Parameters:
 ///   - write: 0 to read, 1 to write.
 ///   - caches: 3 for all, 2 for all but the first, 1 for the last.
