@@ -159,14 +159,18 @@ import Testing
     @Test func `embedding`() {
         let (B, T, C, V) = (3, 70, 193, 11)
         let inp = randomIndices(B * T, below: V, seed: 1)
+        let positions = (0..<B * T).map { Int32($0 % T) }
         let wte = Fenced(noise(V * C, seed: 2))
         let wpe = Fenced(noise(T * C, seed: 3))
         expectSameBits("embedding") {
             let out = Fenced(unwritten: B * T * C)
             let dwte = Fenced(wte.values)
             let dwpe = Fenced(wpe.values)
-            embeddingForward(out: out.pointer, inp: inp, wte: wte.pointer, wpe: wpe.pointer, B: B, T: T, C: C)
-            embeddingBackward(dwte: dwte.pointer, dwpe: dwpe.pointer, dout: out.pointer, inp: inp, B: B, T: T, C: C)
+            embeddingForward(
+                out: out.pointer, inp: inp, positions: positions, wte: wte.pointer, wpe: wpe.pointer, N: B * T, C: C)
+            embeddingBackward(
+                dwte: dwte.pointer, dwpe: dwpe.pointer, dout: out.pointer, inp: inp, positions: positions, N: B * T,
+                C: C)
             return out.bits + dwte.bits + dwpe.bits
         }
         expectIntact(outputs: [], inputs: [wte, wpe])

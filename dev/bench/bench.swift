@@ -161,6 +161,7 @@ func kernels(quick: Bool) {
         for (buffer, size) in zip(buffers, sizes) { freeFloats(buffer, count: size) }
     }
     let tokens = (0..<N).map { Int32($0 * 7919 % V) }
+    let positions = (0..<N).map { Int32($0 % T) }
 
     // Half of the (T,T) products are masked and need not be made: two forward, five backward.
     with([N * C, B * NH * T, N * 3 * C, N * C, N * 3 * C]) { b in
@@ -191,10 +192,10 @@ func kernels(quick: Bool) {
     }
     with([N * C, V * C, T * C]) { b in
         show("embedding forward", .updates(floats(2 * N * C + T * C))) {
-            embeddingForward(out: b[0], inp: tokens, wte: b[1], wpe: b[2], B: B, T: T, C: C)
+            embeddingForward(out: b[0], inp: tokens, positions: positions, wte: b[1], wpe: b[2], N: N, C: C)
         }
         show("embedding backward", .updates(floats(3 * N * C + 2 * T * C))) {
-            embeddingBackward(dwte: b[1], dwpe: b[2], dout: b[0], inp: tokens, B: B, T: T, C: C)
+            embeddingBackward(dwte: b[1], dwpe: b[2], dout: b[0], inp: tokens, positions: positions, N: N, C: C)
         }
     }
     with([rows, rows, rows * V]) { b in

@@ -1,4 +1,4 @@
-"""Writes Sources/LLM/UnicodeTables.swift.
+"""Writes Sources/LLM/Tokenizer/Unicode/UnicodeTables.swift.
 
 The tables are asked of Hugging Face's tokenizers itself, one code point at a time, because "which characters are
 letters" is a question of the Unicode versions in that library's parts (they differ), not of this Python's.
@@ -13,7 +13,7 @@ import unicodedata
 
 from tokenizers import Regex, normalizers, pre_tokenizers
 
-SWIFT = pathlib.Path(__file__).resolve().parents[2] / "Sources/LLM/UnicodeTables.swift"
+SWIFT = pathlib.Path(__file__).resolve().parents[2] / "Sources/LLM/Tokenizer/Unicode/UnicodeTables.swift"
 SCALARS = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
 HANGUL = range(0xAC00, 0xD7A4)
 

@@ -247,7 +247,8 @@ package final class GPT2 {
         let (p, a, C, NH, N) = (parameters, acts, config.C, config.NH, B * T)
 
         embeddingForward(
-            out: a.at(activations.residual, 0), inp: inputs, wte: p + table.wte, wpe: p + table.wpe, B: B, T: T, C: C)
+            out: a.at(activations.residual, 0), inp: inputs, positions: (0..<N).map { Int32($0 % T) }, wte: p + table.wte,
+            wpe: p + table.wpe, N: N, C: C)
         let ln = a + activations.ln  // (N,C)
         let gelu = a + activations.gelu  // (N,4C)
         for l in 0..<config.L {
@@ -397,7 +398,8 @@ package final class GPT2 {
                 N: N, C: C)
         }
         embeddingBackward(
-            dwte: g + table.wte, dwpe: g + table.wpe, dout: dresidual, inp: inputs, B: B, T: T, C: C)
+            dwte: g + table.wte, dwpe: g + table.wpe, dout: dresidual, inp: inputs,
+            positions: (0..<N).map { Int32($0 % T) }, N: N, C: C)
     }
 
     // MARK: update

@@ -1,0 +1,32 @@
+// The small words between a program and a person: notes on standard error, times and numbers as text.
+
+import Foundation
+
+/// Seconds of a clock that never jumps.
+package func now() -> Double { Double(DispatchTime.now().uptimeNanoseconds) * 1e-9 }
+
+/// Progress that nobody can read is no reason to stop: an error here is ignored.
+package func writeToStandardError(_ text: String) {
+    try? FileHandle.standardError.write(contentsOf: Data(text.utf8))
+}
+
+/// One line on standard error.
+package func note(_ text: String) {
+    writeToStandardError(text + "\n")
+}
+
+/// `73 s`, `4 min 05 s`, `2 h 13 min`.
+package func durationText(_ seconds: Double) -> String {
+    guard seconds.isFinite, seconds < 1e9 else { return "?" }
+    let whole = Int(seconds.rounded())
+    if whole < 90 { return "\(whole) s" }
+    if whole < 5400 { return "\(whole / 60) min \(String(format: "%02d", whole % 60)) s" }
+    return "\(whole / 3600) h \(String(format: "%02d", whole % 3600 / 60)) min"
+}
+
+/// 1234567 as `1,234,567`.
+package func grouped(_ number: Int) -> String {
+    var digits = Array(String(number.magnitude))
+    for position in stride(from: digits.count - 3, to: 0, by: -3) { digits.insert(",", at: position) }
+    return (number < 0 ? "-" : "") + String(digits)
+}

@@ -1,0 +1,41 @@
+// Ctrl-C and SIGTERM as a wish to stop at a good moment.
+
+import Foundation
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// Whether somebody asked the program to stop (Ctrl-C, or SIGTERM), so that it can end at a good moment. Asked again
+/// later, it ends at once.
+package final class StopSignal: Sendable {
+    private let requested = Atomic<Bool>(false)
+    nonisolated(unsafe) private var sources: [any DispatchSourceSignal] = []
+
+    /// - Parameter patience: seconds within which a further signal is the same wish: timeout(1), for one, signals the
+    ///   process and then its whole group.
+    package init(patience: Double = 1) {
+        let queue = DispatchQueue(label: "StopSignal")  // one handler at a time
+        // Both signals count together, so both handlers share it.
+        nonisolated(unsafe) var first: Double?
+        for number in [SIGINT, SIGTERM] {
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
+            source.setEventHandler { [self] in
+                guard let asked = first else {
+                    first = now()
+                    requested.store(true, ordering: .relaxed)
+                    return note("stopping after this step; once more to stop at once")
+                }
+                if now() - asked >= patience { exit(128 + number) }
+            }
+            source.resume()
+            sources.append(source)
+        }
+    }
+
+    package var isRequested: Bool { requested.load(ordering: .relaxed) }
+}

@@ -1,0 +1,36 @@
+// What a program says when something that came from outside is wrong: two lines on standard error, and an exit code.
+
+import Foundation
+
+/// What went wrong with something that came from outside, and the command that would mend it.
+package struct UserError: Error, Equatable {
+    package let message: String
+    package let hint: String
+    /// 1, or 2 for a wrong command line.
+    package let exitCode: Int32
+
+    package init(_ message: String, hint: String, exitCode: Int32 = 1) {
+        self.message = message
+        self.hint = hint
+        self.exitCode = exitCode
+    }
+}
+
+/// Runs an executable's story. A thrown error ends it with two lines on standard error, `error:` and `hint:`.
+package func runReportingErrors(_ story: () throws -> Void) {
+    do {
+        try story()
+        // A full disk, or a pipe that nobody reads any more, shows only when what was printed is really written.
+        guard fflush(nil) == 0 else {
+            throw UserError(
+                "the output could not be written: \(String(cString: strerror(errno)))", hint: "is the disk full?")
+        }
+    } catch {
+        let known =
+            error as? UserError
+            ?? UserError("\(error.localizedDescription)", hint: "see --help for what this program reads and writes")
+        fflush(nil)
+        writeToStandardError("error: \(known.message)\nhint: \(known.hint)\n")
+        exit(known.exitCode)
+    }
+}
