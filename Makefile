@@ -21,27 +21,19 @@ SCRATCH = .build$(if $(filter-out native,$(LLM_CPU)),-$(LLM_CPU))
 SWIFT_OPTIONS = -c release --scratch-path $(SCRATCH)
 export LLM_CPU
 
-BATCH ?= 16
 DOCUMENT ?= blank
-# The same as train_gpt2 takes without options, but for -y: a run of `make run` starts over.
+# The settings of what `make run` trains; train_gpt2 without options takes them from there, too.
+include Sources/LLM/Training/recipes.mk
 ifdef text
 $(error variables are in capitals: TEXT=$(text))
 endif
-ifdef TEXT
-T ?= 256
-VOCAB ?= 4096
-STEPS ?= 500
-TRAIN = --layers 4 --heads 4 --channels 128 -b $(BATCH) -t $(T) -x $(STEPS) -l 2e-3 -u 20 -q 0.1 -c 0.1 \
-	-v 50 -s 100 -g 256 -n 100 -nk 2
-else
-# A question and its answer are 167 tokens, with ten tickets 282: a row each. Every step sees new ones.
-T ?= 167
-VOCAB ?= 369
-STEPS ?= 4000
-EVERY ?= 500
-TRAIN = --layers 2 --heads 2 --channels 64 -b $(BATCH) -t $(T) -x $(STEPS) -l 5e-3 -u 100 -q 0 -c 0.05 \
-	--loss-on answer -v $(EVERY) -m 30 -s 1000 -g 210 -n $(EVERY)
-endif
+RECIPE = $(if $(TEXT),text,lotto)
+VOCAB ?= $($(RECIPE).VOCAB)
+BATCH ?= $($(RECIPE).BATCH)
+T ?= $($(RECIPE).T)
+STEPS ?= $($(RECIPE).STEPS)
+EVERY ?= $($(RECIPE).EVERY)
+TRAIN = $($(RECIPE).TRAIN)
 
 .PHONY: all run lotto-long test test-widths test-kill bench fuzz clean $(PROGRAMS)
 
@@ -75,9 +67,9 @@ define lotto
 		--chart $(1)/lotto_score.svg
 endef
 
-lotto-long: T = 282
-lotto-long: STEPS = 24000
-lotto-long: EVERY = 2000
+lotto-long: T = $(lotto-long.T)
+lotto-long: STEPS = $(lotto-long.STEPS)
+lotto-long: EVERY = $(lotto-long.EVERY)
 lotto-long: all
 	$(call lotto,data/long,10)
 

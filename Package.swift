@@ -40,7 +40,8 @@ let package = Package(
     targets: [
         .target(name: "Kernels", swiftSettings: kernels),
         // Everything that reads input: built -O, as SwiftPM does, so that an overflow traps and corrupts nothing.
-        .target(name: "LLM", dependencies: ["Kernels"]),
+        .target(
+            name: "LLM", dependencies: ["Kernels"], resources: [.embedInCode("Training/recipes.mk")]),
         // One executable per stage.
         .executableTarget(name: "lotto", dependencies: ["LLM", "Kernels"]),
         .executableTarget(name: "train_tokenizer", dependencies: ["LLM"]),

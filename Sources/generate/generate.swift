@@ -1,7 +1,7 @@
 // generate continues a text with a trained GPT-2: prompt → tokens → one pass → a token at a time, shown as it comes.
 //
-// How the next token is chosen: Sources/LLM/Sampler.swift. How the model goes on from what it has read:
-// Sources/LLM/Generate.swift.
+// How the next token is chosen: Sources/LLM/Generation/Sampler.swift. How the model goes on from what it has read:
+// Sources/LLM/Generation/Generator.swift.
 
 import Foundation
 import LLM
@@ -79,8 +79,8 @@ enum Generate {
         let printsJSON = options.flag("json")
 
         let start = now()
-        let decoder = BatchDecoder(model, sequences: count, capacity: prompt.count + limit)
-        decoder.start(with: prompt)
+        let generator = Generator(model, sequences: count, capacity: prompt.count + limit)
+        generator.start(with: prompt)
         let promptSeconds = now() - start
 
         // The first sample that is not yet whole is shown as it comes; what the others have so far waits for its turn.
@@ -102,7 +102,7 @@ enum Generate {
         }
         show()
         var randoms = generators(options, count)
-        decoder.generate(
+        generator.generate(
             limit: limit, sampler: sampler, randoms: &randoms, endOfText: tokenizer.endOfText.map { Int32($0) }
         ) { i, token in
             samples[i].add(token, tokenizer, limit: limit)
@@ -170,7 +170,7 @@ enum Generate {
         let limit = options.int("max-new-tokens")
         let stops = options.texts("stop").map { Array($0.utf8) }
         let isTerminal = isatty(STDIN_FILENO) == 1
-        let decoder = BatchDecoder(model, sequences: 1, capacity: model.config.maxT)
+        let generator = Generator(model, sequences: 1, capacity: model.config.maxT)
         var randoms = generators(options, 1)
         note("a line is added to the text, an empty one lets the model go on; Ctrl-D ends")
         var added = prompt
@@ -190,12 +190,12 @@ enum Generate {
             // would be at its end there, and where one belongs the model writes it.
             if !line.isEmpty, let last, !endsLine(last) { line = "\n" + line }
             added += try tokenizer.encode(Array(line.utf8))
-            if added.isEmpty, decoder.tokens[0].isEmpty { added = [try endOfText(tokenizer)] }
-            let held = decoder.tokens[0].count
-            decoder.append([added])
+            if added.isEmpty, generator.tokens[0].isEmpty { added = [try endOfText(tokenizer)] }
+            let held = generator.tokens[0].count
+            generator.append([added])
             added = []
             var sample = Sample(stream: TextStream(stops: stops))
-            decoder.generate(
+            generator.generate(
                 limit: limit, sampler: sampler, randoms: &randoms, endOfText: tokenizer.endOfText.map { Int32($0) }
             ) { _, token in
                 last = token
@@ -205,8 +205,8 @@ enum Generate {
                 return sample.end == nil
             }
             printNow("\n")
-            if decoder.tokens[0].count < held {
-                note("note: the text outgrew the model's \(decoder.capacity) tokens; its older half is forgotten")
+            if generator.tokens[0].count < held {
+                note("note: the text outgrew the model's \(generator.capacity) tokens; its older half is forgotten")
             }
         }
         if isTerminal { printNow("\n") }
@@ -306,10 +306,9 @@ enum Generate {
         }
         let isInteractive = options.flag("interactive")
         try checkMemory(
-            GPT2.bytes(config, B: 0, T: 0, trains: false)
-                + BatchDecoder.bytes(
-                    config, sequences: options.int("num-samples"),
-                    capacity: isInteractive ? config.maxT : promptLength + options.int("max-new-tokens")),
+            Generator.bytes(
+                config, sequences: options.int("num-samples"),
+                capacity: isInteractive ? config.maxT : promptLength + options.int("max-new-tokens")),
             hint: "take fewer --num-samples, or a smaller model")
         return try readModel(path, trains: false)
     }

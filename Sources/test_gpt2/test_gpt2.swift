@@ -83,28 +83,28 @@ enum Main {
         }
 
         for step in 0..<10 {
-            model.forward(inputs: state.inputs, B: B, T: T)
+            model.forward(inputs: state.inputs, .batch(B: B, T: T))
             if step == 0 {
                 var logits = [Float](repeating: 0, count: B * T * V)
                 logits.withUnsafeMutableBufferPointer { buffer in
-                    if let base = buffer.baseAddress { model.logits(rows: 0..<B * T, into: base) }
+                    if let base = buffer.baseAddress { model.logits(into: base, .batch(B: B, T: T)) }
                 }
                 let error = logits.withUnsafeBufferPointer { relativeError($0, state.logits[...]) }
                 compare("logits", error, String(format: "relative error %.1e", error))
             }
-            let loss = model.classify(targets: state.targets, gradientScale: 1 / Float(B * T)).loss
-            model.backward(inputs: state.inputs)
+            let loss = model.classify(targets: state.targets, gradientScale: 1 / Float(B * T)).mean
+            model.backward(inputs: state.inputs, B: B, T: T)
             if step == 0 {
                 compare(
                     "loss", abs(loss - Double(state.loss)),
                     String(format: "%.6f, PyTorch's %.6f", loss, state.loss))
-                for tensor in model.table.tensors {
-                    let ours = UnsafeBufferPointer(start: model.gradients + tensor, count: tensor.count)
+                for tensor in model.parameters.table.tensors {
+                    let ours = UnsafeBufferPointer(start: model.parameters.gradients + tensor, count: tensor.count)
                     let error = relativeError(ours, state.gradients[tensor.offset..<tensor.offset + tensor.count])
                     compare("d" + tensor.name, error, String(format: "relative error %.1e", error))
                 }
             }
-            model.update(
+            model.parameters.update(
                 learningRate: 1e-4, beta1: 0.9, beta2: 0.999, decay: 0.01, decaysAll: true, gradientScale: 1,
                 step: step + 1)
             compare(

@@ -8,7 +8,7 @@ import LLM
 func generating(quick: Bool) {
     let (L, C, V) = (gpt2.L, gpt2.C, gpt2.V)
     let model = GPT2(gpt2, trains: false)
-    model.initialize(seed: 42)
+    model.parameters.initialize(seed: 42)
     var random = Xorshift(seed: 1)
     let prompt = (0..<512).map { _ in Int32(random.below(V)) }
 
@@ -18,7 +18,7 @@ func generating(quick: Bool) {
     let matrices = L * 12 * C * C * T - 9 * C * C * (T - 1)
     let attention = (L - 1) * C * T * (T + 1) + 2 * C * T
     let flops = 2 * Double(matrices + attention + V * C)
-    let long = BatchDecoder(model, sequences: 1, capacity: 1024)
+    let long = Generator(model, sequences: 1, capacity: 1024)
     let read = measure(runs: quick ? 3 : 7, .flops(flops)) { long.start(with: prompt) }
     print(
         String(
@@ -30,24 +30,24 @@ func generating(quick: Bool) {
 
     // What a step reads: every parameter but the positions (of these, as of the tokens, a row) and wte's padding, and
     // the cache. The bandwidth is measured just before, on the same memory.
-    let parameters = model.table.count - model.table.wpe.count - (gpt2.Vp - V) * C
+    let parameters = model.parameters.table.count - model.tensors.wpe.count - (gpt2.Vp - V) * C
     let steps = 8
     var alone = 0.0
     for streams in [1, 10] {
-        let decoder = BatchDecoder(model, sequences: streams, capacity: 1024)
-        decoder.start(with: Array(prompt[..<16]))
+        let generator = Generator(model, sequences: streams, capacity: 1024)
+        generator.start(with: Array(prompt[..<16]))
         let next = [[Int32]](repeating: [1], count: streams)
-        decoder.append(next)
+        generator.append(next)
         var seconds: [Double] = []
         var shares: [Double] = []
         var bandwidths: [Double] = []
         for _ in 0..<(quick ? 5 : 15) {
-            let bandwidth = measureReadBandwidth(model.parameters, count: model.table.count)
-            let held = decoder.tokens[0].count
+            let bandwidth = measureReadBandwidth(model.parameters.values, count: model.parameters.table.count)
+            let held = generator.tokens[0].count
             let start = now()
             for _ in 0..<steps {
-                decoder.append(next)
-                for i in 0..<streams { _ = argmax(decoder.logits(of: i)) }
+                generator.append(next)
+                for i in 0..<streams { _ = argmax(generator.logits(of: i)) }
             }
             let time = (now() - start) / Double(steps)
             let cached = streams * 2 * L * C * (held + steps / 2)

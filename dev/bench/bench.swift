@@ -222,7 +222,7 @@ func kernels(quick: Bool) {
 /// - Parameter shares: whether to print where the time goes.
 func step(_ name: String, _ config: GPT2Configuration, B: Int, T: Int, runs: Int = 3, shares: Bool = true) {
     let model = GPT2(config, trains: true)
-    model.initialize(seed: 42)
+    model.parameters.initialize(seed: 42)
     var random = Xorshift(seed: 1)
     let tokens = (0...B * T).map { _ in Int32(random.below(config.V)) }
     let (inputs, targets) = (Array(tokens.dropLast()), Array(tokens.dropFirst()))
@@ -231,17 +231,17 @@ func step(_ name: String, _ config: GPT2Configuration, B: Int, T: Int, runs: Int
         count += 1
         var norm = 0.0
         withThreadsAwake {
-            model.forward(inputs: inputs, B: B, T: T)
+            model.forward(inputs: inputs, .batch(B: B, T: T))
             _ = model.classify(targets: targets, gradientScale: 1 / Float(B * T))
-            model.backward(inputs: inputs)
-            norm = model.gradientNorm()
+            model.backward(inputs: inputs, B: B, T: T)
+            norm = model.parameters.gradientNorm()
         }
-        model.update(
+        model.parameters.update(
             learningRate: 1e-4, beta1: 0.9, beta2: 0.95, decay: 0, gradientScale: Float(1 / max(1, norm)), step: count)
     }
     once()
     let flops = model.flopsPerToken(T: T) * Double(B * T)
-    let bytes = 4 * Double(model.table.count)
+    let bytes = 4 * Double(model.parameters.table.count)
     var (times, ofPeak, ofLimit) = ([Double](), [Double](), [Double]())
     kernelTimes = [:]
     for _ in 0..<runs {

@@ -4,16 +4,14 @@
 
 import Foundation
 
+/// The batches of token shards, epoch after epoch.
 package final class DataLoader {
     package let B: Int
     package let T: Int
-    /// In all shards together.
+    /// Tokens in all shards together.
     package let tokenCount: Int
-    /// (B,T) each, after `nextBatch`. A target is the token after its input, or −1 where it does not count.
-    package private(set) var inputs: [Int32] = []
-    package private(set) var targets: [Int32] = []
 
-    /// Where the loader stands; all that a resumed run needs.
+    /// The loader's place in the data: all that a resumed run needs.
     package struct Position: Equatable {
         /// Index into the epoch's order of shards, and of the next sample in the shard's order of samples.
         package var shard: Int
@@ -21,6 +19,7 @@ package final class DataLoader {
         package var shuffle: Shuffle?
     }
 
+    /// The order of an epoch, and the generator that makes the next one.
     package struct Shuffle: Equatable {
         package var shards: [Int32]
         package var samples: [Int32]
@@ -32,7 +31,7 @@ package final class DataLoader {
     private let vocabularySize: Int
     private let answers: Answers?
 
-    /// Where the loss counts if it counts answers only: from the end of `mark` up to the next end-of-text, which
+    /// The targets that count if only answers do: from the end of `mark` up to the next end-of-text, which
     /// counts too. What stands before the first mark of a row does not.
     package struct Answers {
         let mark: [Int32]
@@ -104,7 +103,7 @@ package final class DataLoader {
         startEpoch()
     }
 
-    /// A hash (FNV-1a) of the shards' lengths and beginnings: whether a resumed run sees the same data.
+    /// A hash (FNV-1a) of the shards' lengths and beginnings, to tell whether a resumed run sees the same data.
     package func fingerprint() throws -> UInt64 {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         for shard in shards {
@@ -153,8 +152,8 @@ package final class DataLoader {
         position = place
     }
 
-    /// Reads the next sample into `inputs` and `targets`.
-    package func nextBatch() throws {
+    /// The next sample. A target is the token after its input.
+    @discardableResult package func nextBatch() throws -> Batch {
         if position.sample >= samples(in: currentShard) {
             if position.shard + 1 < shards.count {
                 position.shard += 1
@@ -171,23 +170,24 @@ package final class DataLoader {
                 "\(shard.path): token \(wrong) is not in the model's vocabulary of \(vocabularySize)",
                 hint: "tokenize the text with the model's tokenizer, or start a model with --vocab-size of this one")
         }
-        inputs = Array(tokens.dropLast())
-        targets = Array(tokens.dropFirst())
+        let inputs = Array(tokens.dropLast())
+        var targets = Array(tokens.dropFirst())
         if let answers {
             for row in stride(from: 0, to: B * T, by: T) {
                 answers.hideQuestions(inputs: inputs[row..<row + T], targets: &targets[row..<row + T])
             }
         }
         position.sample += 1
+        return Batch(B: B, T: T, inputs: inputs, targets: targets)
     }
 
     /// A row's tokens up to its first answer, of the epoch's first batch; empty if it has none.
     package func question(number: Int) throws -> [Int32] {
         startEpoch()
-        try nextBatch()
+        let batch = try nextBatch()
         let row = number % B * T..<(number % B + 1) * T
-        guard let first = targets[row].firstIndex(where: { $0 >= 0 }) else { return [] }
-        return Array(inputs[row.lowerBound...first])
+        guard let first = batch.targets[row].firstIndex(where: { $0 >= 0 }) else { return [] }
+        return Array(batch.inputs[row.lowerBound...first])
     }
 
     private var currentShard: Int { position.shuffle.map { Int($0.shards[position.shard]) } ?? position.shard }

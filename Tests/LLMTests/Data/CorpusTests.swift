@@ -154,9 +154,9 @@ private func tokens(_ directory: String, _ split: String) throws -> [Int32] {
             let loader = try DataLoader(
                 pattern: directory + "/out/train_*.bin", B: 1, T: row, vocabularySize: 600, shuffleSeed: 4)
             for _ in 0..<loader.samplesPerEpoch {
-                try loader.nextBatch()
-                let document = encoded.first { $0.elementsEqual(loader.inputs.prefix($0.count)) }
-                try #require(document != nil && loader.inputs.dropFirst(document?.count ?? 0).allSatisfy { $0 == 0 })
+                let inputs = try loader.nextBatch().inputs
+                let document = encoded.first { $0.elementsEqual(inputs.prefix($0.count)) }
+                try #require(document != nil && inputs.dropFirst(document?.count ?? 0).allSatisfy { $0 == 0 })
             }
         }
     }

@@ -96,8 +96,8 @@ func `samples come in llm.c's order over shards and epochs`(seed: UInt32?) throw
         #expect(loader.samplesPerEpoch == 5 + 1 + 2 + 11 + 307)
         let expected = twinSamples(shards, size: 10, seed: seed, batches: 1500)
         for sample in expected {
-            try loader.nextBatch()
-            try #require(loader.inputs == Array(sample.dropLast()) && loader.targets == Array(sample.dropFirst()))
+            let batch = try loader.nextBatch()
+            try #require(batch.inputs == Array(sample.dropLast()) && batch.targets == Array(sample.dropFirst()))
         }
     }
 }
@@ -108,8 +108,7 @@ func `samples come in llm.c's order over shards and epochs`(seed: UInt32?) throw
         let loader = try loader(directory)
         #expect(loader.samplesPerEpoch == 7 && loader.tokenCount == 76)
         for sample in twinSamples([shards[0], shards[2]], size: 10, seed: 42, batches: 30) {
-            try loader.nextBatch()
-            try #require(loader.inputs == Array(sample.dropLast()))
+            try #require(try loader.nextBatch().inputs == Array(sample.dropLast()))
         }
     }
 }
@@ -124,15 +123,13 @@ func `a loader resumes at any place`(seed: UInt32?) throws {
         var batches: [[Int32]] = []
         for _ in 0..<3 * whole.samplesPerEpoch {
             places.append(whole.position)
-            try whole.nextBatch()
-            batches.append(whole.inputs)
+            batches.append(try whole.nextBatch().inputs)
         }
         for start in places.indices {
             let resumed = try loader(directory, seed: seed)
             try resumed.resume(at: places[start])
             for batch in batches[start...].prefix(25) {
-                try resumed.nextBatch()
-                try #require(resumed.inputs == batch)
+                try #require(try resumed.nextBatch().inputs == batch)
             }
         }
     }
@@ -145,8 +142,7 @@ func `a loader resumes at any place`(seed: UInt32?) throws {
         for _ in 0..<2 {
             for _ in 0..<3 { try loader.nextBatch() }
             loader.startEpoch()
-            try loader.nextBatch()
-            #expect(loader.inputs == Array(shards[0][..<10]))
+            #expect(try loader.nextBatch().inputs == Array(shards[0][..<10]))
         }
     }
 }
@@ -163,8 +159,8 @@ func `small validation data shrinks the batch`(tokens: Int, B: Int, T: Int) thro
         let shards = try makeShards([tokens], in: directory)
         let loader = try loader(directory, B: 4, T: 8, seed: nil, shrinks: true)
         #expect(loader.B == B && loader.T == T && loader.samplesPerEpoch == 1)
-        try loader.nextBatch()
-        #expect(loader.inputs == Array(shards[0][..<(B * T)]) && loader.targets == Array(shards[0][1...B * T]))
+        let batch = try loader.nextBatch()
+        #expect(batch.inputs == Array(shards[0][..<(B * T)]) && batch.targets == Array(shards[0][1...B * T]))
         if tokens <= 32 {
             expectUserError("\(tokens) tokens without shrinking") {
                 _ = try DataLoader(
@@ -268,12 +264,11 @@ private func twinCounts(_ row: [Int32]) -> [Bool] {
         }
         try writeShard(tokens, to: directory + "/train_0.bin")
         let answers = DataLoader.Answers(mark: [7, 8], endOfText: 0)
-        let some = try loader(directory, B: 4, T: 25, seed: 3, answers: answers)
-        let all = try loader(directory, B: 4, T: 25, seed: 3)
+        let someLoader = try loader(directory, B: 4, T: 25, seed: 3, answers: answers)
+        let allLoader = try loader(directory, B: 4, T: 25, seed: 3)
         var counted = 0
         for _ in 0..<60 {
-            try some.nextBatch()
-            try all.nextBatch()
+            let (some, all) = (try someLoader.nextBatch(), try allLoader.nextBatch())
             #expect(some.inputs == all.inputs)
             for row in stride(from: 0, to: 100, by: 25) {
                 let whole = Array(all.inputs[row..<row + 25]) + [all.targets[row + 24]]
@@ -293,8 +288,7 @@ private func twinCounts(_ row: [Int32]) -> [Bool] {
         try writeShard(tokens, to: directory + "/train_0.bin")
         let answers = DataLoader.Answers(mark: [7, 8], endOfText: 0)
         let loader = try loader(directory, B: 2, T: 9, seed: nil, answers: answers)
-        try loader.nextBatch()
-        #expect(loader.targets == [-1, -1, -1, -1, 3, 4, 0, -1, -1] + [-1, -1, -1, 6, 6, 6, 6, 6, 0])
+        #expect(try loader.nextBatch().targets == [-1, -1, -1, -1, 3, 4, 0, -1, -1] + [-1, -1, -1, 6, 6, 6, 6, 6, 0])
         #expect(try loader.question(number: 0) == [0, 1, 2, 7, 8])
         #expect(try loader.question(number: 3) == [0, 5, 7, 8])
     }

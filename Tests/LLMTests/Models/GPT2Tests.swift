@@ -10,7 +10,7 @@ import Testing
 
 @Test func `the table is llm.c's, without gaps`() {
     let config = GPT2Configuration(maxT: 10, V: 129, L: 3, NH: 2, C: 4)
-    let table = GPT2Parameters(config)
+    let table = GPT2Tensors(config).table
     let expected: [(String, [Int], Bool)] = [
         ("wte", [256, 4], true), ("wpe", [10, 4], true), ("ln1w", [3, 4], false), ("ln1b", [3, 4], false),
         ("qkvw", [3, 12, 4], true), ("qkvb", [3, 12], false), ("attprojw", [3, 4, 4], true),
@@ -20,7 +20,7 @@ import Testing
     ]
     #expect(table.tensors.map { $0.name } == expected.map { $0.0 })
     #expect(table.tensors.map { $0.shape } == expected.map { $0.1 })
-    #expect(table.tensors.map { $0.isMatrix } == expected.map { $0.2 })
+    #expect(table.tensors.map { $0.decays } == expected.map { $0.2 })
     var offset = 0
     for tensor in table.tensors {
         #expect(tensor.offset == offset)
@@ -36,7 +36,7 @@ import Testing
     ] {
         let (L, C, NH) = try #require(GPT2Configuration.descriptors[name])
         let config = GPT2Configuration(maxT: 1024, V: 50257, L: L, NH: NH, C: C)
-        #expect(GPT2Parameters(config).count - (config.Vp - config.V) * C == expected)
+        #expect(GPT2Tensors(config).table.count - (config.Vp - config.V) * C == expected)
     }
 }
 
@@ -51,19 +51,19 @@ func `the vocabulary is padded to a multiple of 128`(V: Int, Vp: Int) {
     let config = GPT2Configuration(maxT: 64, V: 300, L: 4, NH: 2, C: 64)
     func model(_ seed: UInt32) -> GPT2 {
         let model = GPT2(config, trains: false)
-        model.initialize(seed: seed)
+        model.parameters.initialize(seed: seed)
         return model
     }
     let (one, same, other) = (model(42), model(42), model(43))
-    #expect(one.values(one.parameters) == same.values(same.parameters))
-    #expect(one.values(one.parameters) != other.values(other.parameters))
-    for tensor in one.table.tensors {
-        var values = one.values(of: tensor, in: one.parameters)
+    #expect(one.parameters.array(one.parameters.values) == same.parameters.array(same.parameters.values))
+    #expect(one.parameters.array(one.parameters.values) != other.parameters.array(other.parameters.values))
+    for tensor in one.parameters.table.tensors {
+        var values = one.parameters.array(one.parameters.values, tensor)
         if tensor.name == "wte" {
             #expect(values[(config.V * config.C)...].allSatisfy { $0 == 0 }, "wte's padding")
             values.removeLast((config.Vp - config.V) * config.C)
         }
-        if tensor.isMatrix {
+        if tensor.decays {
             let deviation = (values.reduce(0) { $0 + Double($1) * Double($1) } / Double(values.count)).squareRoot()
             let expected = tensor.name.contains("proj") ? 0.02 / 8.0.squareRoot() : 0.02
             #expect(abs(deviation / expected - 1) < 0.05, "\(tensor.name)")
@@ -82,10 +82,10 @@ private let chunked = GPT2Configuration(maxT: 70, V: 50, L: 2, NH: 2, C: 40)
 /// Parameters large enough for every path through the model to matter.
 private func fillWithNoise(_ model: GPT2, seed: UInt32) {
     var random = MersenneTwister(seed: seed)
-    for tensor in model.table.tensors {
+    for tensor in model.parameters.table.tensors {
         let count = tensor.name == "wte" ? model.config.V * model.config.C : tensor.count
-        let values = UnsafeMutableBufferPointer(start: model.parameters + tensor, count: count)
-        random.fillNormal(values, deviation: tensor.isMatrix ? 0.4 : 0.2)
+        let values = UnsafeMutableBufferPointer(start: model.parameters.values + tensor, count: count)
+        random.fillNormal(values, deviation: tensor.decays ? 0.4 : 0.2)
         if tensor.name.hasPrefix("ln"), tensor.name.hasSuffix("w") { for i in 0..<count { values[i] += 1 } }
     }
 }
@@ -102,7 +102,7 @@ func `every tensor's gradient is the loss's derivative`(hidesSome: Bool) {
     var targets = randomTokens(B * T, below: tiny.V, seed: 2)
     if hidesSome { targets = hidingSome(targets) }
     model.accumulate(inputs, targets, B: B, T: T, scale: 1 / Float(targets.count { $0 >= 0 }))
-    let gradients = model.values(model.gradients)
+    let gradients = model.parameters.array(model.parameters.gradients)
     var random = Xorshift(seed: 3)
     /// f′(0) from four values (Richardson's extrapolation of the central difference), so that ε may be large: float32
     /// losses are right to about 10⁻⁷, and a plain difference with a smaller ε would have only noise.
@@ -111,34 +111,34 @@ func `every tensor's gradient is the loss's derivative`(hidesSome: Bool) {
         func difference(_ e: Float) -> Double { (f(e) - f(-e)) / (2 * Double(e)) }
         return (4 * difference(epsilon / 2) - difference(epsilon)) / 3
     }
-    for tensor in model.table.tensors {
-        let before = model.values(of: tensor, in: model.parameters)
+    for tensor in model.parameters.table.tensors {
+        let before = model.parameters.array(model.parameters.values, tensor)
         let part = Array(gradients[tensor.offset..<tensor.offset + tensor.count])
         // Single parameters, of wte and wpe only in rows that are in use.
         let count = tensor.name == "wte" ? tiny.V * tiny.C : tensor.name == "wpe" ? T * tiny.C : tensor.count
         for _ in 0..<8 {
             let i = random.below(count)
             let expected = slope { distance in
-                (model.parameters + tensor)[i] = before[i] + distance
+                (model.parameters.values + tensor)[i] = before[i] + distance
                 return model.loss(inputs, targets, B: B, T: T)
             }
-            (model.parameters + tensor)[i] = before[i]
+            (model.parameters.values + tensor)[i] = before[i]
             let error = abs(Double(part[i]) - expected)
             #expect(error <= 1e-3 * abs(expected) + 1e-4, "\(tensor.name)[\(i)]")
         }
         // The whole tensor along its gradient: the loss changes by the gradient's norm.
         let norm = part.reduce(0) { $0 + $1 * $1 }.squareRoot()
         let expected = slope { distance in
-            for i in 0..<tensor.count { (model.parameters + tensor)[i] = before[i] + distance * part[i] / norm }
+            for i in 0..<tensor.count { (model.parameters.values + tensor)[i] = before[i] + distance * part[i] / norm }
             return model.loss(inputs, targets, B: B, T: T)
         }
-        for i in 0..<tensor.count { (model.parameters + tensor)[i] = before[i] }
+        for i in 0..<tensor.count { (model.parameters.values + tensor)[i] = before[i] }
         #expect(norm > 0 && abs(expected / Double(norm) - 1) < 1e-3, "\(tensor.name) along its gradient")
     }
     // Nothing flows into what the batch did not use.
     let unused =
-        model.values(of: model.table.wte, in: model.gradients)[(tiny.V * tiny.C)...]
-        + model.values(of: model.table.wpe, in: model.gradients)[(T * tiny.C)...]
+        model.parameters.array(model.parameters.gradients, model.tensors.wte)[(tiny.V * tiny.C)...]
+        + model.parameters.array(model.parameters.gradients, model.tensors.wpe)[(T * tiny.C)...]
     #expect(unused.allSatisfy { $0 == 0 })
 }
 
@@ -155,20 +155,18 @@ func `logits, loss, gradients and ten steps are PyTorch's`(name: String) throws 
         #expect(abs(loss - losses[step]) <= 1e-4, "step \(step)")
         if step == 0 {
             #expect(abs(loss - Double(state.loss)) <= 1e-5)
-            var logits = [Float](repeating: 0, count: B * T * model.config.V)
-            logits.withUnsafeMutableBufferPointer { buffer in
-                if let base = buffer.baseAddress { model.logits(rows: 0..<B * T, into: base) }
-            }
-            #expect(relativeError(logits, state.logits) <= 1e-5)
-            for tensor in model.table.tensors {
+            #expect(relativeError(model.logits(B: B, T: T), state.logits) <= 1e-5)
+            for tensor in model.parameters.table.tensors {
                 let theirs = Array(state.gradients[tensor.offset..<tensor.offset + tensor.count])
-                #expect(relativeError(model.values(of: tensor, in: model.gradients), theirs) <= 1e-4, "\(tensor.name)")
+                #expect(
+                    relativeError(model.parameters.array(model.parameters.gradients, tensor), theirs) <= 1e-4,
+                    "\(tensor.name)")
             }
         }
-        model.update(
+        model.parameters.update(
             learningRate: 1e-4, beta1: 0.9, beta2: 0.999, decay: 0.01, decaysAll: true, gradientScale: 1,
             step: step + 1)
-        #expect(model.values(model.gradients).allSatisfy { $0 == 0 })
+        #expect(model.parameters.array(model.parameters.gradients).allSatisfy { $0 == 0 })
     }
 }
 
@@ -179,11 +177,8 @@ func `logits, loss, gradients and ten steps are PyTorch's`(name: String) throws 
     let targets = randomTokens(B * T, below: chunked.V, seed: 2)
     let model = GPT2(chunked, trains: true)
     fillWithNoise(model, seed: 1)
-    model.forward(inputs: inputs, B: B, T: T)
-    var logits = [Float](repeating: 0, count: B * T * chunked.V)
-    logits.withUnsafeMutableBufferPointer { buffer in
-        if let base = buffer.baseAddress { model.logits(rows: 0..<B * T, into: base) }
-    }
+    model.forward(inputs, B: B, T: T)
+    let logits = model.logits(B: B, T: T)
     let hidden = hidingSome(targets)
     var (sum, right, count) = (0.0, 0, 0)
     for n in 0..<B * T where hidden[n] >= 0 {
@@ -193,13 +188,13 @@ func `logits, loss, gradients and ten steps are PyTorch's`(name: String) throws 
         count += 1
     }
     let result = model.classify(targets: hidden)
-    #expect(abs(result.loss - sum / Double(count)) < 1e-5)
+    #expect(abs(result.mean - sum / Double(count)) < 1e-5)
     #expect(result.accuracy == Double(right) / Double(count))
-    #expect(zip(model.correct, hidden).allSatisfy { $0 == 0 || $1 >= 0 })
+    #expect(zip(result.correct, hidden).allSatisfy { $0 == 0 || $1 >= 0 })
 
     let nothing = [Int32](repeating: -1, count: B * T)
     #expect(model.accumulate(inputs, nothing, B: B, T: T, scale: 1) == 0)
-    #expect(model.gradientNorm() == 0)
+    #expect(model.parameters.gradientNorm() == 0)
 }
 
 /// Of the chunked model's 390 rows the classifier takes 256 at a time; of the halves' 195 it takes all.
@@ -217,14 +212,15 @@ func `two micro-batches are one batch`(config: GPT2Configuration, B: Int, T: Int
         sum += halves.accumulate(Array(inputs[range]), Array(targets[range]), B: B, T: T, scale: scale)
     }
     #expect(abs(loss - sum / 2) < 1e-6)
-    for tensor in whole.table.tensors {
+    for tensor in whole.parameters.table.tensors {
         let error = relativeError(
-            halves.values(of: tensor, in: halves.gradients), whole.values(of: tensor, in: whole.gradients))
+            halves.parameters.array(halves.parameters.gradients, tensor),
+            whole.parameters.array(whole.parameters.gradients, tensor))
         #expect(error <= 1e-5, "\(tensor.name)")
     }
-    #expect(abs(whole.gradientNorm() / halves.gradientNorm() - 1) < 1e-5)
-    halves.zeroGradients()
-    #expect(halves.gradientNorm() == 0)
+    #expect(abs(whole.parameters.gradientNorm() / halves.parameters.gradientNorm() - 1) < 1e-5)
+    halves.parameters.zeroGradients()
+    #expect(halves.parameters.gradientNorm() == 0)
 }
 
 // MARK: - training
@@ -233,14 +229,14 @@ func `two micro-batches are one batch`(config: GPT2Configuration, B: Int, T: Int
 private func trained(_ config: GPT2Configuration, hidesSome: Bool = false) -> GPT2 {
     let (B, T) = (5, 65)
     let model = GPT2(config, trains: true)
-    model.initialize(seed: 7)
+    model.parameters.initialize(seed: 7)
     for step in 1...3 {
         let tokens = randomTokens(B * T + 1, below: config.V, seed: UInt64(step))
         let targets = hidesSome ? hidingSome(Array(tokens.dropFirst())) : Array(tokens.dropFirst())
         model.accumulate(
             Array(tokens.dropLast()), targets, B: B, T: T, scale: 1 / Float(targets.count { $0 >= 0 }))
-        let norm = model.gradientNorm()
-        model.update(
+        let norm = model.parameters.gradientNorm()
+        model.parameters.update(
             learningRate: 1e-2, beta1: 0.9, beta2: 0.95, decay: 0.1, gradientScale: Float(min(1, 0.5 / norm)),
             step: step)
     }
@@ -254,10 +250,10 @@ private func trained(_ config: GPT2Configuration, hidesSome: Bool = false) -> GP
         let before = threadCount
         defer { threadCount = before }
         threadCount = 1
-        let expected = trained(chunked, hidesSome: hidesSome).bits
+        let expected = trained(chunked, hidesSome: hidesSome).parameters.bits
         for threads in 2...7 {
             threadCount = threads
-            let isSame = trained(chunked, hidesSome: hidesSome).bits == expected
+            let isSame = trained(chunked, hidesSome: hidesSome).parameters.bits == expected
             #expect(isSame, "\(threads) threads")
         }
     }
@@ -265,31 +261,31 @@ private func trained(_ config: GPT2Configuration, hidesSome: Bool = false) -> GP
 
 @Test func `the padding of wte stays zero, and everything else is finite and learns`() {
     let model = trained(chunked)
-    let wte = model.values(of: model.table.wte, in: model.parameters)
+    let wte = model.parameters.array(model.parameters.values, model.tensors.wte)
     #expect(wte[(chunked.V * chunked.C)...].allSatisfy { $0 == 0 })
-    #expect(model.values(model.parameters).allSatisfy { $0.isFinite })
+    #expect(model.parameters.array(model.parameters.values).allSatisfy { $0.isFinite })
     let start = GPT2(chunked, trains: false)
-    start.initialize(seed: 7)
-    for tensor in model.table.tensors {
-        let moved = model.values(of: tensor, in: model.parameters)
-        #expect(moved != start.values(of: tensor, in: start.parameters), "\(tensor.name)")
+    start.parameters.initialize(seed: 7)
+    for tensor in model.parameters.table.tensors {
+        let moved = model.parameters.array(model.parameters.values, tensor)
+        #expect(moved != start.parameters.array(start.parameters.values, tensor), "\(tensor.name)")
     }
 }
 
 @Test func `a batch by heart`() {
     let (B, T) = (2, 8)
     let model = GPT2(GPT2Configuration(maxT: 8, V: 19, L: 2, NH: 2, C: 16), trains: true)
-    model.initialize(seed: 1)
+    model.parameters.initialize(seed: 1)
     let tokens = randomTokens(B * T + 1, below: 19, seed: 1)
     let (inputs, targets) = (Array(tokens.dropLast()), Array(tokens.dropFirst()))
     #expect(abs(model.loss(inputs, targets, B: B, T: T) - log(19)) < 0.1)
     for step in 1...200 {
         model.accumulate(inputs, targets, B: B, T: T, scale: 1 / Float(B * T))
-        model.update(learningRate: 1e-2, beta1: 0.9, beta2: 0.95, decay: 0, gradientScale: 1, step: step)
+        model.parameters.update(learningRate: 1e-2, beta1: 0.9, beta2: 0.95, decay: 0, gradientScale: 1, step: step)
     }
-    model.forward(inputs: inputs, B: B, T: T)
-    let (loss, accuracy) = model.classify(targets: targets)
-    #expect(loss < 0.01 && accuracy == 1)
+    model.forward(inputs, B: B, T: T)
+    let result = model.classify(targets: targets)
+    #expect(result.mean < 0.01 && result.accuracy == 1)
 }
 
 /// A model that does not train lets its layers write over one another.
@@ -320,12 +316,8 @@ private func trained(_ config: GPT2Configuration, hidesSome: Bool = false) -> GP
     let first = randomTokens(9, below: tiny.V, seed: 1)
     let V = tiny.V
     func logits(_ tokens: [Int32]) -> [Float] {
-        var out = [Float](repeating: 0, count: tokens.count * V)
-        model.forward(inputs: tokens, B: 1, T: tokens.count)
-        out.withUnsafeMutableBufferPointer { buffer in
-            if let base = buffer.baseAddress { model.logits(rows: 0..<tokens.count, into: base) }
-        }
-        return out
+        model.forward(tokens, B: 1, T: tokens.count)
+        return model.logits(B: 1, T: tokens.count)
     }
     let whole = logits(first)
     for T in 1...9 {

@@ -60,28 +60,53 @@ func relativeError(_ ours: [Float], _ theirs: [Float]) -> Double {
 /// A model small enough for anything.
 let tiny = GPT2Configuration(maxT: 9, V: 19, L: 2, NH: 2, C: 6)
 
-extension GPT2 {
-    func values(_ buffer: UnsafeMutablePointer<Float>) -> [Float] {
+extension Parameters {
+    /// The parameters, then AdamW's moments: what has to be the same bits.
+    var bits: [UInt32] { [values, m, v].flatMap { array($0) }.map { $0.bitPattern } }
+
+    func bits(of buffer: KeyPath<Parameters, UnsafeMutablePointer<Float>>) -> [UInt32] {
+        array(self[keyPath: buffer]).map { $0.bitPattern }
+    }
+
+    /// A buffer, such as `values`, whole.
+    func array(_ buffer: UnsafeMutablePointer<Float>) -> [Float] {
         Array(UnsafeBufferPointer(start: buffer, count: table.count))
     }
 
-    /// The parameters, then AdamW's moments: what has to be the same bits.
-    var bits: [UInt32] { (values(parameters) + values(m) + values(v)).map { $0.bitPattern } }
-
-    func values(of tensor: Tensor, in buffer: UnsafeMutablePointer<Float>) -> [Float] {
+    /// One tensor of a buffer.
+    func array(_ buffer: UnsafeMutablePointer<Float>, _ tensor: Tensor) -> [Float] {
         Array(UnsafeBufferPointer(start: buffer + tensor, count: tensor.count))
+    }
+}
+
+extension GPT2 {
+    func forward(_ inputs: [Int32], B: Int, T: Int) { forward(inputs: inputs, .batch(B: B, T: T)) }
+
+    /// Logits (B,T,V) after `forward`.
+    func logits(B: Int, T: Int) -> [Float] {
+        var out = [Float](repeating: 0, count: B * T * config.V)
+        out.withUnsafeMutableBufferPointer { buffer in
+            if let base = buffer.baseAddress { logits(into: base, .batch(B: B, T: T)) }
+        }
+        return out
     }
 
     /// Forward and backward pass; the gradients are added to those that are there.
     @discardableResult func accumulate(_ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, scale: Float) -> Double {
-        forward(inputs: inputs, B: B, T: T)
-        let loss = classify(targets: targets, gradientScale: scale).loss
-        backward(inputs: inputs)
+        forward(inputs, B: B, T: T)
+        let loss = classify(targets: targets, gradientScale: scale).mean
+        backward(inputs: inputs, B: B, T: T)
         return loss
     }
 
     func loss(_ inputs: [Int32], _ targets: [Int32], B: Int, T: Int) -> Double {
-        forward(inputs: inputs, B: B, T: T)
-        return classify(targets: targets).loss
+        forward(inputs, B: B, T: T)
+        return classify(targets: targets).mean
+    }
+}
+
+extension CheckpointDirectory {
+    func write(_ model: GPT2, _ state: TrainingState) throws {
+        try write(model.parameters, state) { try LLMCModelFile.write(model, to: $0) }
     }
 }

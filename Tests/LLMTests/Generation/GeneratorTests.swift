@@ -10,38 +10,34 @@ private let config = GPT2Configuration(maxT: 40, V: 53, L: 3, NH: 3, C: 24)
 private func noisyModel(_ config: GPT2Configuration = config) -> GPT2 {
     let model = GPT2(config, trains: false)
     var random = MersenneTwister(seed: 5)
-    for tensor in model.table.tensors {
+    for tensor in model.parameters.table.tensors {
         let count = tensor.name == "wte" ? config.V * config.C : tensor.count
         random.fillNormal(
-            UnsafeMutableBufferPointer(start: model.parameters + tensor, count: count),
-            deviation: tensor.isMatrix ? 0.4 : 0.2)
+            UnsafeMutableBufferPointer(start: model.parameters.values + tensor, count: count),
+            deviation: tensor.decays ? 0.4 : 0.2)
     }
     return model
 }
 
 /// The logits after `tokens`, by the pass that training uses.
 private func uncached(_ model: GPT2, _ tokens: [Int32]) -> [Float] {
-    var out = [Float](repeating: 0, count: model.config.V)
-    model.forward(inputs: tokens, B: 1, T: tokens.count)
-    out.withUnsafeMutableBufferPointer { buffer in
-        if let base = buffer.baseAddress { model.logits(rows: tokens.count - 1..<tokens.count, into: base) }
-    }
-    return out
+    model.forward(tokens, B: 1, T: tokens.count)
+    return Array(model.logits(B: 1, T: tokens.count).suffix(model.config.V))
 }
 
 @Test(arguments: [1, 5, 8, 17])
 func `the cached path is the uncached one`(promptLength: Int) {
     let model = noisyModel()
     var text = randomTokens(promptLength, below: config.V, seed: UInt64(promptLength))
-    let decoder = BatchDecoder(model, sequences: 1, capacity: config.maxT)
-    decoder.start(with: text)
+    let generator = Generator(model, sequences: 1, capacity: config.maxT)
+    generator.start(with: text)
     for (i, token) in randomTokens(config.maxT - promptLength, below: config.V, seed: 9).enumerated() {
-        #expect(relativeError(Array(decoder.logits(of: 0)), uncached(model, text)) < 1e-5, "after \(i) tokens")
+        #expect(relativeError(Array(generator.logits(of: 0)), uncached(model, text)) < 1e-5, "after \(i) tokens")
         text.append(token)
-        decoder.append([[token]])
+        generator.append([[token]])
     }
-    #expect(relativeError(Array(decoder.logits(of: 0)), uncached(model, text)) < 1e-5)
-    #expect(decoder.tokens[0] == text && text.count == config.maxT)
+    #expect(relativeError(Array(generator.logits(of: 0)), uncached(model, text)) < 1e-5)
+    #expect(generator.tokens[0] == text && text.count == config.maxT)
 }
 
 @Test(arguments: [1, 3, 8, 12])
@@ -103,11 +99,11 @@ extension JSON {
         var sampler = Sampler()
         sampler.isGreedy = true
         sampler.repetitionPenalty = Float(try #require(json["penalty"]?.number))
-        let decoder = BatchDecoder(model, sequences: 1, capacity: prompt.count + limit)
-        decoder.start(with: prompt)
+        let generator = Generator(model, sequences: 1, capacity: prompt.count + limit)
+        generator.start(with: prompt)
         var found: [Int32] = []
         var randoms = [Xorshift(seed: 1)]
-        decoder.generate(
+        generator.generate(
             limit: limit, sampler: sampler, randoms: &randoms, endOfText: endOfText < 0 ? nil : Int32(endOfText)
         ) { _, token in
             found.append(token)
@@ -151,12 +147,12 @@ private func samples(
     _ model: GPT2, prompt: [Int32], count: Int, limit: Int, sampler: Sampler = Sampler(), endOfText: Int32? = nil,
     until: (Int32) -> Bool = { _ in false }
 ) -> [[Int32]] {
-    let decoder = BatchDecoder(model, sequences: count, capacity: prompt.count + limit)
-    decoder.start(with: prompt)
+    let generator = Generator(model, sequences: count, capacity: prompt.count + limit)
+    generator.start(with: prompt)
     var seeds = Xorshift(seed: 3)
     var randoms = (0..<count).map { _ in Xorshift(seed: seeds.next()) }
     var found = [[Int32]](repeating: [], count: count)
-    decoder.generate(limit: limit, sampler: sampler, randoms: &randoms, endOfText: endOfText) { i, token in
+    generator.generate(limit: limit, sampler: sampler, randoms: &randoms, endOfText: endOfText) { i, token in
         found[i].append(token)
         return !until(token)
     }
@@ -190,45 +186,45 @@ private func samples(
 @Test func `a text may outgrow the model's positions`() {
     let model = noisyModel()
     let prompt = randomTokens(30, below: config.V, seed: 1)
-    let decoder = BatchDecoder(model, sequences: 2, capacity: 1000)
-    #expect(decoder.capacity == config.maxT)
-    decoder.start(with: prompt)
+    let generator = Generator(model, sequences: 2, capacity: 1000)
+    #expect(generator.capacity == config.maxT)
+    generator.start(with: prompt)
     var texts = [prompt, prompt]
     for step in 0..<100 {
         // The second sequence pauses now and then.
         let new = [[Int32(step % config.V)], step % 3 == 0 ? [] : [Int32(step * 7 % config.V)]]
-        decoder.append(new)
+        generator.append(new)
         for i in 0..<2 {
             texts[i] += new[i]
-            let held = decoder.tokens[i]
+            let held = generator.tokens[i]
             #expect(held.count <= config.maxT && held.count >= config.maxT / 2)
             #expect(held == Array(texts[i].suffix(held.count)))
             guard !new[i].isEmpty else { continue }
-            #expect(relativeError(Array(decoder.logits(of: i)), uncached(model, held)) < 1e-5, "step \(step)")
+            #expect(relativeError(Array(generator.logits(of: i)), uncached(model, held)) < 1e-5, "step \(step)")
         }
     }
 }
 
 @Test func `a conversation keeps its context`() {
     let model = noisyModel()
-    let decoder = BatchDecoder(model, sequences: 1, capacity: config.maxT)
+    let generator = Generator(model, sequences: 1, capacity: config.maxT)
     var text: [Int32] = []
     var randoms = [Xorshift(seed: 8)]
     for turn in 0..<4 {
         let line = randomTokens(turn * 2 + 1, below: config.V, seed: UInt64(turn))
         text += line
-        decoder.append([line])
-        #expect(relativeError(Array(decoder.logits(of: 0)), uncached(model, text)) < 1e-5)
-        decoder.generate(limit: 3, sampler: Sampler(), randoms: &randoms, endOfText: nil) { _, token in
+        generator.append([line])
+        #expect(relativeError(Array(generator.logits(of: 0)), uncached(model, text)) < 1e-5)
+        generator.generate(limit: 3, sampler: Sampler(), randoms: &randoms, endOfText: nil) { _, token in
             text.append(token)
             return true
         }
     }
     // A line longer than the model's positions leaves its end.
     let long = randomTokens(100, below: config.V, seed: 1)
-    decoder.append([long])
-    #expect(decoder.tokens[0] == Array(long.suffix(config.maxT)))
-    #expect(relativeError(Array(decoder.logits(of: 0)), uncached(model, decoder.tokens[0])) < 1e-5)
+    generator.append([long])
+    #expect(generator.tokens[0] == Array(long.suffix(config.maxT)))
+    #expect(relativeError(Array(generator.logits(of: 0)), uncached(model, generator.tokens[0])) < 1e-5)
 }
 
 /// More rows than go through the layers at a time (2048), prompts short and long, mixed with single tokens.
@@ -236,11 +232,11 @@ private func samples(
     let model = noisyModel()
     let prompts = (0..<90).map { randomTokens(1 + $0 * 7 % 40, below: config.V, seed: UInt64($0)) }
     #expect(prompts.reduce(0) { $0 + 2 * $1.count } > 2048)
-    let decoder = BatchDecoder(model, sequences: 180, capacity: config.maxT)
-    decoder.append(prompts + prompts)
+    let generator = Generator(model, sequences: 180, capacity: config.maxT)
+    generator.append(prompts + prompts)
     for (i, prompt) in prompts.enumerated() {
         for sequence in [i, i + prompts.count] {
-            #expect(relativeError(Array(decoder.logits(of: sequence)), uncached(model, prompt)) < 1e-5)
+            #expect(relativeError(Array(generator.logits(of: sequence)), uncached(model, prompt)) < 1e-5)
         }
     }
 }

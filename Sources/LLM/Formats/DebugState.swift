@@ -1,0 +1,47 @@
+// llm.c's debug state (20240327, version 2): what test_gpt2 checks a model against.
+
+/// A batch and its logits, loss and the gradient of every tensor, as PyTorch computed them.
+package struct DebugState {
+    private static let headerBytes = 1024
+    package let B: Int
+    package let T: Int
+    /// (B,T) each.
+    package let inputs: [Int32]
+    package let targets: [Int32]
+    /// (B,T,V), without padding.
+    package let logits: [Float]
+    package let loss: Float
+    /// In the order of the parameters, wte's padded.
+    package let gradients: [Float]
+
+    package init(_ path: String, config: GPT2Configuration) throws {
+        let file = try InputFile(path, hint: "dev/reference/gpt2_fixtures.py writes such a file")
+        func wrong(_ what: String) -> UserError {
+            UserError("\(path): \(what)", hint: "give the debug state that was written with this checkpoint")
+        }
+        guard file.size >= DebugState.headerBytes else { throw wrong("too short for a debug state") }
+        let header = try file.read(4, of: Int32.self, at: 0)
+        guard header[0] == 20_240_327, header[1] == 2 else { throw wrong("this is no debug state of version 2") }
+        let parameterCount = GPT2Tensors(config).table.count
+        // A batch that doesn't fit the file can't be right; that bounds B and T before they are multiplied.
+        guard (1...file.size).contains(Int(header[2])), (1...config.maxT).contains(Int(header[3])) else {
+            throw wrong("its batch of (\(header[2]), \(header[3])) does not fit the model")
+        }
+        (B, T) = (Int(header[2]), Int(header[3]))
+        let (rows, overflow) = B.multipliedReportingOverflow(by: T)
+        guard !overflow, rows <= file.size else { throw wrong("its batch is larger than the file") }
+        let (logitCount, logitsOverflow) = rows.multipliedReportingOverflow(by: config.V)
+        guard !logitsOverflow, logitCount <= file.size,
+            file.size == DebugState.headerBytes + 4 * (2 * rows + logitCount + 1 + parameterCount)
+        else { throw wrong("its length does not fit the model") }
+        inputs = try file.read(rows, of: Int32.self, at: DebugState.headerBytes)
+        targets = try file.read(rows, of: Int32.self, at: DebugState.headerBytes + 4 * rows)
+        guard (inputs + targets).allSatisfy({ 0 <= $0 && $0 < Int32(config.V) }) else {
+            throw wrong("a token is not in the model's vocabulary")
+        }
+        logits = try file.read(logitCount, of: Float.self, at: DebugState.headerBytes + 8 * rows)
+        loss = try file.read(1, of: Float.self, at: DebugState.headerBytes + 8 * rows + 4 * logitCount)[0]
+        gradients = try file.read(
+            parameterCount, of: Float.self, at: DebugState.headerBytes + 8 * rows + 4 * logitCount + 4)
+    }
+}

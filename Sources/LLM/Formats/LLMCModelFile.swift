@@ -1,0 +1,118 @@
+// llm.c's file for a model: 20240326, version 3 with float32 parameters, version 5 with bfloat16. A file written here
+// loads there and the other way round. Little-endian; a header of 256 Int32, then the parameters in the table's order.
+
+import Foundation
+import Kernels
+
+/// The precision of the parameters in a file. In memory they are float32.
+package enum StoredPrecision: String, CaseIterable { case float32, bfloat16 }
+
+/// llm.c's model file.
+package enum LLMCModelFile {
+    private static let headerBytes = 1024
+    private static let magic: Int32 = 20_240_326
+
+    /// The configuration in a file's header, checked against the file's length before memory is taken.
+    static func readConfiguration(_ file: InputFile) throws -> GPT2Configuration {
+        try readHeader(file).config
+    }
+
+    /// A model from a file.
+    /// - Parameter trains: whether to make room for gradients and moments.
+    static func read(_ file: InputFile, trains: Bool) throws -> GPT2 {
+        let (config, precision) = try readHeader(file)
+        try checkMemory(GPT2.bytes(config, rows: 1, trains: trains))
+        let model = GPT2(config, trains: trains)
+        let (values, count) = (model.parameters.values, model.parameters.table.count)
+        switch precision {
+        case .float32:
+            try file.read(into: UnsafeMutableRawBufferPointer(start: values, count: 4 * count), at: headerBytes)
+        case .bfloat16:
+            for start in stride(from: 0, to: count, by: chunk) {
+                let bits = try file.read(min(chunk, count - start), of: UInt16.self, at: headerBytes + 2 * start)
+                for (i, value) in bits.enumerated() { values[start + i] = Float(bitPattern: UInt32(value) << 16) }
+            }
+        }
+        try checkFinite(model, file.path)
+        return model
+    }
+
+    /// Parameters converted at a time.
+    private static let chunk = 1 << 16
+
+    package static func write(_ model: GPT2, to file: OutputFile, precision: StoredPrecision = .float32) throws {
+        let config = model.config
+        var header = [Int32](repeating: 0, count: headerBytes / 4)
+        let version = precision == .float32 ? 3 : 5
+        let values = [Int(magic), version, config.maxT, config.V, config.L, config.NH, config.C, config.Vp]
+        for (i, value) in values.enumerated() { header[i] = Int32(value) }
+        try file.write(header)
+        let parameters = UnsafeBufferPointer(start: model.parameters.values, count: model.parameters.table.count)
+        switch precision {
+        case .float32:
+            try file.write(UnsafeRawBufferPointer(parameters))
+        case .bfloat16:
+            for start in stride(from: 0, to: parameters.count, by: chunk) {
+                try file.write(parameters[start..<min(start + chunk, parameters.count)].map { bfloat16($0) })
+            }
+        }
+    }
+
+    private static func readHeader(_ file: InputFile) throws -> (config: GPT2Configuration, StoredPrecision) {
+        func wrong(_ what: String, _ hint: String) -> UserError { UserError("\(file.path): \(what)", hint: hint) }
+        guard file.size >= headerBytes else {
+            throw wrong("too short for a checkpoint", "give a checkpoint written by train_gpt2 or llm.c")
+        }
+        let header = try file.read(8, of: Int32.self, at: 0)
+        guard header[0] == magic else {
+            throw wrong(
+                "not a GPT-2 checkpoint (it begins with \(header[0]), not \(magic))",
+                "give a checkpoint written by train_gpt2 or llm.c, or a Hugging Face directory")
+        }
+        guard header[1] == 3 || header[1] == 5 else {
+            throw wrong(
+                "version \(header[1]) is neither 3 (float32) nor 5 (bfloat16)", "write it again with a newer llm.c")
+        }
+        let (maxT, V, L, NH, C, Vp) = (header[2], header[3], header[4], header[5], header[6], header[7])
+        let limit = GPT2Configuration.sizeLimit
+        guard [maxT, V, L, NH, C].allSatisfy({ limit.contains(Int($0)) }), C % NH == 0 else {
+            throw wrong("the sizes in its header make no model", "the file is damaged; copy or write it again")
+        }
+        let config = GPT2Configuration(maxT: Int(maxT), V: Int(V), L: Int(L), NH: Int(NH), C: Int(C))
+        guard Int(Vp) == config.Vp else {
+            throw wrong(
+                "a vocabulary of \(V) is padded to \(Vp), not to \(config.Vp)",
+                "write it again with a vocabulary padded to a multiple of 128")
+        }
+        let precision: StoredPrecision = header[1] == 3 ? .float32 : .bfloat16
+        let size = saturatingSum(
+            headerBytes, saturatingProduct(precision == .float32 ? 4 : 2, GPT2Tensors(config).table.count))
+        guard file.size == size else {
+            throw wrong(
+                "\(file.size) bytes, where its header asks for \(size == .max ? "more than there can be" : "\(size)")",
+                "the file was cut off or is damaged; copy or write it again")
+        }
+        return (config, precision)
+    }
+}
+
+extension GPT2Configuration {
+    /// What a size in a file can be. Products of a few of them saturate in the table instead of overflowing.
+    package static let sizeLimit = 1...(1 << 24)
+}
+
+/// Refuses a model whose training diverged.
+func checkFinite(_ model: GPT2, _ path: String) throws {
+    guard model.parameters.areFinite else {
+        throw UserError(
+            "\(path) has parameters that are NaN or infinite",
+            hint: "its training diverged: take an earlier checkpoint, and a smaller learning rate")
+    }
+}
+
+/// A float rounded to bfloat16, to nearest and ties to even; NaN stays NaN.
+func bfloat16(_ value: Float) -> UInt16 {
+    let bits = value.bitPattern
+    if value.isNaN { return UInt16(bits >> 16) | 0x40 }
+    return UInt16((bits + 0x7fff + (bits >> 16 & 1)) >> 16)
+}

@@ -1,0 +1,34 @@
+// What a model's walk must know about its rows beside their tokens: which of them see each other.
+
+/// Where the keys and values live that a token attends to. A model has one walk, for training and for generating; this
+/// is the difference.
+package enum Context {
+    /// B sequences of T tokens each, in full. A token sees itself and those before it in its row; nothing is kept.
+    case batch(B: Int, T: Int)
+    /// Tokens that continue sequences, whose earlier keys and values the cache holds (`KVCache.begin` says which).
+    case cache(KVCache)
+
+    /// Tokens in the pass.
+    package var rows: Int {
+        switch self {
+        case .batch(let B, let T): B * T
+        case .cache(let cache): cache.rows
+        }
+    }
+
+    /// Each row's place in its sequence, from 0.
+    package var positions: [Int32] {
+        switch self {
+        case .batch(let B, let T): (0..<B * T).map { Int32($0 % T) }
+        case .cache(let cache): cache.positions
+        }
+    }
+
+    /// A copy of the weights for passes of a few rows, if there is one.
+    var packed: PackedWeights? {
+        switch self {
+        case .batch: nil
+        case .cache(let cache): cache.packed
+        }
+    }
+}

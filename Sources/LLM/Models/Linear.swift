@@ -1,0 +1,92 @@
+// The one door of a linear layer: out = inp · weightᵀ + bias. Which kernel computes it depends on how many rows there
+// are and on whether the weights have been packed for few rows; a model's walk says only which weights it wants.
+// What changes a linear layer as a whole (an adapter, another precision) belongs here, so that no walk changes.
+
+import Kernels
+
+/// The linear layers of a model.
+struct Linear {
+    let parameters: Parameters
+    /// nil takes the weights as they lie.
+    var packed: PackedWeights?
+
+    /// From so many rows on the product of training is no slower than the one with packed weights (measured with GPT-2
+    /// 124M).
+    private static let manyRows = 128
+
+    /// out (N,OC) = inp (N,C) · weight (OC,C)ᵀ + bias (OC) + residual (N,OC).
+    /// - Parameters:
+    ///   - residual: added to the result if not nil; may be `out` itself.
+    ///   - outStride: floats from one row of `out` to the next; OC if nil.
+    func forward(
+        out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, weight: Tensor, bias: Tensor?, layer l: Int = 0,
+        residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int, outStride: Int? = nil
+    ) {
+        let p = parameters.values
+        let bias = bias.map { UnsafePointer(p.at($0, l)) }
+        if let packed, N < Linear.manyRows {
+            precondition(outStride ?? OC == OC)
+            matmulBlocks(
+                out: out, inp: inp, blocks: packed.blocks(of: weight, layer: l, C: C, OC: OC), bias: bias,
+                residual: residual, N: N, C: C, OC: OC)
+        } else if N == 1 {
+            matmulRow(out: out, inp: inp, weight: p.at(weight, l), bias: bias, residual: residual, C: C, OC: OC)
+        } else {
+            matmulForward(
+                out: out, inp: inp, weight: p.at(weight, l), bias: bias, residual: residual, N: N, C: C, OC: OC,
+                outStride: outStride)
+        }
+    }
+
+    /// dinp (N,C) = dout (N,OC) · weight (OC,C); the gradients of weight and bias are added to theirs.
+    ///
+    /// With out = inp · weightᵀ + bias, each out[n,o] = Σ_c inp[n,c] · weight[o,c] + bias[o]. So dinp[n,c] is the sum over
+    /// o of dout[n,o] · weight[o,c], dweight[o,c] the sum over n of dout[n,o] · inp[n,c], dbias[o] the sum of dout[n,o].
+    /// - Parameters:
+    ///   - inp: what the forward pass had.
+    ///   - doutStride: floats from one row of `dout` to the next; OC if nil.
+    func backward(
+        dinp: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, inp: UnsafePointer<Float>, weight: Tensor,
+        bias: Tensor?, layer l: Int = 0, N: Int, C: Int, OC: Int, doutStride: Int? = nil
+    ) {
+        let (p, g) = (parameters.values, parameters.gradients)
+        matmulBackwardWeight(
+            dweight: g.at(weight, l), dbias: bias.map { g.at($0, l) }, dout: dout, inp: inp, N: N, C: C, OC: OC,
+            doutStride: doutStride)
+        matmulBackwardInput(
+            dinp: dinp, dout: dout, weight: p.at(weight, l), N: N, C: C, OC: OC, doutStride: doutStride)
+    }
+}
+
+/// A copy of a model's weights that lies better for products with a few rows: `matmulBlocks` reads each weight once for
+/// all of them. Twice the memory, so it is made only where several sequences continue together. The parameters must not
+/// change while it is used.
+package final class PackedWeights {
+    private let parameters: Parameters
+    /// A matrix lies where `parameters` has it. What is never packed is never written, and so takes no memory.
+    private let copy: UnsafeMutablePointer<Float>
+    private var isPacked: Set<Int> = []
+    private var count: Int { PackedWeights.count(parameters.table) }
+
+    package init(_ parameters: Parameters) {
+        self.parameters = parameters
+        copy = allocateFloats(PackedWeights.count(parameters.table))
+    }
+
+    deinit { freeFloats(copy, count: count) }
+
+    /// The last block is read a vector too far.
+    private static func count(_ table: TensorTable) -> Int { saturatingSum(table.count, vectorWidth) }
+
+    /// The memory it takes at most, in bytes.
+    package static func bytes(_ table: TensorTable) -> Double { 4 * Double(count(table)) }
+
+    /// A matrix (OC,C) in blocks, packed when it is first asked for.
+    func blocks(of weight: Tensor, layer l: Int, C: Int, OC: Int) -> UnsafePointer<Float> {
+        let blocks = copy.at(weight, l)
+        if isPacked.insert(blocks - copy).inserted {
+            packBlocks(blocks, weight: parameters.values.at(weight, l), C: C, OC: OC)
+        }
+        return UnsafePointer(blocks)
+    }
+}

@@ -1,0 +1,330 @@
+// The training loop, for every model: what happens at a step, and what is kept of it. An executable tells the story of a
+// step in its own words and with its own model (Sources/train_gpt2/train_gpt2.swift); each word is a function here.
+//
+// Every random number and every sum depends on the step alone, and the state of it all is in the checkpoint: a run that
+// was stopped and resumed ends in the same bytes as one that was not.
+
+import Foundation
+import Kernels
+
+/// A run of training.
+package final class Trainer {
+    private let model: any TrainableModel
+    private let settings: TrainingSettings
+    private let tokenizer: Tokenizer?
+    private let answers: DataLoader.Answers?
+    private let loader: DataLoader
+    private let validation: DataLoader?
+    /// Where checkpoints go; nil keeps nothing.
+    private let directory: CheckpointDirectory?
+    private let writeModel: (OutputFile) throws -> Void
+    private let log: RunLog?
+    private let schedule: Schedule
+    private let microBatches: Int
+    /// Tokens of a step.
+    private let totalBatch: Int
+    /// The steps of the whole run.
+    package let steps: Int
+    /// The step this start continued from; nil began with nothing.
+    private let resumed: Int?
+    private let firstStep: Int
+    /// Listens from the first step on.
+    private var stop: StopSignal?
+    /// The machine's multiply-add peak, in operations a second.
+    private var peak = 0.0
+
+    /// What a checkpoint holds beside the model.
+    private var state: TrainingState
+    /// Of the step under way.
+    private var (loss, norm, lossScore, normScore) = (0.0, 0.0, Double.nan, Double.nan)
+    private var startOfStep = 0.0
+    /// A running mean.
+    private var secondsPerStep = 0.0
+    /// Steps in a row whose loss or gradient was not finite.
+    private var notFinite = 0
+
+    // MARK: - the beginning
+
+    /// Opens the data and, where a run is resumed, puts everything where it was.
+    /// - Parameters:
+    ///   - resumed: the step whose model this is.
+    ///   - V, T: the model's vocabulary, and the length of a row.
+    ///   - writeModel: writes the model in its own file format.
+    package init(
+        _ model: any TrainableModel, _ settings: TrainingSettings, tokenizer: Tokenizer?, resumed: Int?, V: Int,
+        T: Int, writeModel: @escaping (OutputFile) throws -> Void
+    ) throws {
+        (self.model, self.settings, self.tokenizer, self.resumed) = (model, settings, tokenizer, resumed)
+        self.writeModel = writeModel
+        let B = settings.B
+        answers = try settings.answers(tokenizer)
+        loader = try DataLoader(
+            pattern: settings.trainData, B: B, T: T, vocabularySize: V,
+            shuffleSeed: settings.overfitsBatch ? nil : settings.seed, answers: answers)
+        validation =
+            try settings.validateEvery > 0
+            ? DataLoader(
+                pattern: settings.validationData, B: B, T: T, vocabularySize: V, shuffleSeed: nil, shrinks: true,
+                answers: answers) : nil
+        microBatches = try settings.microBatches(T: T)
+        totalBatch = microBatches * B * T
+        steps = try settings.steps(loader, totalBatch: totalBatch)
+        schedule = Schedule(
+            shape: settings.schedule, learningRate: settings.learningRate, warmupSteps: settings.warmup, steps: steps,
+            finalFraction: settings.finalFraction)
+
+        directory = settings.output.map { CheckpointDirectory($0) }
+        let fresh = TrainingState(
+            step: 0, samplerState: UInt64(settings.seed), loader: loader.position, lossWindow: OutlierWindow(),
+            normWindow: OutlierWindow(), best: nil, bestBy: settings.bestBy, B: B, T: T,
+            data: try loader.fingerprint())
+        if let resumed, let directory {
+            state = try directory.readState(resumed, into: model.parameters)
+            try loader.resume(at: state.loader)
+            guard state.B == 0 || state.B == B && state.T == T && state.data == fresh.data else {
+                throw UserError(
+                    "the checkpoint was made on other data, or with batches of \(state.B) · \(state.T)",
+                    hint: "resume with the shards, --batch-size and --sequence-length of the first start")
+            }
+            (state.B, state.T, state.data) = (B, T, fresh.data)
+            if state.bestBy != fresh.bestBy { (state.best, state.bestBy) = (nil, fresh.bestBy) }
+        } else {
+            state = fresh
+            if let directory {
+                try createDirectory(directory.path)
+                directory.removeAll()
+            }
+        }
+        firstStep = state.step
+        guard state.step <= steps else {
+            throw UserError(
+                "the last checkpoint is of step \(state.step), and --steps asks for \(steps)",
+                hint: "take --steps (-x) of more, or --resume 0 to start over")
+        }
+        directory?.removeLeftovers()
+        log = try directory.map { try RunLog(path: "\($0.path)/main.log", resumingAt: resumed) }
+    }
+
+    /// Prints what is about to happen.
+    /// - Parameter description: of the model.
+    package func introduce(_ description: String) {
+        peak = measurePeakFlops()
+        print("model       \(description)")
+        print("parameters  \(grouped(model.parameters.table.count))")
+        print(
+            "train data  \(grouped(loader.tokenCount)) tokens, \(loader.samplesPerEpoch) batches of "
+                + "\(loader.B) · \(loader.T)")
+        if let validation { print("val data    \(grouped(validation.tokenCount)) tokens") }
+        print("steps       \(steps) of \(grouped(totalBatch)) tokens in \(microBatches) micro-batches")
+        print(String(format: "machine     %ld threads, %.0f GFLOP/s at most", threadCount, peak * 1e-9))
+        if let resumed { print("resumed     at step \(resumed)") }
+        if let directory, resumed == nil, settings.resume == .continues {
+            note("note: no checkpoint in \(directory.path); starting at step 1")
+        }
+        if directory == nil { note("note: nothing will be kept; to keep the model give --output (-o) DIR") }
+        fflush(nil)
+    }
+
+    // MARK: - the loop
+
+    /// Tells the story of every step that is left. After the last one it is told once more, to validate, sample and
+    /// save.
+    package func run(_ story: () throws -> Void) throws {
+        stop = StopSignal()
+        for step in firstStep...steps {
+            state.step = step
+            state.loader = loader.position
+            try story()
+            if step < steps { try reportStep() }
+        }
+        if let directory {
+            let kept = directory.steps().suffix(1).map { directory.modelPath($0) } + [directory.bestPath]
+            for path in kept where fileExists(path) { print("wrote \(path)") }
+        }
+    }
+
+    /// Whether all steps are done.
+    private var isLast: Bool { state.step == steps }
+
+    /// Whether something is due that happens every so many steps, and at the end; 0 never.
+    private func isDue(every: Int) -> Bool { every > 0 && (state.step % every == 0 || isLast) }
+
+    package var validationIsDue: Bool { validation != nil && isDue(every: settings.validateEvery) }
+    package var sampleIsDue: Bool { state.step > 0 && isDue(every: settings.sampleEvery) }
+    package var checkpointIsDue: Bool {
+        (state.step > 0 || isLast) && state.step != resumed
+            && isDue(every: settings.checkpointEvery ?? max(1, steps))
+    }
+
+    /// False after the last step.
+    /// - Throws: if there was Ctrl-C, when a checkpoint is written.
+    package func continues() throws -> Bool {
+        if isLast { return false }
+        guard let stop, stop.isRequested else { return true }
+        if let directory, state.step != resumed, state.step > 0, !fileExists(directory.donePath(state.step)) {
+            try directory.write(model.parameters, state, writeModel: writeModel)
+        }
+        fflush(nil)
+        throw UserError(
+            "stopped before step \(state.step + 1)",
+            hint: directory == nil ? "nothing was kept, for want of --output" : "continue with the same line and -y 1",
+            exitCode: 130)
+    }
+
+    // MARK: - validate, sample, save
+
+    /// Validates, and keeps the model that does best.
+    package func validate() throws {
+        guard let validation else { return }
+        let result = try measure(validation)
+        peak = max(peak, measurePeakFlops())  // the first time the machine may have been busy
+        print(
+            String(format: "val loss %.6f | next-token accuracy %.2f%%", result.loss, 100 * result.accuracy)
+                + (answers == nil ? "" : String(format: " | exact answers %.2f%%", 100 * result.exact)))
+        fflush(nil)
+        try log?.validation(step: state.step, loss: result.loss, accuracy: result.accuracy)
+        let byAccuracy = state.bestBy == .accuracy
+        let value = byAccuracy ? result.accuracy : result.loss
+        let isBest = state.best.map { byAccuracy ? value > $0 : value < $0 } ?? true
+        if let directory, state.step > 0, isBest, value.isFinite, state.bestBy != .none {
+            state.best = value
+            try writeDurably(directory.bestPath, writeModel)
+        }
+    }
+
+    /// Mean loss and next-token accuracy over the first batches of the validation data, and the share of rows whose
+    /// every target was the most probable token: greedy decoding then writes exactly this answer.
+    private func measure(_ validation: DataLoader) throws -> (loss: Double, accuracy: Double, exact: Double) {
+        let count = min(settings.validationBatches, validation.samplesPerEpoch)
+        var (loss, accuracy) = (0.0, 0.0)
+        var (rows, exactRows) = (0, 0)
+        validation.startEpoch()
+        for _ in 0..<count {
+            let batch = try validation.nextBatch()
+            let result = model.loss(of: batch)
+            loss += result.mean / Double(count)
+            accuracy += result.accuracy / Double(count)
+            for row in stride(from: 0, to: batch.B * batch.T, by: batch.T) {
+                let counted = (row..<row + batch.T).filter { batch.targets[$0] >= 0 }
+                guard !counted.isEmpty else { continue }
+                rows += 1
+                if counted.allSatisfy({ result.correct[$0] == 1 }) { exactRows += 1 }
+            }
+        }
+        return (loss, accuracy, Double(exactRows) / Double(max(1, rows)))
+    }
+
+    /// Prints a sample, if the model is one that writes. Its random numbers depend on the step alone, so a resumed run
+    /// writes the same.
+    package func sample() throws {
+        guard let model = model as? any CausalModel else { return }
+        let start = Int32(tokenizer?.endOfText ?? (model.V == 50257 ? 50256 : 0))
+        // Trained on answers, a model is asked a question of the validation data; it cannot make up its own.
+        let question = answers == nil ? [] : try validation?.question(number: state.step) ?? []
+        let prompt = question.isEmpty ? [start] : question
+        let endOfText = question.isEmpty ? nil : start
+        let generator = Generator(model, sequences: 1, capacity: prompt.count + settings.sampleLength)
+        generator.start(with: prompt)
+        var tokens: [Int32] = []
+        var randoms = [Xorshift(seed: state.samplerState &+ UInt64(state.step))]
+        generator.generate(
+            limit: settings.sampleLength, sampler: Sampler(), randoms: &randoms, endOfText: endOfText
+        ) { _, token in
+            if token != endOfText { tokens.append(token) }
+            return true
+        }
+        let shown = question.drop { $0 == start } + tokens
+        let text = tokenizer.map { String(decoding: $0.decode(Array(shown)), as: UTF8.self) }
+        print("generating:\n---\n\(text ?? tokens.map { String($0) }.joined(separator: " "))\n---")
+    }
+
+    /// Writes a checkpoint, all that the next start needs to continue as if there had been no stop, and removes those
+    /// that are not kept.
+    package func save() throws {
+        guard let directory else { return }
+        try directory.write(model.parameters, state, writeModel: writeModel)
+        if settings.keep > 0 {
+            for old in directory.steps().filter({ $0 <= state.step }).dropLast(settings.keep)
+            where settings.majorEvery == 0 || old % settings.majorEvery != 0 { directory.remove(old) }
+        }
+    }
+
+    // MARK: - step
+
+    /// Reads the micro-batches of a step and passes each to the model, which is to add its gradients and return its loss.
+    /// - Parameter pass: is given a batch, and the scale of a target's loss in the total: every target that counts weighs
+    ///   the same, however they are spread over the micro-batches.
+    package func forEachBatch(_ pass: (_ batch: Batch, _ gradientScale: Float) -> Loss) throws {
+        startOfStep = now()
+        if settings.overfitsBatch { loader.startEpoch() }
+        let batches = try (0..<microBatches).map { _ in try loader.nextBatch() }
+        let counts = batches.map(\.counted)
+        if answers != nil, state.step == firstStep, counts.allSatisfy({ $0 == 0 }) {
+            throw UserError(
+                "no answer in the first \(totalBatch) tokens: '\(settings.answerMark ?? "")' is not there",
+                hint: "give the words that stand before the answers by --answer-mark, or train with --loss-on all")
+        }
+        let counted = max(1, counts.reduce(0, +))
+        loss = 0
+        withThreadsAwake {
+            for (batch, count) in zip(batches, counts) {
+                loss += pass(batch, 1 / Float(counted)).mean * Double(count) / Double(counted)
+            }
+        }
+    }
+
+    /// Measures the gradients' norm, which `update` limits to 1.
+    package func clip() {
+        norm = model.parameters.gradientNorm()
+        lossScore = state.lossWindow.score(loss)
+        normScore = state.normWindow.score(norm)
+    }
+
+    /// Updates the parameters, unless the loss or the norm is an outlier or not a number.
+    package func update() throws {
+        if !loss.isFinite || !norm.isFinite {
+            // An update would make every parameter NaN.
+            print("skipping update: the loss is \(loss) and the gradient's norm \(norm)")
+            model.parameters.zeroGradients()
+            notFinite += 1
+            guard notFinite < 10 else {
+                throw UserError(
+                    "the loss has not been a number for 10 steps",
+                    hint:
+                        "continue from an earlier checkpoint with a smaller --learning-rate (-l) or more --warmup (-u)"
+                )
+            }
+            return
+        }
+        notFinite = 0
+        if settings.skipLossZ > 0 && lossScore > settings.skipLossZ
+            || settings.skipNormZ > 0 && normScore > settings.skipNormZ
+        {
+            print(
+                String(format: "skipping update: z-scores %+.2f of the loss, %+.2f of the norm", lossScore, normScore))
+            model.parameters.zeroGradients()
+            return
+        }
+        model.parameters.update(
+            learningRate: schedule.rate(at: state.step), beta1: 0.9, beta2: 0.95, decay: settings.decay,
+            gradientScale: norm > 1 ? Float(1 / norm) : 1, step: state.step + 1)
+    }
+
+    /// The step's line for a person, and its line in main.log.
+    private func reportStep() throws {
+        let step = state.step
+        let rate = schedule.rate(at: step)
+        let seconds = now() - startOfStep
+        secondsPerStep = secondsPerStep == 0 ? seconds : 0.95 * secondsPerStep + 0.05 * seconds
+        let share = model.flopsPerToken(T: loader.T) * Double(totalBatch) / seconds / peak
+        func text(_ score: Double) -> String { score.isNaN ? "" : String(format: "(%+.2fz)", score) }
+        print(
+            String(
+                format: "step %4ld/%ld | loss %.6f %@| norm %.4f %@| lr %.2e | %.2f ms | %.1f%% MFU | %.0f tok/s | "
+                    + "%@ left", step + 1, steps, loss, text(lossScore), norm, text(normScore), rate, seconds * 1000,
+                100 * share, Double(totalBatch) / secondsPerStep,
+                durationText(secondsPerStep * Double(steps - step - 1))))
+        fflush(nil)
+        try log?.training(step: step, loss: loss, learningRate: rate, norm: norm)
+    }
+}

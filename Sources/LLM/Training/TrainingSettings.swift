@@ -1,0 +1,248 @@
+// The settings of a training run: the rows of the trainers' command lines, and what they say, as typed values.
+
+/// The settings of a training run, whatever the model.
+package struct TrainingSettings {
+    package let trainData: String
+    package let validationData: String
+    package let tokenizer: String?
+    /// The folder of checkpoints and main.log; nil keeps nothing.
+    package let output: String?
+    /// What happens to a run that `output` holds.
+    package let resume: Resume
+    /// nil writes a checkpoint at the end only.
+    package let checkpointEvery: Int?
+    /// 0 keeps all.
+    package let keep: Int
+    package let majorEvery: Int
+    package let bestBy: BestBy
+
+    package let B: Int
+    private let givenT: Int?
+    private let givenTotalBatch: Int?
+    private let givenSteps: Int?
+    private let epochs: Double
+    package let overfitsBatch: Bool
+    /// The text before an answer; nil counts all tokens.
+    package let answerMark: String?
+
+    package let schedule: Schedule.Shape
+    package let learningRate: Double
+    package let warmup: Int
+    package let finalFraction: Double
+    package let decay: Double
+    /// 0 never skips.
+    package let skipLossZ: Double
+    package let skipNormZ: Double
+
+    /// 0 never validates, and never samples.
+    package let validateEvery: Int
+    package let validationBatches: Int
+    package let sampleEvery: Int
+    package let sampleLength: Int
+    package let seed: UInt32
+    private let threads: Int?
+
+    package enum Resume { case unsaid, continues, startsOver }
+
+    // MARK: - the command line
+
+    /// The table of a trainer's options.
+    /// - Parameters:
+    ///   - model: the rows that say which model.
+    ///   - data: where the shards of a split are by default.
+    package static func table(model: [Option], defaultData data: (_ split: String) -> String) -> [Option] {
+        [
+            Option("train-data", "i", .text, "PATTERN", default: data("train"), "token shards to learn from"),
+            Option(
+                "val-data", "j", .text, "PATTERN", default: data("val"),
+                "token shards to validate with; with --train-data and without this, val_*.bin beside those"),
+        ] + model + [
+            Option(
+                "tokenizer", nil, .text, "DIR",
+                "to print samples with, and to check the vocabulary (default: the train data's folder; without one, ids)"
+            ),
+            Option(
+                "output", "o", .text, "DIR", "where checkpoints and main.log go (default: nowhere, nothing is kept)"),
+            Option(
+                "checkpoint-every", "n", .integer(0...Int.max), "N",
+                "write a checkpoint every N steps and at the end; 0 never (default: at the end)"),
+            Option("keep", "nk", .integer(0...Int.max), "K", default: "0", "keep the last K checkpoints; 0 all"),
+            Option(
+                "major-every", "nm", .integer(0...Int.max), "N", default: "0", "keep every N-th step's for good; 0 none"
+            ),
+            Option(
+                "best-by", nil, .choice(BestBy.allCases.map(\.rawValue)), default: "loss",
+                "keep the best validated model as model_best.bin in --output, by this"),
+            Option(
+                "resume", "y", .flag, "[0|1]",
+                "1 continues from the last checkpoint in --output, if there is one; 0 starts over and removes what is there"
+            ),
+            Option("batch-size", "b", .integer(1...1_000_000), "B", default: "4", "sequences at a time"),
+            Option(
+                "sequence-length", "t", .integer(1...1_000_000), "T",
+                "tokens of a sequence, and positions of a new model (default 1024, or fewer if the checkpoint has fewer)"
+            ),
+            Option(
+                "total-batch-size", "d", .integer(1...Int.max), "N",
+                "tokens of a step, in passes of B·T each (default B·T)"),
+            Option(
+                "steps", "x", .integer(-1...Int(Int32.max)), "N", default: "-1",
+                "steps to train; -1 as many as --epochs asks for"),
+            Option("epochs", nil, .number(0.0001...1e9), "X", default: "1", "how often to go through the train data"),
+            Option(
+                "overfit-batch", "a", .flag, "[0|1]",
+                "train on the first batch alone, to see whether the model can learn it"),
+            Option(
+                "schedule", "k", .choice(Schedule.Shape.allCases.map(\.rawValue)), default: "cosine",
+                "how the learning rate runs after the warm-up"),
+            Option(
+                "loss-on", nil, .choice(["all", "answer"]), default: "all",
+                "all tokens, or those between --answer-mark and the next end of text"),
+            Option(
+                "answer-mark", nil, .text, "TEXT", default: "결과", "what stands between a question and its answer"),
+            Option("learning-rate", "l", .number(0...1e9), "X", default: "3e-4", "the highest learning rate"),
+            Option(
+                "warmup", "u", .integer(0...Int.max), "N", default: "0", "steps in which the learning rate rises"),
+            Option(
+                "final-lr-fraction", "q", .number(0...1), "X", default: "1.0",
+                "what is left of the learning rate at the end"),
+            Option("weight-decay", "c", .number(0...1e9), "X", default: "0", "AdamW's decay of the matrices"),
+            Option(
+                "skip-loss-z", "sl", .number(0...1e9), "X", default: "0",
+                "skip an update whose loss lies this many standard deviations over the last 128; 0 never"),
+            Option("skip-norm-z", "sg", .number(0...1e9), "X", default: "0", "the same for the gradient's norm"),
+            Option(
+                "val-every", "v", .integer(0...Int.max), "N", default: "20",
+                "validate every N steps and at the end; 0 never"),
+            Option(
+                "val-batches", "m", .integer(1...Int.max), "N", default: "20",
+                "at most so many batches of validation data"),
+            Option(
+                "sample-every", "s", .integer(0...Int.max), "N", default: "20", "write a sample every N steps; 0 never"),
+            Option("sample-length", "g", .integer(1...1_000_000), "N", default: "64", "tokens of a sample"),
+            Option(
+                "seed", nil, .integer(0...Int(UInt32.max)), "N", default: "42",
+                "of the weights, the order of the data, samples"),
+            Option(
+                "threads", nil, .integer(1...1024), "N",
+                "threads to compute with (default: all cores); the result is the same"),
+        ]
+    }
+
+    package init(_ options: Options) {
+        func given(_ name: String) -> Int? { options.isGiven(name) ? options.int(name) : nil }
+        let trainData = options.text("train-data") ?? ""
+        self.trainData = trainData
+        validationData =
+            options.isGiven("train-data") && !options.isGiven("val-data")
+            ? "\(folder(of: trainData))/val_*.bin" : options.text("val-data") ?? ""
+        tokenizer = options.text("tokenizer")
+        output = options.text("output")
+        resume = !options.isGiven("resume") ? .unsaid : options.flag("resume") ? .continues : .startsOver
+        checkpointEvery = given("checkpoint-every")
+        keep = options.int("keep")
+        majorEvery = options.int("major-every")
+        bestBy = BestBy(rawValue: options.text("best-by") ?? "") ?? .none
+        B = options.int("batch-size")
+        givenT = given("sequence-length")
+        givenTotalBatch = given("total-batch-size")
+        givenSteps = options.int("steps") < 0 ? nil : options.int("steps")
+        epochs = options.double("epochs")
+        overfitsBatch = options.flag("overfit-batch")
+        answerMark = options.text("loss-on") == "answer" ? options.text("answer-mark") : nil
+        schedule = Schedule.Shape(rawValue: options.text("schedule") ?? "") ?? .cosine
+        learningRate = options.double("learning-rate")
+        warmup = options.int("warmup")
+        finalFraction = options.double("final-lr-fraction")
+        decay = options.double("weight-decay")
+        skipLossZ = options.double("skip-loss-z")
+        skipNormZ = options.double("skip-norm-z")
+        validateEvery = options.int("val-every")
+        validationBatches = options.int("val-batches")
+        sampleEvery = options.int("sample-every")
+        sampleLength = options.int("sample-length")
+        seed = UInt32(options.int("seed"))
+        threads = given("threads")
+        if let threads { useThreads(threads) }
+    }
+
+    // MARK: - what follows from the settings
+
+    /// Positions of a new model.
+    package var newModelT: Int { givenT ?? 1024 }
+
+    /// Tokens of a sequence, for a model with positions for `maxT`.
+    package func T(maxT: Int) throws -> Int {
+        let T = givenT ?? min(1024, maxT)
+        guard T <= maxT else {
+            throw UserError(
+                "a sequence length of \(T), where the model has positions for \(maxT)",
+                hint: "take --sequence-length (-t) \(maxT) or less")
+        }
+        return T
+    }
+
+    /// Micro-batches of a step.
+    package func microBatches(T: Int) throws -> Int {
+        let total = givenTotalBatch ?? B * T
+        guard total % (B * T) == 0 else {
+            throw UserError(
+                "a total batch of \(total) tokens is not made of whole passes of \(B) · \(T) = \(B * T)",
+                hint: "take --total-batch-size (-d) \(B * T) or a multiple of it")
+        }
+        return total / (B * T)
+    }
+
+    /// Steps of the run.
+    package func steps(_ loader: DataLoader, totalBatch: Int) throws -> Int {
+        if let givenSteps { return givenSteps }
+        let tokens = Double(loader.samplesPerEpoch * loader.B * loader.T) * epochs
+        let steps = Int(tokens / Double(totalBatch))
+        guard steps > 0 else {
+            throw UserError(
+                String(
+                    format: "%g epochs of the train data are less than one step of %ld tokens", epochs, totalBatch),
+                hint: "take a smaller --total-batch-size (-d), or more --epochs")
+        }
+        return steps
+    }
+
+    /// The tokenizer that was given, or that lies beside the train data.
+    package func findTokenizer() throws -> Tokenizer? {
+        if let tokenizer { return try Tokenizer(at: tokenizer) }
+        let beside = folder(of: trainData)
+        if ["tokenizer.json", "tokenizer.bin"].contains(where: { fileExists("\(beside)/\($0)") }) {
+            return try Tokenizer(directory: beside)
+        }
+        return fileExists("gpt2_tokenizer.bin") ? try Tokenizer(path: "gpt2_tokenizer.bin") : nil
+    }
+
+    /// The step to continue from; nil starts from nothing.
+    package func stepToResume() throws -> Int? {
+        guard let output else {
+            if resume == .continues {
+                throw UserError("--resume needs the folder to resume from", hint: "add --output (-o) DIR", exitCode: 2)
+            }
+            return nil
+        }
+        guard let last = CheckpointDirectory(output).steps().last else { return nil }
+        guard resume != .unsaid else {
+            throw UserError(
+                "\(output) holds a run, up to step \(last)",
+                hint: "continue it by -y 1, start over and remove it by -y 0, or choose another --output")
+        }
+        return resume == .continues ? last : nil
+    }
+
+    /// Where the loss counts; nil everywhere.
+    package func answers(_ tokenizer: Tokenizer?) throws -> DataLoader.Answers? {
+        guard let answerMark else { return nil }
+        guard let tokenizer, let endOfText = tokenizer.endOfText else {
+            throw UserError(
+                "--loss-on answer needs the tokenizer, to find the answers", hint: "give its folder by --tokenizer DIR")
+        }
+        let mark = try tokenizer.encode(Array(answerMark.utf8))
+        guard !mark.isEmpty else { throw UserError("an empty --answer-mark", hint: "take a word", exitCode: 2) }
+        return DataLoader.Answers(mark: mark, endOfText: Int32(endOfText))
+    }
+}

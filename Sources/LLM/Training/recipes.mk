@@ -1,0 +1,25 @@
+# The settings of known runs. They stand here once: the Makefile includes this file, and train_gpt2 has it built in and
+# uses it when it is started without options.
+
+# The lottery machine. A question and its answer are 167 tokens, a row each; every step sees new ones.
+lotto.VOCAB = 369
+lotto.BATCH = 16
+lotto.T = 167
+lotto.STEPS = 4000
+lotto.EVERY = 500
+lotto.TRAIN = --layers 2 --heads 2 --channels 64 -b $(BATCH) -t $(T) -x $(STEPS) -l 5e-3 -u 100 -q 0 -c 0.05 --loss-on answer -v $(EVERY) -m 30 -s 1000 -g 210 -n $(EVERY)
+
+# The lottery machine with up to ten tickets: 282 tokens a row.
+lotto-long.T = 282
+lotto-long.STEPS = 24000
+lotto-long.EVERY = 2000
+
+# One's own text.
+text.VOCAB = 4096
+text.BATCH = 16
+text.T = 256
+text.STEPS = 500
+text.TRAIN = --layers 4 --heads 4 --channels 128 -b $(BATCH) -t $(T) -x $(STEPS) -l 2e-3 -u 20 -q 0.1 -c 0.1 -v 50 -s 100 -g 256 -n 100 -nk 2
+
+# OpenAI's 124M on tinyshakespeare: the 40 small steps of llm.c's train_gpt2.c.
+gpt2_124M.TRAIN = -e gpt2_124M.bin -b 4 -t 64 -x 40 -l 1e-4 -v 10 -m 5 -s 20

@@ -1,0 +1,66 @@
+// What the tests of files share: bytes at offsets, and a run of training small enough to resume many times.
+
+import Foundation
+import LLM
+import Testing
+
+func bytes(_ path: String) throws -> [UInt8] { Array(try Data(contentsOf: URL(fileURLWithPath: path))) }
+func integer<Value: FixedWidthInteger>(_ bytes: [UInt8], at offset: Int, as type: Value.Type) -> Value {
+    (0..<MemoryLayout<Value>.size).reduce(0) { $0 | Value(truncatingIfNeeded: bytes[offset + $1]) << (8 * $1) }
+}
+
+func replace(_ bytes: inout [UInt8], header index: Int, with value: Int32) {
+    for i in 0..<4 { bytes[4 * index + i] = UInt8(truncatingIfNeeded: value >> (8 * i)) }
+}
+
+func replace(_ bytes: inout [UInt8], at offset: Int, with value: UInt64) {
+    for i in 0..<8 { bytes[offset + i] = UInt8(truncatingIfNeeded: value >> (8 * i)) }
+}
+
+/// A run of training small enough to begin and resume many times.
+struct Run {
+    let model: GPT2
+    let loader: DataLoader
+    var lossWindow = OutlierWindow()
+    var normWindow = OutlierWindow()
+    var step = 0
+    var losses: [Double] = []
+
+    init(data: String, shuffles: Bool = true, model: GPT2? = nil) throws {
+        if let model {
+            self.model = model
+        } else {
+            self.model = GPT2(tiny, trains: true)
+            self.model.parameters.initialize(seed: 1)
+        }
+        loader = try DataLoader(
+            pattern: data + "/train_*.bin", B: 2, T: 8, vocabularySize: tiny.V, shuffleSeed: shuffles ? 42 : nil)
+    }
+
+    mutating func train(steps: Int) throws {
+        for _ in 0..<steps {
+            let batch = try loader.nextBatch()
+            let loss = model.accumulate(batch.inputs, batch.targets, B: 2, T: 8, scale: 1 / 16)
+            let norm = model.parameters.gradientNorm()
+            losses.append(loss)
+            _ = lossWindow.score(loss)
+            _ = normWindow.score(norm)
+            step += 1
+            model.parameters.update(
+                learningRate: 1e-2, beta1: 0.9, beta2: 0.95, decay: 0.1, gradientScale: Float(min(1, 1 / norm)),
+                step: step)
+        }
+    }
+
+    var state: TrainingState {
+        TrainingState(
+            step: step, samplerState: 0x1234_5678_9abc_def0, loader: loader.position, lossWindow: lossWindow,
+            normWindow: normWindow, best: 2.5)
+    }
+}
+
+func makeData(_ directory: String) throws {
+    for (i, count) in [70, 100].enumerated() {
+        try writeShard(randomTokens(count, below: tiny.V, seed: UInt64(i + 1)), to: directory + "/train_\(i).bin")
+    }
+}
