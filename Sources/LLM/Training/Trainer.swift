@@ -28,7 +28,6 @@ package final class Trainer {
     /// The step this start continued from; nil began with nothing.
     private let resumed: Int?
     private let firstStep: Int
-    /// Listens from the first step on.
     private var stop: StopSignal?
     /// The machine's multiply-add peak, in operations a second.
     private var peak = 0.0
@@ -129,8 +128,9 @@ package final class Trainer {
 
     /// Tells the story of every step that is left. After the last one it is told once more, to validate, sample and
     /// save.
-    package func run(_ story: () throws -> Void) throws {
-        stop = StopSignal()
+    /// - Parameter stop: asks the run to end early.
+    package func run(until stop: StopSignal? = StopSignal(), _ story: () throws -> Void) throws {
+        self.stop = stop
         for step in firstStep...steps {
             state.step = step
             state.loader = loader.position
