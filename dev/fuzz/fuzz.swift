@@ -1,6 +1,7 @@
-// fuzz looks for inputs that make the tokenizer trap: `fuzz [SECONDS] [SEED]`, behind .ci/run. Files of tokenizers are
-// damaged at random places and read; whatever still reads encodes hard texts, and a lossless tokenizer must give back
-// their bytes. A trap ends the process, so `fuzz` prints the seed first, and the same seed repeats the run.
+// fuzz looks for inputs that make a reader trap: `fuzz [SECONDS] [SEED]`, behind .ci/run. Files of tokenizers, and of
+// weights as Hugging Face stores them, are damaged at random places and read. A tokenizer that still reads encodes hard
+// texts, and a lossless one must give back their bytes; of weights every tensor is read. A trap ends the process, so
+// `fuzz` prints the seed first, and the same seed repeats the run.
 //
 // `fuzz ids PATH` is the other side of dev/reference/compare_tokenizers.py: texts on standard input, each behind its
 // length as UInt32; on standard output, for each: the ids, and the two decodings, each behind its length.
@@ -86,6 +87,45 @@ enum Fuzz {
         ]
     }()
 
+    /// A small safetensors file with tensors of several types, one of them empty and one at an odd address.
+    static let weights = safetensors(
+        """
+        {"__metadata__": {"format": "pt"}, "mask": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]},
+        "a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [3, 27]}, "b": {"dtype": "F16", "shape": [1, 2],
+        "data_offsets": [27, 31]}, "c": {"dtype": "BF16", "shape": [], "data_offsets": [31, 33]},
+        "d": {"dtype": "F32", "shape": [0, 7], "data_offsets": [33, 33]}}
+        """, [UInt8](0..<dataCount))
+    static let dataCount: UInt8 = 33
+
+    static let index = """
+        {"metadata": {"total_size": 33}, "weight_map": {"a": "shard", "b": "shard", "c": "shard", "d": "shard"}}
+        """
+
+    static func safetensors(_ header: String, _ data: [UInt8]) -> [UInt8] {
+        withUnsafeBytes(of: UInt64(header.utf8.count).littleEndian) { Array($0) } + Array(header.utf8) + data
+    }
+
+    /// Takes what is damaged in `weights` for its header: without the right length before it, nothing behind the check
+    /// of that length would be tested.
+    static func repairLength(_ bytes: inout [UInt8]) {
+        guard bytes.count >= 8 else { return }
+        let length = max(0, bytes.count - 8 - Int(dataCount))
+        withUnsafeBytes(of: UInt64(length).littleEndian) { bytes.replaceSubrange(0..<8, with: $0) }
+    }
+
+    static func readWeights(_ directory: String) throws {
+        let folder = try SafetensorsFolder(directory)
+        for (name, entry) in folder.entries {
+            let floats = UnsafeMutablePointer<Float>.allocate(capacity: max(1, entry.count))
+            defer { floats.deallocate() }
+            do {
+                try folder.readFloats(name, shape: entry.shape, into: floats)
+                guard entry.shape.count == 2 else { continue }
+                try folder.readTransposedFloats(name, shape: (entry.shape[0], entry.shape[1]), into: floats)
+            } catch is UserError {}  // a type that is no float
+        }
+    }
+
     static func fuzz(seconds: Double, seed: UInt64) throws {
         var random = Xorshift(seed: seed)
         let directory = NSTemporaryDirectory() + "llm-fuzz-\(getpid())"
@@ -97,8 +137,13 @@ enum Fuzz {
         files.append(("tokenizer.bin", lossless.binary() ?? []))
         files.append(("vocab.txt", Array("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n##b\n가\n##나\n".utf8)))
         files.append(("gpt2.tiktoken", Array("IQ== 0\nIg== 1\nISI= 2\n".utf8)))
+        for folder in ["one", "shards"] { try createDirectory("\(directory)/\(folder)") }
+        files.append(("one/model.safetensors", weights))
+        files.append(("shards/model.safetensors.index.json", Array(index.utf8)))
+        try Data(weights).write(to: URL(fileURLWithPath: "\(directory)/shards/shard"))
         let words = [
             "{", "}", "[", "]", "\"", ":", ",", "null", "-1", "1e99", "4294967296", "\"type\"", "\\u0000", "\u{FF}",
+            "18446744073709551615", "\"a\"",
         ]
         .map { Array($0.utf8) }
         let start = now()
@@ -118,8 +163,16 @@ enum Fuzz {
                 default: bytes = Array(bytes[..<at])
                 }
             }
+            if name == "one/model.safetensors", random.below(4) > 0 { repairLength(&bytes) }
             let path = "\(directory)/\(name)"
             try Data(bytes).write(to: URL(fileURLWithPath: path))
+            if name.contains("safetensors") {
+                do {
+                    try readWeights(folder(of: path))
+                    read += 1
+                } catch is UserError {}
+                continue
+            }
             let text = hardText(&random)
             do {
                 let tokenizer = try Tokenizer(path: path)

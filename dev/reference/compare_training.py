@@ -99,16 +99,19 @@ def learning_rate(step, options):
 
 
 def train(options):
-    """Yields loss, learning rate and gradient norm (before clipping) of each step."""
+    """Yields loss, learning rate and gradient norm (before clipping) of each step of gpt2.py's model."""
     config, parameters = gpt2.read_checkpoint(options.model)
     dtype = torch.float64 if options.double else torch.float32
     leaves = {name: tensor.to(dtype).requires_grad_() for name, tensor in parameters.items()}
+    decayed = [leaf for name, leaf in leaves.items() if name in gpt2.DECAYED]
+    others = [leaf for name, leaf in leaves.items() if name not in gpt2.DECAYED]
+    return train_steps(options, config, decayed, others, lambda x, y: gpt2.mean_loss(leaves, config, x, y)[1])
+
+
+def train_steps(options, config, decayed, others, mean_loss):
+    """The same for any model: its parameters with and without weight decay, and its mean loss of a batch x, y (B,T)."""
     optimizer = torch.optim.AdamW(
-        [
-            {"params": [leaf for name, leaf in leaves.items() if name in gpt2.DECAYED],
-             "weight_decay": options.weight_decay},
-            {"params": [leaf for name, leaf in leaves.items() if name not in gpt2.DECAYED], "weight_decay": 0.0},
-        ],
+        [{"params": decayed, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=options.learning_rate, betas=(0.9, 0.95), eps=1e-8)
     B, T = options.batch_size, options.sequence_length
     total = options.total_batch_size or B * T
@@ -125,12 +128,12 @@ def train(options):
         mean = 0.0
         for _ in range(accumulation):
             x, y = next(loader.batches)
-            _, loss = gpt2.mean_loss(leaves, config, x, y)
+            loss = mean_loss(x, y)
             (loss / accumulation).backward()
             mean += loss.item() / accumulation
-        norm = math.sqrt(sum(leaf.grad.double().square().sum().item() for leaf in leaves.values()))
+        norm = math.sqrt(sum(leaf.grad.double().square().sum().item() for leaf in decayed + others))
         if norm > options.clip:
-            for leaf in leaves.values():
+            for leaf in decayed + others:
                 leaf.grad.mul_(options.clip / norm)  # llm.c adds no epsilon here, unlike torch's clip_grad_norm_
         rate = learning_rate(step, options)
         for group in optimizer.param_groups:
@@ -150,11 +153,11 @@ def read_log(path):
     return ours
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser, needs_run=True):
+    """What our run was given; its data and log only if they are needed."""
     parser.add_argument("--model", required=True, help="our checkpoint from before the first step")
-    parser.add_argument("--shards", required=True, help="pattern of the training shards, quoted")
-    parser.add_argument("--log", required=True, help="our main.log")
+    parser.add_argument("--shards", required=needs_run, help="pattern of the training shards, quoted")
+    parser.add_argument("--log", required=needs_run, help="our main.log")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--sequence-length", type=int, default=1024)
     parser.add_argument("--total-batch-size", type=int, help="tokens in one update (default: one micro-batch)")
@@ -169,15 +172,17 @@ def main():
     parser.add_argument("--first", type=int, help="compare the first N steps only; the schedule stays")
     parser.add_argument("--double", action="store_true", help="compute in float64")
     parser.add_argument("--tolerance", type=float, default=1e-3)
-    options = parser.parse_args()
 
+
+def compare(options, theirs):
+    """Prints the log of our run beside the steps of another, and returns how many of them are out of tolerance."""
     MersenneTwister.check()
     ours = read_log(options.log)
     bad, worst = 0, 0.0
     last = min(options.first or options.steps, options.steps)
     print(f"{'step':>5} {'ours':>9} {'torch':>9} {'difference':>11}   {'lr ours':>9} {'torch':>9}   "
           f"{'norm ours':>9} {'torch':>9}")
-    for step, (loss, rate, norm) in enumerate(train(options)):
+    for step, (loss, rate, norm) in enumerate(theirs):
         if step == last:
             break
         if step in ours:
@@ -194,7 +199,14 @@ def main():
         bad += not fits
         print(f"{step:5} {texts}{'' if fits else '  ←'}", flush=True)
     print(f"{last} steps compared, largest difference of the loss {worst:.5f}, {bad} steps out of tolerance")
-    sys.exit(1 if bad else 0)
+    return bad
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    options = parser.parse_args()
+    sys.exit(1 if compare(options, train(options)) else 0)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ package final class InputFile {
     package let path: String
     /// Bytes.
     package let size: Int
-    private let descriptor: Int32
+    let descriptor: Int32
 
     /// - Parameter hint: what to tell the user if the file is not there.
     package init(_ path: String, hint: String) throws {

@@ -14,13 +14,16 @@ package indirect enum JSON {
     case object([(key: [UInt8], value: JSON)])
 
     /// Parses a whole file.
-    /// - Parameter name: the file, for the message.
-    package init(_ bytes: [UInt8], name: String) throws {
+    /// - Parameters:
+    ///   - name: the file, for the message.
+    ///   - allowsDuplicateKeys: whether an object may have a key twice. RFC 8259 leaves that open; safetensors forbids it.
+    package init(_ bytes: [UInt8], name: String, allowsDuplicateKeys: Bool = true) throws {
         self = try bytes.withUnsafeBufferPointer { buffer in
             if let position = firstInvalidUTF8(in: buffer) {
-                throw JSONParser(bytes: buffer, name: name, position: position).error("is not UTF-8")
+                throw JSONParser(bytes: buffer, name: name, allowsDuplicateKeys: true, position: position)
+                    .error("is not UTF-8")
             }
-            var parser = JSONParser(bytes: buffer, name: name)
+            var parser = JSONParser(bytes: buffer, name: name, allowsDuplicateKeys: allowsDuplicateKeys)
             let value = try parser.value(depth: 0)
             parser.skipSpace()
             guard parser.position == buffer.count else { throw parser.error("goes on after its end") }
@@ -74,6 +77,12 @@ package indirect enum JSON {
         result.append(UInt8(ascii: "\""))
         return result
     }
+
+    /// `text` (UTF-8) for a message: in quotes, on one line, and not too long.
+    package static func shown(_ text: [UInt8]) -> String {
+        let most = 100
+        return String(decoding: quoted(Array(text.prefix(most))), as: UTF8.self) + (text.count > most ? "…" : "")
+    }
 }
 
 // The parts of a tokenizer are written in the source as they stand in its file.
@@ -120,6 +129,7 @@ extension JSON: ExpressibleByStringLiteral, ExpressibleByBooleanLiteral, Express
 private struct JSONParser {
     let bytes: UnsafeBufferPointer<UInt8>
     let name: String
+    let allowsDuplicateKeys: Bool
     var position = 0
 
     /// A file that nests deeper is an attack on the stack, not a tokenizer.
@@ -198,6 +208,7 @@ private struct JSONParser {
 
     private mutating func object(depth: Int) throws -> JSON {
         var members: [(key: [UInt8], value: JSON)] = []
+        var keys: Set<[UInt8]> = []
         if isEmpty(closing: UInt8(ascii: "}")) { return .object(members) }
         repeat {
             skipSpace()
@@ -205,7 +216,12 @@ private struct JSONParser {
                 position -= 1
                 throw error("a key in quotes is missing")
             }
+            let start = position - 1
             let key = try string()
+            guard allowsDuplicateKeys || keys.insert(key).inserted else {
+                position = start
+                throw error("the key \(JSON.shown(key)) is there twice")
+            }
             skipSpace()
             guard try next() == UInt8(ascii: ":") else {
                 position -= 1

@@ -1,0 +1,130 @@
+// The weights of a Hugging Face model directory: one file, or shards with an index.
+
+import Foundation
+
+/// The tensors of a Hugging Face model directory. They are in `model.safetensors` or, for a large model, in shards:
+/// `model.safetensors.index.json` then says in its `weight_map` which tensor is in which file. What a shard holds and
+/// the map does not name is not seen. A UserError names the file, the tensor and the rule that was broken.
+package final class SafetensorsFolder {
+    package let path: String
+    /// By name, over all shards.
+    package let entries: [String: SafetensorsFile.Entry]
+    /// By the tensor's name.
+    private let files: [String: SafetensorsFile]
+
+    package init(_ path: String) throws {
+        self.path = path
+        let (single, index) = ("\(path)/model.safetensors", "\(path)/model.safetensors.index.json")
+        if fileExists(single) {
+            let file = try SafetensorsFile(single)
+            entries = file.entries
+            files = file.entries.mapValues { _ in file }
+            return
+        }
+        guard fileExists(index) else {
+            guard isDirectory(path) else {
+                throw UserError(
+                    "\(path) is no directory", hint: "give a Hugging Face model directory, with config.json in it")
+            }
+            for name in ["pytorch_model.bin", "pytorch_model.bin.index.json"] where fileExists("\(path)/\(name)") {
+                throw UserError(
+                    "\(path) has its weights in \(name), a pickle, which is not read",
+                    hint: "convert it by AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW_DIR) "
+                        + "with Python's transformers")
+            }
+            throw UserError(
+                "\(path) has no model.safetensors", hint: "give a Hugging Face model directory with its weights")
+        }
+
+        let fileOfTensor = try SafetensorsFolder.weightMap(index)
+        var shards: [String: SafetensorsFile] = [:]
+        var shardOfTensor: [String: String] = [:]
+        for name in Set(fileOfTensor.values).sorted() {
+            guard fileExists("\(path)/\(name)") else {
+                throw SafetensorsFolder.error("\(index): the shard \(name) is missing in \(path)")
+            }
+            let shard = try SafetensorsFile("\(path)/\(name)")
+            for tensor in shard.entries.keys.sorted() {
+                if let other = shardOfTensor.updateValue(name, forKey: tensor) {
+                    throw SafetensorsFolder.error(
+                        "\(path): tensor \(JSON.shown(Array(tensor.utf8))) is in two shards, \(other) and \(name)")
+                }
+            }
+            shards[name] = shard
+        }
+        var entries: [String: SafetensorsFile.Entry] = [:]
+        var files: [String: SafetensorsFile] = [:]
+        for (tensor, name) in fileOfTensor.sorted(by: { $0.key < $1.key }) {
+            guard let shard = shards[name], let entry = shard.entries[tensor] else {
+                throw SafetensorsFolder.error(
+                    "\(index): tensor \(JSON.shown(Array(tensor.utf8))) is not in its shard, \(name)")
+            }
+            entries[tensor] = entry
+            files[tensor] = shard
+        }
+        self.entries = entries
+        self.files = files
+    }
+
+    private static let longestIndex = 100_000_000
+
+    /// The name of each tensor's file.
+    private static func weightMap(_ path: String) throws -> [String: String] {
+        let file = try InputFile(path, hint: "give a Hugging Face model directory with its weights")
+        guard file.size <= longestIndex else {
+            throw error("\(path): an index of \(file.size) bytes is longer than \(grouped(longestIndex))")
+        }
+        let json = try JSON(
+            try file.read(file.size, of: UInt8.self, at: 0), name: path, allowsDuplicateKeys: false)
+        guard case .object(let members)? = json["weight_map"] else {
+            throw error("\(path): its weight_map is missing or no JSON object")
+        }
+        var result: [String: String] = [:]
+        for (key, value) in members {
+            guard let name = value.text else {
+                throw error("\(path): tensor \(JSON.shown(key)): the name of its shard is no string")
+            }
+            // A shard lies beside its index; no other file of the machine can be asked for.
+            guard !name.isEmpty, !name.utf8.contains(where: { "/\\\0".utf8.contains($0) }), name != "..", name != "."
+            else {
+                let shown = JSON.shown(Array(name.utf8))
+                throw error("\(path): tensor \(JSON.shown(key)): its shard \(shown) is no plain file name")
+            }
+            guard result.updateValue(name, forKey: String(decoding: key, as: UTF8.self)) == nil else {
+                throw error("\(path): tensor \(JSON.shown(key)) is there twice, in two Unicode spellings")
+            }
+        }
+        return result
+    }
+
+    /// Reads a tensor's elements as float32, exactly.
+    /// - Parameters:
+    ///   - shape: what the tensor must have; another one is an error.
+    ///   - destination: as many floats as the shape has.
+    package func readFloats(
+        _ name: String, shape: [Int], into destination: UnsafeMutablePointer<Float>
+    ) throws {
+        try file(of: name).readFloats(name, shape: shape, into: destination)
+    }
+
+    /// Reads a matrix's elements as float32, exactly, and transposes it.
+    /// - Parameters:
+    ///   - shape: (rows,columns), what the tensor must have; another one is an error.
+    ///   - destination: (columns,rows).
+    package func readTransposedFloats(
+        _ name: String, shape: (rows: Int, columns: Int), into destination: UnsafeMutablePointer<Float>
+    ) throws {
+        try file(of: name).readTransposedFloats(name, shape: shape, into: destination)
+    }
+
+    private func file(of name: String) throws -> SafetensorsFile {
+        guard let file = files[name] else {
+            throw SafetensorsFolder.error("\(path): tensor \(JSON.shown(Array(name.utf8))) is missing")
+        }
+        return file
+    }
+
+    private static func error(_ message: String) -> UserError {
+        UserError(message, hint: "the model's files are not complete or not of one model; download them again")
+    }
+}
