@@ -14,7 +14,7 @@
 #
 # LLM_CPU=x86-64-v3 builds for another processor than this one.
 
-PROGRAMS = lotto train_tokenizer tokenize train_gpt2 generate test_gpt2
+PROGRAMS = lotto train_tokenizer tokenize train_gpt2 generate convert test_gpt2
 
 LLM_CPU ?= native
 SCRATCH = .build$(if $(filter-out native,$(LLM_CPU)),-$(LLM_CPU))

@@ -13,8 +13,12 @@ let aboutGenerating =
     + "with ---."
 
 let table: [Option] = [
-    Option("model", "m", .text, "FILE", default: "data/model/model_best.bin", "a checkpoint that train_gpt2 wrote"),
-    Option("tokenizer", "k", .text, "DIR", default: "data", "the tokenizer it was trained with"),
+    Option(
+        "model", "m", .text, "FILE|DIR", default: "data/model/model_best.bin",
+        "a checkpoint that train_gpt2 wrote, or a Hugging Face directory"),
+    Option(
+        "tokenizer", "k", .text, "DIR", default: "data",
+        "the tokenizer it was trained with; a Hugging Face directory brings its own"),
     Option("prompt", "p", .text, "TEXT", "the text to continue"),
     Option(
         "prompt-file", "f", .text, "FILE",
@@ -55,7 +59,9 @@ enum Generate {
             let sampler = try readSampler(options)
             try checkTogether(options)
             if options.isGiven("threads") { useThreads(options.int("threads")) }
-            let tokenizer = try Tokenizer(at: options.text("tokenizer") ?? "")
+            let path = options.text("model") ?? ""
+            let hasOwnTokenizer = isHuggingFaceDirectory(path) && !options.isGiven("tokenizer")
+            let tokenizer = try Tokenizer(at: hasOwnTokenizer ? path : options.text("tokenizer") ?? "")
             let prompt = try tokenizer.encode(try readPrompt(options))
             let model = try openModel(options, tokenizer, promptLength: prompt.count)
             if options.flag("interactive") {
@@ -279,7 +285,7 @@ enum Generate {
 
     static func openModel(_ options: Options, _ tokenizer: Tokenizer, promptLength: Int) throws -> GPT2 {
         let path = options.text("model") ?? ""
-        if isDirectory(path) {
+        if isDirectory(path), !isHuggingFaceDirectory(path) {
             let inside = names(in: path).filter { $0.hasPrefix("model_") && $0.hasSuffix(".bin") }
             throw UserError(
                 "\(path) is a directory",

@@ -4,9 +4,6 @@
 import Foundation
 import Kernels
 
-/// The precision of the parameters in a file. In memory they are float32.
-package enum StoredPrecision: String, CaseIterable { case float32, bfloat16 }
-
 /// llm.c's model file.
 package enum LLMCModelFile {
     private static let headerBytes = 1024
@@ -30,17 +27,16 @@ package enum LLMCModelFile {
         case .bfloat16:
             for start in stride(from: 0, to: count, by: chunk) {
                 let bits = try file.read(min(chunk, count - start), of: UInt16.self, at: headerBytes + 2 * start)
-                for (i, value) in bits.enumerated() { values[start + i] = Float(bitPattern: UInt32(value) << 16) }
+                for (i, value) in bits.enumerated() { values[start + i] = Float(bfloat16: value) }
             }
         }
-        try checkFinite(model, file.path)
         return model
     }
 
     /// Parameters converted at a time.
     private static let chunk = 1 << 16
 
-    package static func write(_ model: GPT2, to file: OutputFile, precision: StoredPrecision = .float32) throws {
+    package static func write(_ model: GPT2, to file: OutputFile, precision: WeightPrecision = .float32) throws {
         let config = model.config
         var header = [Int32](repeating: 0, count: headerBytes / 4)
         let version = precision == .float32 ? 3 : 5
@@ -53,12 +49,12 @@ package enum LLMCModelFile {
             try file.write(UnsafeRawBufferPointer(parameters))
         case .bfloat16:
             for start in stride(from: 0, to: parameters.count, by: chunk) {
-                try file.write(parameters[start..<min(start + chunk, parameters.count)].map { bfloat16($0) })
+                try file.write(parameters[start..<min(start + chunk, parameters.count)].map(\.bfloat16))
             }
         }
     }
 
-    private static func readHeader(_ file: InputFile) throws -> (config: GPT2Configuration, StoredPrecision) {
+    private static func readHeader(_ file: InputFile) throws -> (config: GPT2Configuration, WeightPrecision) {
         func wrong(_ what: String, _ hint: String) -> UserError { UserError("\(file.path): \(what)", hint: hint) }
         guard file.size >= headerBytes else {
             throw wrong("too short for a checkpoint", "give a checkpoint written by train_gpt2 or llm.c")
@@ -84,7 +80,7 @@ package enum LLMCModelFile {
                 "a vocabulary of \(V) is padded to \(Vp), not to \(config.Vp)",
                 "write it again with a vocabulary padded to a multiple of 128")
         }
-        let precision: StoredPrecision = header[1] == 3 ? .float32 : .bfloat16
+        let precision: WeightPrecision = header[1] == 3 ? .float32 : .bfloat16
         let size = saturatingSum(
             headerBytes, saturatingProduct(precision == .float32 ? 4 : 2, GPT2Tensors(config).table.count))
         guard file.size == size else {
@@ -99,20 +95,4 @@ package enum LLMCModelFile {
 extension GPT2Configuration {
     /// What a size in a file can be. Products of a few of them saturate in the table instead of overflowing.
     package static let sizeLimit = 1...(1 << 24)
-}
-
-/// Refuses a model whose training diverged.
-func checkFinite(_ model: GPT2, _ path: String) throws {
-    guard model.parameters.areFinite else {
-        throw UserError(
-            "\(path) has parameters that are NaN or infinite",
-            hint: "its training diverged: take an earlier checkpoint, and a smaller learning rate")
-    }
-}
-
-/// A float rounded to bfloat16, to nearest and ties to even; NaN stays NaN.
-func bfloat16(_ value: Float) -> UInt16 {
-    let bits = value.bitPattern
-    if value.isNaN { return UInt16(bits >> 16) | 0x40 }
-    return UInt16((bits + 0x7fff + (bits >> 16 & 1)) >> 16)
 }

@@ -2,17 +2,33 @@
 
 import Foundation
 
-private let modelHint = "give a checkpoint such as gpt2_124M.bin, or make one: make run"
+private let modelHint =
+    "give a checkpoint such as gpt2_124M.bin or a Hugging Face directory, or make a model: make run"
 
 /// The configuration of the model at a path.
 package func readConfiguration(_ path: String) throws -> GPT2Configuration {
-    try LLMCModelFile.readConfiguration(InputFile(path, hint: modelHint))
+    if isHuggingFaceDirectory(path) { return try HuggingFaceGPT2.readConfiguration(path) }
+    return try LLMCModelFile.readConfiguration(InputFile(path, hint: modelHint))
 }
 
 /// The model at a path.
 /// - Parameter trains: whether to make room for gradients and moments.
 package func readModel(_ path: String, trains: Bool) throws -> GPT2 {
-    try LLMCModelFile.read(InputFile(path, hint: modelHint), trains: trains)
+    let model =
+        try isHuggingFaceDirectory(path)
+        ? HuggingFaceGPT2.read(path, trains: trains)
+        : LLMCModelFile.read(InputFile(path, hint: modelHint), trains: trains)
+    guard model.parameters.areFinite else {
+        throw UserError(
+            "\(path) has parameters that are NaN or infinite",
+            hint: "its training diverged: take an earlier checkpoint, and a smaller learning rate")
+    }
+    return model
+}
+
+/// Whether a path is a folder with a Hugging Face model in it.
+package func isHuggingFaceDirectory(_ path: String) -> Bool {
+    isDirectory(path) && fileExists("\(path)/config.json")
 }
 
 /// Writes a model as llm.c's file.

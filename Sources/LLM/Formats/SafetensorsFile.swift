@@ -128,6 +128,23 @@ package final class SafetensorsFile {
 
     // MARK: - the elements
 
+    /// Throws unless a tensor is there, has this shape, and can be read as floats.
+    package func check(_ name: String, shape: [Int]) throws { _ = try find(name, shape) }
+
+    /// Reads some elements of a tensor as float32, exactly.
+    /// - Parameters:
+    ///   - shape: what the tensor must have; another one is an error.
+    ///   - part: of its elements, in the order of memory.
+    package func readFloats(
+        _ name: String, shape: [Int], part: Range<Int>, into destination: UnsafeMutablePointer<Float>
+    ) throws {
+        let (entry, source) = try find(name, shape)
+        precondition(part.upperBound <= entry.count)
+        guard let source else { return }
+        entry.dtype.copyFloats(
+            part.count, from: source + part.lowerBound * entry.dtype.bits / 8, to: destination)
+    }
+
     /// Reads a tensor's elements as float32, exactly.
     /// - Parameters:
     ///   - shape: what the tensor must have; another one is an error.

@@ -117,6 +117,26 @@ package final class SafetensorsFolder {
         try file(of: name).readTransposedFloats(name, shape: shape, into: destination)
     }
 
+    /// Throws unless a tensor is there, has this shape, and can be read as floats.
+    package func check(_ name: String, shape: [Int]) throws { try file(of: name).check(name, shape: shape) }
+
+    /// Whether two tensors have the same shape and, as float32, the same bits.
+    package func areEqual(_ one: String, _ other: String) throws -> Bool {
+        let (first, second) = (try file(of: one), try file(of: other))
+        guard let entry = entries[one], entry.shape == entries[other]?.shape else { return false }
+        let most = 1 << 16
+        let a = UnsafeMutablePointer<Float>.allocate(capacity: 2 * most)
+        defer { a.deallocate() }
+        let b = a + most
+        for start in stride(from: 0, to: entry.count, by: most) {
+            let part = start..<min(start + most, entry.count)
+            try first.readFloats(one, shape: entry.shape, part: part, into: a)
+            try second.readFloats(other, shape: entry.shape, part: part, into: b)
+            guard memcmp(a, b, 4 * part.count) == 0 else { return false }
+        }
+        return true
+    }
+
     private func file(of name: String) throws -> SafetensorsFile {
         guard let file = files[name] else {
             throw SafetensorsFolder.error("\(path): tensor \(JSON.shown(Array(name.utf8))) is missing")

@@ -17,13 +17,6 @@ package struct SafetensorsTensor {
     }
 }
 
-/// The element type that weights are written in, by its name in config.json.
-package enum WeightPrecision: String, CaseIterable {
-    case float32, bfloat16
-
-    fileprivate var dtype: SafetensorsDType { self == .float32 ? .float32 : .bfloat16 }
-}
-
 /// Writes a safetensors file: a header with `__metadata__` {"format": "pt"}, padded with spaces to 8 bytes, then the
 /// tensors by name. bfloat16 is rounded to nearest even. Beside the model it takes the memory of a few rows.
 /// - Parameter file: from `writeDurably`; empty.

@@ -284,6 +284,15 @@ package final class GPT2: CausalModel, TrainableModel {
             counted: UnsafeBufferPointer(start: targets, count: N).count { $0 >= 0 })
     }
 
+    /// A copy of what the last forward pass computed under a name of the table above, such as `atty`: to look inside.
+    /// Without training a layer overwrites another's.
+    package func activation(_ name: String, layer l: Int = 0) -> [Float] {
+        guard let tensor = activations.table.tensors.first(where: { $0.name == name }) else {
+            preconditionFailure("no activation is called \(name)")
+        }
+        return Array(UnsafeBufferPointer(start: acts.at(tensor, l), count: tensor.layerCount / capacity * N))
+    }
+
     // MARK: backward
 
     /// Adds the gradients of all parameters to `parameters.gradients`, after `forward` with a batch (B,T) and `classify`

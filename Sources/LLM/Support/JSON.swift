@@ -53,6 +53,12 @@ package indirect enum JSON {
         return nil
     }
 
+    /// The value of a number.
+    package var number: Double? {
+        if case .number(let value) = self { return value }
+        return nil
+    }
+
     package var bool: Bool? {
         if case .bool(let value) = self { return value }
         return nil

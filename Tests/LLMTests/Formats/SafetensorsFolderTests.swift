@@ -34,9 +34,9 @@ private func parameters() throws -> [(name: String, floats: [Float], isTranspose
         "fcw": "mlp.c_fc.weight", "fcb": "mlp.c_fc.bias", "fcprojw": "mlp.c_proj.weight", "fcprojb": "mlp.c_proj.bias",
         "wte": "wte.weight", "wpe": "wpe.weight", "lnfw": "ln_f.weight", "lnfb": "ln_f.bias",
     ]
-    return try model.table.tensors.flatMap { tensor in
+    return try model.parameters.table.tensors.flatMap { tensor in
         let name = try #require(names[tensor.name])
-        let floats = model.values(of: tensor, in: model.parameters)
+        let floats = model.parameters.array(model.parameters.values, tensor)
         guard tensor.isPerLayer else {
             let count = tensor.name == "wte" ? model.config.V * C : floats.count
             return [("transformer.\(name)", Array(floats[..<count]), false)]
@@ -44,7 +44,7 @@ private func parameters() throws -> [(name: String, floats: [Float], isTranspose
         let count = floats.count / tensor.shape[0]
         return (0..<tensor.shape[0]).map { layer in
             (
-                "transformer.h.\(layer).\(name)", Array(floats[layer * count..<(layer + 1) * count]), tensor.isMatrix
+                "transformer.h.\(layer).\(name)", Array(floats[layer * count..<(layer + 1) * count]), tensor.decays
             )
         }
     }

@@ -84,7 +84,6 @@ extension JSON {
         return values.map { if case .number(let number) = $0 { number } else { nil } }
     }
     fileprivate var tokens: [Int32] { numbers.compactMap { $0.map { Int32($0) } } }
-    fileprivate var number: Double? { if case .number(let number) = self { number } else { nil } }
 }
 
 @Test func `greedy decoding is transformers', token for token, with and without repetition penalty`() throws {

@@ -445,6 +445,13 @@ extension Tokenizer {
     package func write(to directory: String) throws {
         try createDirectory(directory)
         let set = DurableFiles()
+        let stale = try writeAll(to: directory, in: set)
+        try set.commit(removing: stale)
+    }
+
+    /// The same, to last only with the other files of `set`.
+    /// - Returns: the path that must go, if any.
+    package func writeAll(to directory: String, in set: DurableFiles) throws -> [String] {
         let stale = try write(to: directory, in: set)
         for (name, contents) in [
             ("vocab.txt", readableVocabulary()), ("tokenizer_config.json", configuration().text() + [10]),
@@ -454,7 +461,13 @@ extension Tokenizer {
             try file.write(contents)
             try set.finish(file)
         }
-        try set.commit(removing: stale)
+        return stale
+    }
+
+    /// The id of the token that transformers takes for a role, such as `pad_token`.
+    package func id(ofRole role: String) -> Int? {
+        guard case .string(let content)? = JSON.object(namedTokens())[role] else { return nil }
+        return addedTokens.first { $0.isSpecial && $0.content == content }.map { Int($0.id) }
     }
 
     /// Writes tokenizer.json and tokenizer.bin, to last only with the other files of `set`. If a token is too long for tokenizer.bin, that file is left

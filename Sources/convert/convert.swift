@@ -1,0 +1,110 @@
+// convert takes a GPT-2 from one format to another: a Hugging Face directory, or llm.c's file.
+//
+// The formats are Sources/LLM/Formats/HuggingFaceGPT2.swift and Sources/LLM/Formats/LLMCModelFile.swift.
+
+import Foundation
+import LLM
+
+let aboutConverting =
+    "takes a GPT-2 from Hugging Face's format to llm.c's, or the other way round\n\n"
+    + "A directory with config.json is a Hugging Face model; a file is llm.c's. The tokenizer comes along: into the\n"
+    + "directory, or beside the file.\n\n"
+    + "  convert --from gpt2 --to models/gpt2.bin\n"
+    + "  convert --from data/model/model_best.bin --to my-gpt2\n\n"
+    + "Then, in Python: AutoModelForCausalLM.from_pretrained(\"my-gpt2\")"
+
+let table: [Option] = [
+    Option("from", "i", .text, "DIR|FILE", "the model to read"),
+    Option("to", "o", .text, "DIR|FILE.bin", "where to write it: a name that ends in .bin is llm.c's file"),
+    Option(
+        "tokenizer", "k", .text, "DIR",
+        "the tokenizer to write with it (default: the one in the model's folder, or in the folder above)"),
+    Option(
+        "dtype", nil, .choice(WeightPrecision.allCases.map(\.rawValue)), default: "float32",
+        "how the weights are stored; bfloat16 takes half the space, rounded to nearest"),
+]
+
+@main
+enum Convert {
+    static func main() {
+        runReportingErrors {
+            let options = try Options(program: "convert", about: aboutConverting, table: table)
+            let example = "convert --from data/model/model_best.bin --to my-gpt2"
+            let from = try options.required("from", example: example)
+            let to = try options.required("to", example: example)
+            let precision = WeightPrecision(rawValue: options.text("dtype") ?? "") ?? .float32
+            let writesFile = to.hasSuffix(".bin")
+            if writesFile, isDirectory(to) {
+                throw UserError("\(to) is a directory", hint: "choose another name for the file", exitCode: 2)
+            }
+            if !writesFile, fileExists(to), !isDirectory(to) {
+                throw UserError(
+                    "\(to) is a file", hint: "name a directory, or a file that ends in .bin", exitCode: 2)
+            }
+
+            let tokenizer = try findTokenizer(options, from, isNeeded: !writesFile)
+            let model = try readModel(from, trains: false)
+            if let tokenizer { try check(tokenizer, fits: model.config) }
+            if writesFile {
+                try write(model, tokenizer, to: to, precision)
+            } else if let tokenizer {
+                try HuggingFaceGPT2.write(model, tokenizer, to: to, precision: precision)
+            }
+            let c = model.config
+            print(
+                "\(to): \(c.L) layers, \(c.NH) heads, \(c.C) channels, vocabulary \(c.V), \(c.maxT) positions, "
+                    + precision.rawValue)
+            if tokenizer == nil { note("note: there is no tokenizer in \(from) to come along") }
+        }
+    }
+
+    /// The tokenizer that was given, that lies with the model, or in the folder above, where `make run` has it.
+    static func findTokenizer(_ options: Options, _ from: String, isNeeded: Bool) throws -> Tokenizer? {
+        if let path = options.text("tokenizer") { return try Tokenizer(at: path) }
+        let own = isDirectory(from) ? from : folder(of: from)
+        let places = isDirectory(from) ? [own] : [own, own == "." ? ".." : folder(of: own)]
+        let names = ["tokenizer.json", "vocab.json", "encoder.json"]
+        if let place = places.first(where: { place in names.contains { fileExists("\(place)/\($0)") } }) {
+            return try Tokenizer(directory: place)
+        }
+        guard !isNeeded else {
+            throw UserError(
+                "no tokenizer.json with \(from)",
+                hint: "give the tokenizer the model was trained with by --tokenizer DIR")
+        }
+        return nil
+    }
+
+    static func check(_ tokenizer: Tokenizer, fits config: GPT2Configuration) throws {
+        guard tokenizer.model != nil else {
+            throw UserError(
+                "a tokenizer.bin can only decode, and Hugging Face needs the merges",
+                hint: "give a tokenizer.json by --tokenizer DIR")
+        }
+        guard tokenizer.vocabularySize <= config.V else {
+            throw UserError(
+                "the tokenizer has \(tokenizer.vocabularySize) tokens, the model a vocabulary of \(config.V)",
+                hint: "give the tokenizer the model was trained with by --tokenizer DIR")
+        }
+    }
+
+    /// llm.c's file, and the tokenizer beside it, unless another one is there.
+    static func write(_ model: GPT2, _ tokenizer: Tokenizer?, to path: String, _ precision: WeightPrecision) throws {
+        let directory = folder(of: path)
+        try createDirectory(directory)
+        let set = DurableFiles()
+        let file = try set.create(path)
+        try LLMCModelFile.write(model, to: file, precision: precision)
+        try set.finish(file)
+        var stale: [String] = []
+        if let tokenizer {
+            let other = "\(directory)/tokenizer.json"
+            if fileExists(other), try Tokenizer(path: other).json() != tokenizer.json() {
+                throw UserError(
+                    "\(other) is another tokenizer than the model's", hint: "write the model into a folder of its own")
+            }
+            stale = try tokenizer.writeAll(to: directory, in: set)
+        }
+        try set.commit(removing: stale)
+    }
+}
