@@ -54,7 +54,7 @@ enum Convert {
             print(
                 "\(to): \(c.L) layers, \(c.NH) heads, \(c.C) channels, vocabulary \(c.V), \(c.maxT) positions, "
                     + precision.rawValue)
-            if tokenizer == nil { note("note: there is no tokenizer in \(from) to come along") }
+            if tokenizer == nil { note("note: no tokenizer was written, because there is none with \(from)") }
         }
     }
 

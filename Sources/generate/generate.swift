@@ -1,6 +1,6 @@
 // generate continues a text with a trained GPT-2: prompt → tokens → one pass → a token at a time, shown as it comes.
 //
-// How the next token is chosen: Sources/LLM/Generation/Sampler.swift. How the model goes on from what it has read:
+// How the next token is chosen: Sources/LLM/Generation/Sampler.swift. How the model continues what it has read:
 // Sources/LLM/Generation/Generator.swift.
 
 import Foundation
@@ -25,7 +25,7 @@ let table: [Option] = [
         "the same from a file, or from standard input (-), less one newline at its end"),
     Option(
         "interactive", "i", .flag, "[0|1]",
-        "a conversation: every line you type is added to the text, and the model goes on from all of it. A \\ at its end "
+        "a conversation: every line you type is added to the text, and the model continues all of it. A \\ at its end "
             + "makes another line part of it. At the model's limit the oldest half is forgotten"),
     Option(
         "max-new-tokens", "n", .integer(1...10_000_000), "N", default: "128",
@@ -178,7 +178,7 @@ enum Generate {
         let isTerminal = isatty(STDIN_FILENO) == 1
         let generator = Generator(model, sequences: 1, capacity: model.config.maxT)
         var randoms = generators(options, 1)
-        note("a line is added to the text, an empty one lets the model go on; Ctrl-D ends")
+        note("a line is added to the text, an empty one lets the model continue; Ctrl-D ends")
         var added = prompt
         var last = prompt.last
         func endsLine(_ token: Int32) -> Bool {

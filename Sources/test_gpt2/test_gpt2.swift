@@ -1,5 +1,6 @@
-// test_gpt2 holds the model against PyTorch: the same weights, the same batch, and what PyTorch found. First the
-// logits, the loss and every gradient; then ten steps of AdamW, and the loss before each. Exits 1 if anything is off.
+// test_gpt2 checks the model against PyTorch: the same weights, the same batch, and what PyTorch computed. First the
+// logits, the loss and every gradient; then ten steps of AdamW, and the loss before each. It exits with 1 if anything
+// differs.
 // The files are llm.c's (its test_gpt2.c writes no others); dev/reference/gpt2_fixtures.py makes small ones.
 
 import Foundation

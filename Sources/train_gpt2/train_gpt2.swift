@@ -109,8 +109,8 @@ enum Main {
         }
         guard shape.C % shape.NH == 0 else {
             throw UserError(
-                "\(shape.C) channels can't be shared out to \(shape.NH) heads",
-                hint: "take --channels of a multiple of --heads", exitCode: 2)
+                "\(shape.C) channels are not a multiple of \(shape.NH) heads",
+                hint: "take --channels that are a multiple of --heads", exitCode: 2)
         }
         let config = GPT2Configuration(
             maxT: settings.newModelT,

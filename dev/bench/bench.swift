@@ -4,7 +4,7 @@
 //     bench step B T                  one shape of step alone, to set beside another program's
 //     bench tokenizer --text FILE [--vocabulary DIR]      with a text of your own instead of a small made one
 //
-// A shared machine changes its speed from one moment to the next. So every run stands beside a measurement of the
+// A shared machine changes its speed from one moment to the next. So every run is compared with a measurement of the
 // machine's own limit just before it, and the figure is the median of their ratios: the multiply-adds' peak for what
 // computes, the memory's bandwidth for what only moves. The last line is everything once more, as JSON.
 

@@ -120,7 +120,7 @@ def train_steps(options, config, decayed, others, mean_loss):
                  "hint: give the settings our run had")
     loader = Loader(options.shards, B, T, options.seed)
     if max(int(shard.max()) for shard in loader.shards) >= config.V:
-        sys.exit(f"error: a shard holds tokens above the model's vocabulary of {config.V}\nhint: tokenize it anew")
+        sys.exit(f"error: a shard holds tokens above the model's vocabulary of {config.V}\nhint: tokenize it again")
     accumulation = total // (B * T)
 
     for step in range(options.steps):

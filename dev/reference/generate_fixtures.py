@@ -1,4 +1,4 @@
-"""Writes what the tests of generating are held against, into Tests/LLMTests/Fixtures:
+"""Writes what the tests of generating are checked against, into Tests/LLMTests/Fixtures:
 
     gpt2_generate.bin     a small random GPT-2 in llm.c's version 3
     generate_cases.json   what transformers makes of it: greedy continuations with and without a repetition penalty, and

@@ -118,7 +118,7 @@ def read_checkpoint(path):
         raise SystemExit(f"error: {path} is too short for a checkpoint")
     magic, version, maxT, V, L, NH, C, Vp = struct.unpack_from("<8i", data)
     if (magic, version) != (CHECKPOINT_MAGIC, CHECKPOINT_VERSION):
-        raise SystemExit(f"error: {path} is no float32 checkpoint of llm.c (magic {magic}, version {version})")
+        raise SystemExit(f"error: {path} is not a float32 checkpoint of llm.c (magic {magic}, version {version})")
     config = Config(maxT, V, L, NH, C)
     values = np.frombuffer(data, "<f4", offset=4 * HEADER_INTS)
     count = sum(math.prod(shape) for shape in config.shapes().values()) + (Vp - V) * C
@@ -139,5 +139,5 @@ def read_shard(path):
         data = file.read()
     magic, version, count = struct.unpack_from("<3i", data)
     if (magic, version) != (SHARD_MAGIC, SHARD_VERSION) or len(data) != 4 * HEADER_INTS + 2 * count:
-        raise SystemExit(f"error: {path} is no token shard of llm.c, or was cut off")
+        raise SystemExit(f"error: {path} is not a token shard of llm.c, or was cut off")
     return np.frombuffer(data, "<u2", offset=4 * HEADER_INTS).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Writes the PyTorch reference that the tests hold the Swift model against, into Tests/LLMTests/Fixtures.
+"""Writes the PyTorch reference that the tests check the Swift model against, into Tests/LLMTests/Fixtures.
 
 For each of three small models of odd shapes:
     gpt2_<tag>.bin              the start: a checkpoint in llm.c's version 3
@@ -18,7 +18,7 @@ The model is checked against transformers' GPT-2 (logits, loss and every gradien
     python dev/reference/gpt2_fixtures.py [--output DIR]
 
 With --checkpoint FILE it writes the debug state and the losses of that model instead, beside it or into DIR, for a random
-batch: a way to hold any checkpoint of ours, of any size, against PyTorch.
+batch: a way to check any checkpoint of ours, of any size, against PyTorch.
 
     ./train_gpt2 -e d12 -x 0 -o start && python dev/reference/gpt2_fixtures.py --checkpoint start/model_00000000.bin
     ./test_gpt2 start/model_00000000.bin start/model_00000000_debug_state.bin

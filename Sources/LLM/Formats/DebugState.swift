@@ -21,9 +21,9 @@ package struct DebugState {
         }
         guard file.size >= DebugState.headerBytes else { throw wrong("too short for a debug state") }
         let header = try file.read(4, of: Int32.self, at: 0)
-        guard header[0] == 20_240_327, header[1] == 2 else { throw wrong("this is no debug state of version 2") }
+        guard header[0] == 20_240_327, header[1] == 2 else { throw wrong("this is not a debug state of version 2") }
         let parameterCount = GPT2Tensors(config).table.count
-        // A batch that doesn't fit the file can't be right; that bounds B and T before they are multiplied.
+        // A batch that does not fit the file cannot be right; that bounds B and T before they are multiplied.
         guard (1...file.size).contains(Int(header[2])), (1...config.maxT).contains(Int(header[3])) else {
             throw wrong("its batch of (\(header[2]), \(header[3])) does not fit the model")
         }

@@ -50,7 +50,7 @@ package enum HuggingFaceGPT2 {
             NH: try size("n_head", "num_attention_heads", default: 12),
             C: try size("n_embd", "hidden_size", default: 768))
         guard config.C % config.NH == 0 else {
-            throw refuse("n_embd \(config.C) can't be shared out to n_head \(config.NH)")
+            throw refuse("n_embd \(config.C) is not a multiple of n_head \(config.NH)")
         }
         try require("n_inner", { $0.int == 4 * config.C }, "4 · n_embd = \(4 * config.C)")
         try require(

@@ -4,8 +4,8 @@
 // [10] step, u64 at [20] and [22] random state, u64 at [30] shard, u64 at [32] sample. Then m, v, and for a shuffled
 // loader u64 shards, Int32 order, u64 samples, Int32 order, llm.c's mt19937 struct: u64 seed, Int32 left, UInt32 next,
 // 624 UInt32, 2 UInt32 (0 and 0x9908b0df). Ours, where llm.c does not look: [40] B, [41] T, u64 at [42] the data's
-// fingerprint, [44] by what the best model is chosen; and after the end the two windows that judge outliers, and the
-// best validation result. So a resumed run goes on as if it had never stopped.
+// fingerprint, [44] by what the best model is chosen; and after llm.c's end the two windows that judge outliers, and
+// the best validation result. So a resumed run continues as if it had never stopped.
 
 /// The file of a training state, without the parameters' values.
 enum StateFile {
@@ -51,11 +51,11 @@ enum StateFile {
     /// Fills the moments and gives the rest.
     /// - Parameter step: the one it must be of.
     static func read(_ path: String, step: Int, into parameters: Parameters) throws -> TrainingState {
-        let file = try InputFile(path, hint: "start anew without --resume, or copy the state file beside the model")
+        let file = try InputFile(path, hint: "start over without --resume, or copy the state file beside the model")
         func damaged(_ what: String) -> UserError {
             UserError(
                 "\(path): \(what)",
-                hint: "remove the checkpoint's three files to go on from the one before, or start anew without --resume"
+                hint: "remove the checkpoint's three files to continue from the one before, or start over without --resume"
             )
         }
         var position = 0
@@ -72,7 +72,7 @@ enum StateFile {
             return count
         }
         let header = try read(StateFile.headerBytes / 4, of: Int32.self)
-        guard header[0] == StateFile.magic, header[1] == 1 else { throw damaged("this is no state file of version 1") }
+        guard header[0] == StateFile.magic, header[1] == 1 else { throw damaged("this is not a state file of version 1") }
         guard header[2] == 1, header[3] == 0 else { throw damaged("it belongs to a run with several processes") }
         guard Int(header[10]) == step else { throw damaged("it says that it is of step \(header[10])") }
         func u64(_ index: Int) -> UInt64 {

@@ -108,7 +108,7 @@ package final class KVCache {
         }
     }
 
-    /// Moves the last token of each segment to the front of some buffers, and makes it all that the pass goes on with.
+    /// Moves the last token of each segment to the front of some buffers. The pass continues with these tokens only.
     /// - Parameters:
     ///   - buffers: (rows, width) each, and their widths.
     /// - Returns: the rows that are left, one for each segment.

@@ -3,7 +3,7 @@
 /// Where the keys and values live that a token attends to. A model has one walk, for training and for generating; this
 /// is the difference.
 package enum Context {
-    /// B sequences of T tokens each, in full. A token sees itself and those before it in its row; nothing is kept.
+    /// B whole sequences of T tokens each. A token sees itself and those before it in its row; nothing is kept.
     case batch(B: Int, T: Int)
     /// Tokens that continue sequences, whose earlier keys and values the cache holds (`KVCache.begin` says which).
     case cache(KVCache)

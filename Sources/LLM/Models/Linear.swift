@@ -10,7 +10,7 @@ struct Linear {
     /// nil takes the weights as they lie.
     var packed: PackedWeights?
 
-    /// From so many rows on the product of training is no slower than the one with packed weights (measured with GPT-2
+    /// From so many rows on, training's product is as fast as the one with packed weights (measured with GPT-2
     /// 124M).
     private static let manyRows = 128
 

@@ -30,7 +30,7 @@ package final class InputFile {
         guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
             close(descriptor)
             throw UserError(
-                "cannot read \(path): it is \(isDirectory(path) ? "a directory" : "no regular file")", hint: hint)
+                "cannot read \(path): it is \(isDirectory(path) ? "a directory" : "not a regular file")", hint: hint)
         }
         self.path = path
         self.size = Int(status.st_size)
@@ -63,7 +63,7 @@ package final class InputFile {
             guard count > 0 else {
                 throw UserError(
                     "\(path) ends after \(offset + done) bytes, \(buffer.count - done) too early",
-                    hint: "the file is damaged or was cut off while it was copied; write it anew")
+                    hint: "the file is damaged or was cut off while it was copied; write it again")
             }
             done += count
         }

@@ -31,7 +31,7 @@ package indirect enum JSON {
         }
     }
 
-    /// The value of `key` in an object; nil if it is absent or this is no object.
+    /// The value of `key` in an object; nil if it is absent or this is not an object.
     package subscript(key: String) -> JSON? {
         guard case .object(let members) = self else { return nil }
         return members.first { $0.key.elementsEqual(key.utf8) }?.value

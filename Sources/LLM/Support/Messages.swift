@@ -2,20 +2,20 @@
 
 import Foundation
 
-/// Seconds of a clock that never jumps.
+/// The seconds of a clock that never jumps.
 package func now() -> Double { Double(DispatchTime.now().uptimeNanoseconds) * 1e-9 }
 
-/// Progress that nobody can read is no reason to stop: an error here is ignored.
+/// Text on standard error. An error is ignored: progress that cannot be shown is not a reason to stop.
 package func writeToStandardError(_ text: String) {
     try? FileHandle.standardError.write(contentsOf: Data(text.utf8))
 }
 
-/// One line on standard error.
+/// A line on standard error.
 package func note(_ text: String) {
     writeToStandardError(text + "\n")
 }
 
-/// `73 s`, `4 min 05 s`, `2 h 13 min`.
+/// A duration for a person: `73 s`, `4 min 05 s`, `2 h 13 min`.
 package func durationText(_ seconds: Double) -> String {
     guard seconds.isFinite, seconds < 1e9 else { return "?" }
     let whole = Int(seconds.rounded())
@@ -24,7 +24,7 @@ package func durationText(_ seconds: Double) -> String {
     return "\(whole / 3600) h \(String(format: "%02d", whole % 3600 / 60)) min"
 }
 
-/// 1234567 as `1,234,567`.
+/// A number with its digits in groups: 1234567 as `1,234,567`.
 package func grouped(_ number: Int) -> String {
     var digits = Array(String(number.magnitude))
     for position in stride(from: digits.count - 3, to: 0, by: -3) { digits.insert(",", at: position) }

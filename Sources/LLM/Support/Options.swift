@@ -1,5 +1,5 @@
-// The command line. One table per executable gives the parsing, the defaults and `--help`; nothing else in the
-// project knows how options are written. Short names are llm.c's (`-i`, `-nk`), so that its command lines work as they are.
+// The command line. One table per executable gives the parsing, the defaults and `--help`; nothing else in the project
+// knows how options are written. Short names are llm.c's (`-i`, `-nk`), so that its command lines work as they are.
 
 import Foundation
 import Kernels
@@ -88,7 +88,7 @@ package struct Options {
                     value = arguments[position]
                     position += 1
                 }
-                guard ["0", "1"].contains(value) else { throw wrong("'\(value)' is no answer", "write 0 or 1") }
+                guard ["0", "1"].contains(value) else { throw wrong("'\(value)' is neither 0 nor 1", "write 0 or 1") }
                 values[option.long] = [value]
             case .text:
                 values[option.long] = [try takeValue()]
@@ -151,7 +151,7 @@ package struct Options {
 
     package func flag(_ long: String) -> Bool { text(long) == "1" }
 
-    /// The value of an option that the program can't do without.
+    /// The value of an option that the program needs.
     package func required(_ long: String, example: String) throws -> String {
         guard let value = text(long) else {
             throw UserError("--\(long) is missing", hint: example, exitCode: 2)

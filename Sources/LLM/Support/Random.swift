@@ -47,7 +47,7 @@ package struct MersenneTwister: Equatable {
     package mutating func uniform() -> Float { Float(next() & 0xff_ffff) * 0x1p-24 }
 
     /// Fills `data` with N(0, deviation) exactly in the order in which `torch.Tensor.normal_` draws: sixteen uniforms
-    /// at a time go through Box and Muller's transform, lane t with lane t + 8; a last, incomplete group is drawn anew
+    /// at a time go through Box and Muller's transform, lane t with lane t + 8; a last, incomplete group is drawn again
     /// from the end. Fewer than 16 values are drawn in pairs of doubles.
     /// The logarithm, sine and cosine are taken in double precision, so that libraries agree after rounding.
     package mutating func fillNormal(_ data: UnsafeMutableBufferPointer<Float>, deviation: Float) {

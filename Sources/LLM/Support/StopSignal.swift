@@ -9,8 +9,8 @@ import Synchronization
     import Darwin
 #endif
 
-/// Whether somebody asked the program to stop (Ctrl-C, or SIGTERM), so that it can end at a good moment. Asked again
-/// later, it ends at once.
+/// The wish that the program stop (Ctrl-C, or SIGTERM), so that it can end at a good moment. A second signal ends it at
+/// once.
 package final class StopSignal: Sendable {
     private let requested = Atomic<Bool>(false)
     nonisolated(unsafe) private var sources: [any DispatchSourceSignal] = []

@@ -2,7 +2,7 @@
 
 import Foundation
 
-/// What went wrong with something that came from outside, and the command that would mend it.
+/// An error in something that came from outside: what is wrong, and how to fix it.
 package struct UserError: Error, Equatable {
     package let message: String
     package let hint: String
@@ -16,11 +16,12 @@ package struct UserError: Error, Equatable {
     }
 }
 
-/// Runs an executable's story. A thrown error ends it with two lines on standard error, `error:` and `hint:`.
+/// The frame of every executable: runs its story. A thrown error ends it with two lines on standard error, `error:` and
+/// `hint:`.
 package func runReportingErrors(_ story: () throws -> Void) {
     do {
         try story()
-        // A full disk, or a pipe that nobody reads any more, shows only when what was printed is really written.
+        // A full disk, or a pipe without a reader, shows only when what was printed is really written.
         guard fflush(nil) == 0 else {
             throw UserError(
                 "the output could not be written: \(String(cString: strerror(errno)))", hint: "is the disk full?")

@@ -7,8 +7,8 @@ import Foundation
 package struct RunLog {
     private let file: FileHandle
 
-    /// - Parameter step: nil starts an empty log. Else the lines of an earlier run up to that step are kept; what it
-    ///   wrote after its last checkpoint is going to be written again.
+    /// - Parameter step: nil starts an empty log. Otherwise the lines of an earlier run up to that step are kept; what
+    ///   it wrote after its last checkpoint will be written again.
     package init(path: String, resumingAt step: Int?) throws {
         var kept = ""
         if let step, fileExists(path) {

@@ -167,7 +167,7 @@ package final class Trainer {
         fflush(nil)
         throw UserError(
             "stopped before step \(state.step + 1)",
-            hint: directory == nil ? "nothing was kept, for want of --output" : "continue with the same line and -y 1",
+            hint: directory == nil ? "nothing was kept, because there is no --output" : "continue with the same line and -y 1",
             exitCode: 130)
     }
 

@@ -116,7 +116,7 @@ func `the model of LLM_TEST_HF_DIR has transformers' logits`() throws {
         ),
         ("\"add_cross_attention\": false", "\"add_cross_attention\": 1", "add_cross_attention is 1"),
         ("\"use_cache\": true", "\"quantization_config\": {}", "quantization_config"),
-        ("\"n_head\": 3", "\"n_head\": 5", "can't be shared out"), ("\"n_head\": 3", "\"n_head\": 0", "n_head"),
+        ("\"n_head\": 3", "\"n_head\": 5", "is not a multiple"), ("\"n_head\": 3", "\"n_head\": 0", "n_head"),
         ("\"n_layer\": 2", "\"n_layer\": -1", "n_layer"), ("\"n_layer\": 2", "\"n_layer\": 2.5", "n_layer"),
         ("\"n_embd\": 24", "\"n_embd\": 1e300", "n_embd"), ("\"n_positions\": 16", "\"n_positions\": \"16\"", "n_pos"),
         ("\"vocab_size\": 61", "\"vocab_size\": 16777217", "vocab_size"),

@@ -1,4 +1,4 @@
-// A model that somebody else trained: gpt-nano-sort, three layers that sort six letters of three kinds, with the
+// A model that others trained: gpt-nano-sort, three layers that sort six letters of three kinds, with the
 // activations that minGPT computed. Its classifier is not tied to its embeddings, and its linear weights are (out, in),
 // as ours are. The files are not part of this project; LLM_TEST_NANO_SORT names their folder.
 
