@@ -1,14 +1,14 @@
-// Threads: everything is done once, and nothing depends on how many there are.
+// Parallel loops: each task runs once, and no result depends on the number of threads.
 
 import Dispatch
 import Kernels
 import Synchronization
 import Testing
 
-/// Serialized, because `threadCount` is one for the whole process. Other suites may run beside this one; they get a
-/// number of threads that changes under them, which must make no difference to them either.
+/// Serialized, because `threadCount` is a global variable. Other tests run at the same time, with a number of threads
+/// that changes while they run; that must not change their results either.
 @Suite(.serialized) struct Parallel {
-    /// Runs `body` with 1 to 7 threads and expects the same bits each time.
+    /// A check that `body` gives the same bits with 1 to 7 threads.
     private func expectSameBits(
         _ what: String, sourceLocation: SourceLocation = #_sourceLocation, _ body: () -> [UInt32]
     ) {
@@ -37,8 +37,9 @@ import Testing
         }
     }
 
-    /// (N, C, OC): more than one task in rows and in columns, and more than one block of the sum.
-    @Test(arguments: [(250, 97, 193), (97, 250, 193), (49, 900, 97), (900, 49, 97)])
+    /// (N, C, OC): several tasks of rows (at least 128 each) and of columns, sums in several parts (at most 1536
+    /// each), and tasks of dweight with as many rows as they may have (48) and fewer.
+    @Test(arguments: [(300, 97, 193), (97, 1700, 193), (49, 900, 500), (1700, 49, 97)])
     func `the matrix products`(N: Int, C: Int, OC: Int) {
         let inp = Fenced(noise(N * C, seed: 1))
         let weight = Fenced(noise(OC * C, seed: 2))
@@ -108,7 +109,7 @@ import Testing
         expectIntact(outputs: [], inputs: [qkv, dout])
     }
 
-    @Test func `few rows, with the threads asleep between the products and awake`() {
+    @Test func `products with few rows, with threads asleep between them and awake`() {
         let (N, C, OC) = (5, 300, 700)
         let inp = Fenced(noise(N * C, seed: 1))
         let weight = Fenced(noise(OC * C, seed: 2))
@@ -131,8 +132,8 @@ import Testing
         expectIntact(outputs: [], inputs: [inp, weight])
     }
 
-    /// Many short regions one after another, from several callers at a time, of whom only one has the others' help.
-    @Test func `each task is run once, awake as asleep`() {
+    /// Many short loops one after another, from several callers at the same time. Only one of them can be the leader.
+    @Test func `withThreadsAwake runs each task once`() {
         let before = threadCount
         defer { threadCount = before }
         for threads in [2, 3, 5] {
