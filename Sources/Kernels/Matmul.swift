@@ -15,7 +15,7 @@
 //  - A is not packed; its elements are read one by one and broadcast.
 //  - For dweight, A is dout transposed, where the next k is a whole row of memory away. There a task packs some rows of
 //    A, and goes through the panels of B, which are packed beforehand.
-//  - A finished tile is stored straight to its place: 24 stores, as many as the processor can buffer without waiting.
+//  - A finished tile is stored directly in the output: 24 stores, as many as the processor can buffer without waiting.
 //    Storing larger parts at a time costs 4% of the product, because the destination is not in the cache.
 //
 // The general method is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008).

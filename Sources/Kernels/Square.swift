@@ -1,4 +1,4 @@
-// The transpose of small squares in registers, of which packing is made.
+// Small square matrices in registers, from which the transpose of a larger one is made.
 
 /// A small square matrix in registers: 8 × 8, or 4 × 4 where a vector has only four floats. Transposing 16 × 16 would
 /// need more registers than there are, and takes twice as long.

@@ -4,7 +4,8 @@ import Kernels
 import Testing
 
 @Test func `blocks in use do not overlap`() {
-    // Holes of 1000 floats between blocks in use, then requests that almost fit them, fit them, and use half of them.
+    // Holes of 1000 floats between blocks in use, then requests for
+    // slightly and much larger blocks, equal ones, and smaller ones.
     var inUse: [(floats: UnsafeMutablePointer<Float>, count: Int)] = []
     let first = (0..<64).map { _ in allocateAligned(1000) }
     for (i, floats) in first.enumerated() {

@@ -9,8 +9,8 @@ private func naiveAttentionOfLast(qkv: [Float], C: Int, NH: Int) -> [Double] {
     return Array(naiveAttentionForward(qkv: doubles(qkv), B: 1, T: T, C: C, NH: NH).suffix(C))
 }
 
-/// Three sequences of different lengths, of which the first two have a common beginning, and one token of each. The
-/// head sizes are shorter and longer than one and four vectors.
+/// Three sequences of different lengths, of which the first two have a common beginning, and one token of each. Some
+/// head sizes are less than a vector, some more than four.
 @Test(arguments: [(8, 1), (24, 3), (25, 5), (64, 1), (128, 2), (300, 3)])
 func `attentionToCache and storeKeysAndValues`(C: Int, NH: Int) {
     let T = 41
@@ -29,7 +29,7 @@ func `attentionToCache and storeKeysAndValues`(C: Int, NH: Int) {
             keys: keys.pointer + place(i), values: values.pointer + place(i), qkv: qkv, count: qkv.count / (3 * C),
             position: position, T: T, C: C, NH: NH)
     }
-    // 19 tokens at once, which heads are stored in parallel; the others one or a few at a time.
+    // From 16 tokens on, the heads are stored in parallel: 19 here, and fewer below.
     store(beginning, at: 3, position: 0)
     var sequences: [CachedSequence] = []
     var last: [Float] = []
@@ -55,8 +55,8 @@ func `attentionToCache and storeKeysAndValues`(C: Int, NH: Int) {
     }
     expectIntact(outputs: [out, keys, values], inputs: [qkv])
 
-    // A token attends only to those before it, also if the shared part is longer. Here 16 and 32 tokens are whole
-    // vectors of scores.
+    // A token attends only to the tokens up to itself, even if the shared part is longer.
+    // At positions 15 and 31 the scores fill whole vectors.
     for position in [0, 4, 15, shared - 1, shared, 30, 31] {
         let row = Fenced(Array(texts[0][position * 3 * C..<(position + 1) * 3 * C]))
         let early = Fenced(unwritten: C)

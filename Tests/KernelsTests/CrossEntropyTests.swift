@@ -62,7 +62,8 @@ private func run(
     crossEntropy(
         losses: lossesAgain.pointer, correct: correctAgain.pointer, logits: memory.pointer, targets: targets,
         gradientScale: scale, N: N, V: V, stride: stride)
-    #expect(lossesAgain.bits == losses.bits && correctAgain.bits == correct.bits)
+    expectEqual(lossesAgain.bits, losses.bits)
+    expectEqual(correctAgain.bits, correct.bits)
     expectIntact(outputs: [lossesAgain, correctAgain, memory], inputs: [])
     let result = memory.values
     let isPaddingWhole = result.indices.allSatisfy { $0 % stride < V || result[$0].isNaN }

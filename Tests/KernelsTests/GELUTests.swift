@@ -40,7 +40,7 @@ func `geluForward and geluBackward`(count: Int) {
 
     let inPlace = Fenced(dout.values)
     geluBackward(dinp: inPlace.pointer, dout: inPlace.pointer, inp: inp.pointer, count: count)
-    #expect(inPlace.bits == dinp.bits)
+    expectEqual(inPlace.bits, dinp.bits)
     expectIntact(outputs: [out, dinp, inPlace], inputs: [inp, dout])
 }
 

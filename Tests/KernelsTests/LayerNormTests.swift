@@ -117,7 +117,7 @@ func `layerNormForward and layerNormRecompute`(N: Int, C: Int) {
     layerNormRecompute(
         out: again.pointer, mean: pass.mean.pointer, rstd: pass.rstd.pointer, inp: pass.inp.pointer,
         weight: pass.weight.pointer, bias: pass.bias.pointer, N: N, C: C)
-    #expect(again.bits == pass.out.bits)
+    expectEqual(again.bits, pass.out.bits)
     expectIntact(outputs: [again], inputs: [])
     pass.expectIntact()
 }
@@ -149,7 +149,7 @@ func `layerNormBackward`(N: Int, C: Int) {
 @Test func `a constant row becomes the bias`() {
     let (N, C) = (3, 33)
     let pass = Pass(N: N, C: C, inp: [Float](repeating: 7, count: N * C))
-    #expect(pass.out.values == (0..<N).flatMap { _ in pass.bias.values })
+    expectEqual(pass.out.values, (0..<N).flatMap { _ in pass.bias.values })
     #expect(pass.rstd.values.allSatisfy { abs($0 - 316.2278) < 1e-3 })
     pass.expectIntact()
 }
@@ -161,4 +161,26 @@ func `layerNormBackward`(N: Int, C: Int) {
     expectClose(pass.out.values, reference.out, tolerance: 2e-4)
     expectClose(pass.rstd.values, reference.rstd, tolerance: 1e-5)
     pass.expectIntact()
+}
+
+/// If all numbers have the same sign, rounding errors accumulate; one float32 sum would lose two digits here.
+@Test func `the gradients of weight and bias over thousands of rows keep their digits`() {
+    let (N, C) = (20_000, 33)
+    let (inp, dout) = (noise(N * C, seed: 1).map { $0 + 2 }, noise(N * C, seed: 2).map { $0 + 1 })
+    let zeros = [Float](repeating: 0, count: N * C)
+    let (x, d, dinp) = (Fenced(inp), Fenced(dout), Fenced(zeros))
+    // The mean is 0 and rstd is 1, so that dweight is the sum of dout · inp, all of which are positive.
+    let (mean, rstd) = (Fenced(Array(zeros[..<N])), Fenced([Float](repeating: 1, count: N)))
+    let (weight, dweight, dbias) = (Fenced(noise(C, seed: 3)), Fenced(Array(zeros[..<C])), Fenced(Array(zeros[..<C])))
+    layerNormBackward(
+        dinp: dinp.pointer, dweight: dweight.pointer, dbias: dbias.pointer, dout: d.pointer, inp: x.pointer,
+        weight: weight.pointer, mean: mean.pointer, rstd: rstd.pointer, N: N, C: C)
+    var (expectedWeight, expectedBias) = ([Double](repeating: 0, count: C), [Double](repeating: 0, count: C))
+    for i in 0..<N * C {
+        expectedWeight[i % C] += Double(dout[i]) * Double(inp[i])
+        expectedBias[i % C] += Double(dout[i])
+    }
+    expectClose(dweight.values, expectedWeight)
+    expectClose(dbias.values, expectedBias)
+    expectIntact(outputs: [dinp, dweight, dbias], inputs: [x, d, weight, mean, rstd])
 }

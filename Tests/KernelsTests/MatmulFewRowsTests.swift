@@ -15,7 +15,7 @@ private func blocks(_ weight: Fenced, C: Int, OC: Int) -> Fenced {
 /// (C, OC), with edges that do not fit vectors, squares or tasks. (300, 700) has several tasks, each of at least 32,768
 /// floats, of which the last is shorter.
 private let shapes = [(1, 1), (5, 3), (16, 16), (37, 29), (64, 200), (300, 700), (9, 31)]
-/// A block that is larger than a task should be, and tasks that have as many floats as they may have (131,072).
+/// Blocks that are larger than a task should be, and tasks at the upper limit of 131,072 floats.
 private let largeShapes = [(8200, 33), (1100, 2000)]
 
 @Test(arguments: shapes + largeShapes)
@@ -30,7 +30,7 @@ func `packBlocks transposes blocks of weights`(C: Int, OC: Int) {
         }
     }
     let result = packed.values
-    #expect(Array(result[..<(OC * C)]) == expected)
+    expectEqual(Array(result[..<(OC * C)]), expected)
     let isRestUntouched = result[(OC * C)...].allSatisfy { $0.isNaN }
     #expect(isRestUntouched)
     expectIntact(outputs: [], inputs: [weight])
@@ -112,8 +112,8 @@ func `matmulBlocks and matmulRow with large weights`(N: Int, shape: (C: Int, OC:
     let all = product(of: 0..<N)
     for first in 0..<N {
         for last in first..<N {
-            let isSame = product(of: first..<last + 1) == Array(all[first * OC..<(last + 1) * OC])
-            #expect(isSame, "rows \(first)...\(last)")
+            expectEqual(
+                product(of: first..<last + 1), Array(all[first * OC..<(last + 1) * OC]), "in rows \(first)...\(last)")
         }
     }
     expectIntact(outputs: [], inputs: [inp, packed])

@@ -56,15 +56,15 @@ private func naiveMatmulBackward(
 
 // MARK: - the kernels
 
-/// (N, C, OC), with edges that do not fit vectors, tiles, panels or tasks. In the last one each task of dweight has the
-/// most rows that it may have (48), if there are few threads.
+/// (N, C, OC), with edges that do not fit vectors, tiles, panels or tasks. In the last one the tasks of
+/// dweight have 48 rows, the most allowed, if there are few threads.
 private let sizes = [
     (1, 1, 1), (1, 7, 3), (2, 3, 1), (3, 2, 17), (1, 100, 193), (7, 17, 33), (17, 33, 49), (33, 1, 47), (47, 47, 97),
     (48, 48, 96), (49, 100, 193), (100, 97, 7), (193, 49, 100), (250, 17, 10), (97, 8, 16), (31, 193, 195),
     (20, 50, 461),
 ]
-/// (length of the sum, other, other): sums that are split into parts of at most 1536. The last one has several tasks of
-/// rows (at least 128 each) if its second number is N.
+/// (length of the sum, other, other): sums that are split into parts of at most 1536. Where the second
+/// number of the last one is N, it has several tasks of rows (at least 128 each).
 private let longSums = [(1535, 5, 9), (1536, 97, 97), (1537, 1, 100), (3073, 3, 5), (3100, 49, 97), (1600, 401, 2)]
 
 /// The copy of `values` (rows, columns) with `stride` floats from row to row, and NaN in the gaps.
@@ -115,7 +115,7 @@ func `matmulForward`(N: Int, C: Int, OC: Int) throws {
     matmulForward(
         out: inPlace.pointer, inp: inp.pointer, weight: weight.pointer, bias: bias.pointer, residual: inPlace.pointer,
         N: N, C: C, OC: OC)
-    #expect(inPlace.bits == added.bits)
+    expectEqual(inPlace.bits, added.bits)
 
     // Rows with gaps between them, which must not be written.
     let stride = OC + 5
@@ -125,7 +125,7 @@ func `matmulForward`(N: Int, C: Int, OC: Int) throws {
         out: withGaps.pointer, inp: inp.pointer, weight: weight.pointer, bias: bias.pointer,
         residual: residualWithGaps.pointer, N: N, C: C, OC: OC, outStride: stride)
     let result = try #require(gathered(withGaps.values, rows: N, columns: OC, stride: stride))
-    #expect(result.map { $0.bitPattern } == added.bits)
+    expectEqual(result.map { $0.bitPattern }, added.bits)
     expectIntact(
         outputs: [plain, biased, added, inPlace, withGaps], inputs: [inp, weight, bias, addend, residualWithGaps])
 }
@@ -154,7 +154,7 @@ func `matmulBackwardInput`(N: Int, C: Int, OC: Int) {
     let fromGaps = Fenced(unwritten: N * C)
     matmulBackwardInput(
         dinp: fromGaps.pointer, dout: withGaps.pointer, weight: weight.pointer, N: N, C: C, OC: OC, doutStride: stride)
-    #expect(fromGaps.bits == dinp.bits)
+    expectEqual(fromGaps.bits, dinp.bits)
     expectIntact(outputs: [dinp, accumulated, fromGaps], inputs: [dout, weight, withGaps])
 }
 
@@ -181,11 +181,11 @@ func `matmulBackwardWeight`(N: Int, C: Int, OC: Int) {
     matmulBackwardWeight(
         dweight: fromGaps.pointer, dbias: nil, dout: withGaps.pointer, inp: inp.pointer, N: N, C: C, OC: OC,
         doutStride: stride)
-    #expect(fromGaps.bits == dweight.bits)
+    expectEqual(fromGaps.bits, dweight.bits)
     expectIntact(outputs: [dweight, dbias, fromGaps], inputs: [dout, inp, withGaps])
 }
 
-/// If all numbers have the same sign, rounding errors accumulate; this sum costs llm.c two digits.
+/// If all numbers have the same sign, rounding errors accumulate; one float32 sum, as in llm.c, loses two digits here.
 @Test func `a bias's gradient over thousands of rows keeps its digits`() {
     let (N, OC) = (20_000, 33)
     let values = noise(N * OC, seed: 1).map { $0 + 1 }

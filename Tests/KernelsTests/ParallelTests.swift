@@ -19,8 +19,7 @@ import Testing
         #expect(expected.contains { $0 != 0 }, sourceLocation: sourceLocation)
         for threads in 2...7 {
             threadCount = threads
-            let isSame = body() == expected
-            #expect(isSame, "\(what) with \(threads) threads", sourceLocation: sourceLocation)
+            expectEqual(body(), expected, "in \(what) with \(threads) threads", sourceLocation: sourceLocation)
         }
     }
 
@@ -38,7 +37,7 @@ import Testing
     }
 
     /// (N, C, OC): several tasks of rows (at least 128 each) and of columns, sums in several parts (at most 1536
-    /// each), and tasks of dweight with as many rows as they may have (48) and fewer.
+    /// each), and tasks of dweight with the most rows allowed (48) and with fewer.
     @Test(arguments: [(300, 97, 193), (97, 1700, 193), (49, 900, 500), (1700, 49, 97)])
     func `the matrix products`(N: Int, C: Int, OC: Int) {
         let inp = Fenced(noise(N * C, seed: 1))
@@ -126,7 +125,7 @@ import Testing
         expectSameBits("awake") {
             var bits: [UInt32] = []
             withThreadsAwake { bits = product() }
-            #expect(bits == expected)
+            expectEqual(bits, expected)
             return bits
         }
         expectIntact(outputs: [], inputs: [inp, weight])

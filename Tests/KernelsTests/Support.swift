@@ -91,6 +91,17 @@ func expectClose(
     #expect(error <= tolerance, "relative error \(error) \(what)", sourceLocation: sourceLocation)
 }
 
+/// A check that two arrays are equal, which reports the first difference. (`#expect(ours == expected)` would look for
+/// the shortest list of changes, which takes minutes for long arrays that differ.)
+func expectEqual<T: Equatable>(
+    _ ours: [T], _ expected: [T], _ what: String = "", sourceLocation: SourceLocation = #_sourceLocation
+) {
+    #expect(ours.count == expected.count, sourceLocation: sourceLocation)
+    let difference = zip(ours, expected).enumerated().first { $0.element.0 != $0.element.1 }
+    let message = difference.map { "element \($0.offset) is \($0.element.0), not \($0.element.1) \(what)" } ?? ""
+    #expect(difference == nil, "\(message)", sourceLocation: sourceLocation)
+}
+
 /// The gradient ∂f/∂xᵢ for each i, by central differences: (f(x + ε) − f(x − ε)) / 2ε.
 func finiteDifferences(at x: [Double], epsilon: Double = 1e-5, _ f: ([Double]) -> Double) -> [Double] {
     x.indices.map { i in
