@@ -99,6 +99,14 @@ func `crossEntropy`(N: Int, V: Int, stride: Int) {
     #expect(ours.correct == [1, 0, 0, 0])
 }
 
+/// The most probable token is the last one, after the last whole vector.
+@Test(arguments: [1, 2, 17, 33, 37])
+func `the last token can be the most probable`(V: Int) {
+    let logits = (0..<V).map { Float($0) / 100 }
+    let ours = run(logits + logits, targets: [Int32(V - 1), 0], scale: 1, N: 2, V: V, stride: V)
+    #expect(ours.correct == [1, V == 1 ? 1 : 0])
+}
+
 @Test func `a negative target is ignored`() {
     let (N, V, scale) = (9, 37, Float(0.5))
     let logits = noise(N * V, seed: 1, scale: 3)

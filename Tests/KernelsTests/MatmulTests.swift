@@ -185,10 +185,11 @@ func `matmulBackwardWeight`(N: Int, C: Int, OC: Int) {
     expectIntact(outputs: [dweight, dbias, fromGaps], inputs: [dout, inp, withGaps])
 }
 
-/// If all numbers have the same sign, rounding errors accumulate; one float32 sum, as in llm.c, loses two digits here.
+/// If all numbers have the same sign, rounding errors accumulate; one float32 sum over all rows, as in llm.c, loses two
+/// digits here, and one over each part of 1429 rows half a digit, which is what the tolerance rules out.
 @Test func `a bias's gradient over thousands of rows keeps its digits`() {
     let (N, OC) = (20_000, 33)
-    let values = noise(N * OC, seed: 1).map { $0 + 1 }
+    let values = noise(N * OC, seed: 1).map { $0 + 2 }
     let dout = Fenced(values)
     let inp = Fenced([Float](repeating: 0, count: N))
     let dweight = Fenced([Float](repeating: 0, count: OC))
@@ -197,6 +198,6 @@ func `matmulBackwardWeight`(N: Int, C: Int, OC: Int) {
         dweight: dweight.pointer, dbias: dbias.pointer, dout: dout.pointer, inp: inp.pointer, N: N, C: 1, OC: OC)
     var expected = [Double](repeating: 0, count: OC)
     for (i, value) in values.enumerated() { expected[i % OC] += Double(value) }
-    expectClose(dbias.values, expected)
+    expectClose(dbias.values, expected, tolerance: 1.2e-7)
     expectIntact(outputs: [dweight, dbias], inputs: [dout, inp])
 }

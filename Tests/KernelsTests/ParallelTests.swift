@@ -1,6 +1,6 @@
 // Parallel loops: each task runs once, and no result depends on the number of threads.
 
-import Dispatch
+import Foundation
 import Kernels
 import Synchronization
 import Testing
@@ -154,6 +154,32 @@ import Testing
             }
             #expect(wrong.load(ordering: .relaxed) == 0, "\(threads) threads")
         }
+    }
+
+    /// Loops of two tasks that run at the same time, of which the helper's takes longer than the leader's.
+    @Test func `withThreadsAwake waits for the last task of each loop`() {
+        let before = threadCount
+        defer { threadCount = before }
+        threadCount = 2
+        func now() -> UInt64 { DispatchTime.now().uptimeNanoseconds }
+        let finished = Atomic<Int>(0)
+        var unfinished = 0
+        withThreadsAwake {
+            let leader = pthread_self()
+            for loop in 1...20 {
+                let started = Atomic<Int>(0)
+                parallelFor(2) { _ in
+                    started.wrappingAdd(1, ordering: .sequentiallyConsistent)
+                    // If no helper comes within 20 ms, the leader runs both tasks.
+                    let deadline = now() + 20_000_000
+                    while started.load(ordering: .sequentiallyConsistent) < 2, now() < deadline { sched_yield() }
+                    if pthread_self() != leader { usleep(5000) }
+                    finished.wrappingAdd(1, ordering: .sequentiallyConsistent)
+                }
+                if finished.load(ordering: .sequentiallyConsistent) != 2 * loop { unfinished += 1 }
+            }
+        }
+        #expect(unfinished == 0)
     }
 
     @Test func `embedding`() {
