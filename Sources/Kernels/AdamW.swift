@@ -1,17 +1,18 @@
-// The optimizer: AdamW (Loshchilov and Hutter, 2019), which decays the weights beside Adam's step and not through it.
+// The optimizer: AdamW (Loshchilov and Hutter, 2019), which applies weight decay directly to the parameters and not
+// through Adam's gradient statistics.
 
-/// Floats of a task.
+/// The floats in a task.
 private let chunk = 1 << 16
 
-/// One step over `count` parameters; the gradients are set to zero on the way, because this is the one pass that has
-/// them in the cache anyway.
+/// One AdamW step over `count` parameters. It also sets the gradients to zero, because they are in the cache here.
 ///
 ///     m = β₁·m + (1 − β₁)·g        v = β₂·v + (1 − β₂)·g²
 ///     parameter −= lr · ( (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε) + decay · parameter )
 ///
 /// - Parameters:
-///   - gradientScale: g is the gradient times this (clipping).
-///   - step: t, from 1.
+///   - m, v: the running means of the gradient and of its square.
+///   - gradientScale: the factor that turns a gradient into g (for clipping).
+///   - step: t, counted from 1.
 package func adamW(
     parameters: UnsafeMutablePointer<Float>, gradients: UnsafeMutablePointer<Float>,
     m: UnsafeMutablePointer<Float>, v: UnsafeMutablePointer<Float>, count: Int,
@@ -19,7 +20,7 @@ package func adamW(
 ) {
     let start = startTiming()
     defer { endTiming(start, "adamw") }
-    // The scalars in double precision: 1 − 0.999 in float32 is off by 10⁻⁵.
+    // The scalars are computed in double precision: in float32, 1 − 0.999 is off by 10⁻⁵.
     let stepSize = Float(learningRate / (1 - power(beta1, step)))
     let inverse2 = Float(1 / (1 - power(beta2, step)))
     let keep = Float(1 - learningRate * decay)
@@ -39,7 +40,8 @@ package func adamW(
     }
 }
 
-/// Σ x² over `count` floats. Sums of fixed chunks, added in order: the same bits for any number of threads.
+/// The sum of the squares of `count` floats. The sums of fixed chunks are added in order, so the result has the same
+/// bits for any number of threads.
 package func sumOfSquares(_ x: UnsafePointer<Float>, count: Int) -> Double {
     let start = startTiming()
     defer { endTiming(start, "gradient norm") }
@@ -65,7 +67,7 @@ package func sumOfSquares(_ x: UnsafePointer<Float>, count: Int) -> Double {
     }
 }
 
-/// βᵗ by repeated squaring.
+/// The power βᵗ, by repeated squaring.
 private func power(_ beta: Double, _ t: Int) -> Double {
     var result = 1.0
     var square = beta

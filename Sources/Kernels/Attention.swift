@@ -1,13 +1,13 @@
-// Causal self-attention (Vaswani et al., 2017): every token looks back at all tokens up to itself.
+// Causal self-attention (Vaswani et al., 2017): each token attends to all tokens up to itself.
 //
 //     score (t, k) = query_t · key_k / √HS for k ≤ t      prob = softmax over k      out_t = Σ_k prob (t, k) · value_k
 //
-// The (T,T) matrix of scores is never kept. The forward pass holds a few rows of it at a time and saves one number a
-// row, the log-sum-exp, from which the backward pass computes any probability again: prob = exp(score − lse). This is
-// FlashAttention's bookkeeping (Dao et al., 2022), with the caches of a CPU in mind: the products run through the
-// register tiles of Matmul.swift.
+// The (T,T) matrix of scores is never stored. The forward pass computes a few rows of it at a time and saves one
+// number per row, the log-sum-exp, from which the backward pass recomputes any probability: prob = exp(score − lse).
+// This is FlashAttention's method (Dao et al., 2022), adapted to a CPU's caches: the products use the register tiles
+// of Matmul.swift.
 //
-// A task is one head of one sequence. It writes only its own columns of the result, so nothing is shared.
+// A task is one head of one sequence. It writes only its own columns of the result, so tasks share nothing.
 
 #if canImport(Glibc)
     import Glibc
@@ -15,10 +15,11 @@
     import Darwin
 #endif
 
-/// Queries that the backward pass takes at a time.
+/// The number of queries in a block of the backward pass.
 private let queryBlock = 64
 
-/// out (B,T,C) = attention(qkv (B,T,3C)); keeps lse (B,NH,T). C = NH·HS.
+/// The attention of every token: out (B,T,C) from qkv (B,T,3C), with C = NH·HS. Also gives lse (B,NH,T), the
+/// log-sum-exp of each row of scores, which the backward pass needs.
 package func attentionForward(
     out: UnsafeMutablePointer<Float>, lse: UnsafeMutablePointer<Float>, qkv: UnsafePointer<Float>,
     B: Int, T: Int, C: Int, NH: Int
@@ -33,12 +34,12 @@ package func attentionForward(
     parallelFor(B * NH) { task in
         let head = task % NH
         let q = qkv + task / NH * T * 3 * C + head * HS
-        let memory = Scratch()
-        defer { memory.free() }
-        let keys = memory.floats(paddedT * HS)
-        let values = memory.floats(T * paddedHS)
-        let scores = memory.floats(tileRows * paddedT)
-        let tile = memory.floats(tileRows * paddedHS)
+        let buffers = TaskBuffers()
+        defer { buffers.free() }
+        let keys = buffers.floats(paddedT * HS)
+        let values = buffers.floats(T * paddedHS)
+        let scores = buffers.floats(tileRows * paddedT)
+        let tile = buffers.floats(tileRows * paddedHS)
         packKeys(keys, from: q + C, stride: 3 * C, T: T, HS: HS)
         copyRows(values, from: q + 2 * C, stride: 3 * C, rows: T, HS: HS)
 
@@ -51,7 +52,7 @@ package func attentionForward(
                     scores + panel * panelWidth, tileStride: paddedT, q + t0 * 3 * C, rows: rows, rowStride: 3 * C,
                     kStride: 1, keys + panel * panelWidth * HS, K: HS, vectors: 3, start: nil)
             }
-            // softmax, its division kept for the end
+            // softmax, whose division is left to the end
             var inverse = InlineArray<8, Float>(repeating: 0)
             for i in 0..<rows {
                 let row = scores + i * paddedT
@@ -75,15 +76,15 @@ package func attentionForward(
     }
 }
 
-/// dqkv (B,T,3C) from dout (B,T,C), with what the forward pass read and kept.
+/// The gradient dqkv (B,T,3C) from dout (B,T,C), with the inputs and outputs of the forward pass.
 ///
-/// In the forward pass this was prob = exp(score − lse), out = Σ prob · value. So now, with D_t = dout_t · out_t:
+/// The forward pass was prob = exp(score − lse), out = Σ prob · value. With D_t = dout_t · out_t its gradients are
 ///
 ///     dvalue_k = Σ_t prob (t,k) · dout_t
 ///     dprob (t,k) = dout_t · value_k            dscore = prob · (dprob − D_t) / √HS
 ///     dquery_t = Σ_k dscore (t,k) · key_k       dkey_k = Σ_t dscore (t,k) · query_t
 ///
-/// D_t is Σ_k prob · dprob without the sum over k: Σ_k prob · (dout · value_k) = dout · out.
+/// D_t is Σ_k prob · dprob without a sum over k, because Σ_k prob · (dout · value_k) = dout · out.
 package func attentionBackward(
     dqkv: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, qkv: UnsafePointer<Float>,
     out: UnsafePointer<Float>, lse: UnsafePointer<Float>, B: Int, T: Int, C: Int, NH: Int
@@ -103,21 +104,21 @@ package func attentionBackward(
         let o = out + firstRow * C + head * HS
         let logSums = lse + task * T
 
-        let memory = Scratch()
-        defer { memory.free() }
-        let keysAcross = memory.floats(paddedT * HS)
-        let valuesAcross = memory.floats(paddedT * HS)
-        let queries = memory.floats(T * paddedHS)
-        let keys = memory.floats(paddedT * paddedHS)
-        let douts = memory.floats(T * paddedHS)
-        let dots = memory.floats(T)
-        let dqueries = memory.floats(roundedUp(T, to: tileRows) * paddedHS)
-        let dkeys = memory.floats(roundedUp(panelWidth, to: tileRows) * paddedHS)
-        let dvalues = memory.floats(roundedUp(panelWidth, to: tileRows) * paddedHS)
-        let probs = memory.floats(queryBlock * panelWidth)
-        let dscores = memory.floats(queryBlock * panelWidth)
-        packKeys(keysAcross, from: q + C, stride: 3 * C, T: T, HS: HS)
-        packKeys(valuesAcross, from: q + 2 * C, stride: 3 * C, T: T, HS: HS)
+        let buffers = TaskBuffers()
+        defer { buffers.free() }
+        let keyPanels = buffers.floats(paddedT * HS)
+        let valuePanels = buffers.floats(paddedT * HS)
+        let queries = buffers.floats(T * paddedHS)
+        let keys = buffers.floats(paddedT * paddedHS)
+        let douts = buffers.floats(T * paddedHS)
+        let dots = buffers.floats(T)
+        let dqueries = buffers.floats(roundedUp(T, to: tileRows) * paddedHS)
+        let dkeys = buffers.floats(roundedUp(panelWidth, to: tileRows) * paddedHS)
+        let dvalues = buffers.floats(roundedUp(panelWidth, to: tileRows) * paddedHS)
+        let probs = buffers.floats(queryBlock * panelWidth)
+        let dscores = buffers.floats(queryBlock * panelWidth)
+        packKeys(keyPanels, from: q + C, stride: 3 * C, T: T, HS: HS)
+        packKeys(valuePanels, from: q + 2 * C, stride: 3 * C, T: T, HS: HS)
         copyRows(queries, from: q, stride: 3 * C, rows: T, HS: HS)
         copyRows(keys, from: q + C, stride: 3 * C, rows: T, HS: HS)
         copyRows(douts, from: d, stride: C, rows: T, HS: HS)
@@ -130,7 +131,7 @@ package func attentionBackward(
         }
         dqueries.update(repeating: 0, count: roundedUp(T, to: tileRows) * paddedHS)
 
-        // A block of keys (one panel) against every block of queries that sees it, from the key's own token on.
+        // Each block of keys (one panel) with all blocks of queries that attend to it, from the first key's token on.
         for panel in 0..<panels {
             let k0 = panel * panelWidth
             let keyCount = min(panelWidth, T - k0)
@@ -139,10 +140,10 @@ package func attentionBackward(
                 let rows = min(queryBlock, T - t0)
                 multiplyRows(  // scores (rows, keys) = queries · keysᵀ
                     probs, outStride: panelWidth, rows: rows, columns: panelWidth, q + t0 * 3 * C, rowStride: 3 * C,
-                    kStride: 1, keysAcross + k0 * HS, bStride: panelWidth, K: HS, accumulate: false)
+                    kStride: 1, keyPanels + k0 * HS, bStride: panelWidth, K: HS, accumulate: false)
                 multiplyRows(  // dprobs (rows, keys) = dout · valuesᵀ
                     dscores, outStride: panelWidth, rows: rows, columns: panelWidth, d + t0 * C, rowStride: C,
-                    kStride: 1, valuesAcross + k0 * HS, bStride: panelWidth, K: HS, accumulate: false)
+                    kStride: 1, valuePanels + k0 * HS, bStride: panelWidth, K: HS, accumulate: false)
                 for i in 0..<rows {
                     let t = t0 + i
                     softmaxBackward(
@@ -171,10 +172,11 @@ package func attentionBackward(
 
 // MARK: - the softmax of a row
 //
-// Functions of their own, for the reason given at `largest(of:count:)`.
+// Not inlined, for the reason given at `largest(of:count:)`.
 
-/// row (count) ← exp(scale · (row − its largest)); the row has room for whole vectors.
-/// - Returns: the sum of the row, and log Σ exp(scale · row).
+/// The softmax of a row without its division: row (count) ← exp(scale · (row − its maximum)). The row must have room
+/// for whole vectors.
+/// - Returns: the sum of the new row, and log Σ exp(scale · row) of the old one.
 @inline(never)
 private func exponentiate(_ row: UnsafeMutablePointer<Float>, count: Int, scale: Float) -> (sum: Float, logSum: Float) {
     let w = Vector.scalarCount
@@ -193,8 +195,9 @@ private func exponentiate(_ row: UnsafeMutablePointer<Float>, count: Int, scale:
     return (sum, maximum * scale + log(sum))
 }
 
-/// A row of a panel, backward: probs ← exp(scale · score − logSum) where the scores were, and dscores ← the scores'
-/// gradient where the probabilities' was. From `count` on both are 0: those keys are not seen.
+/// The backward pass of the softmax, for one row of a panel: probs ← exp(scale · scores − logSum), where `probs` holds
+/// the scores, and dscores ← the gradient of the scores, where `dscores` holds that of the probabilities. From `count`
+/// on both are set to 0: the query does not attend to those keys.
 @inline(never)
 private func softmaxBackward(
     probs: UnsafeMutablePointer<Float>, dscores: UnsafeMutablePointer<Float>, count: Int, scale: Float, logSum: Float,
@@ -213,8 +216,8 @@ private func softmaxBackward(
 
 // MARK: - small products and copies
 
-/// out (rows, columns) = or += a (rows, K) · b (K, columns), all of it small enough for the caches. `columns` is a
-/// multiple of the vector's width; `out` has room for `rows` rounded up to whole tiles.
+/// A product of matrices that fit in the caches: out (rows, columns) = or += a (rows, K) · b (K, columns). `columns`
+/// is a multiple of the vector width, and `out` has room for `rows` rounded up to whole tiles.
 @inline(__always)
 private func multiplyRows(
     _ out: UnsafeMutablePointer<Float>, outStride: Int, rows: Int, columns: Int, _ a: UnsafePointer<Float>,
@@ -231,7 +234,7 @@ private func multiplyRows(
     }
 }
 
-/// panels (T/panelWidth, HS, panelWidth) ← rows of inp (T, stride) transposed.
+/// The transpose of keys (or values) in panels: panels (T/panelWidth, HS, panelWidth) ← inp (T, stride).
 @inline(__always)
 private func packKeys(
     _ panels: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, T: Int, HS: Int
@@ -243,7 +246,7 @@ private func packKeys(
     }
 }
 
-/// copy (rows, HS rounded up to whole vectors) ← inp (rows, stride), with zeros at the end of each row.
+/// A copy with padded rows: copy (rows, HS rounded up to whole vectors) ← inp (rows, stride). The padding is zero.
 @inline(__always)
 private func copyRows(
     _ copy: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, rows: Int, HS: Int
@@ -255,7 +258,7 @@ private func copyRows(
     }
 }
 
-/// out (rows, stride) ← rows of HS floats, stored with HS rounded up to whole vectors.
+/// The reverse of `copyRows`: out (rows, stride) ← rowsOfHS (rows, HS rounded up to whole vectors).
 @inline(__always)
 private func storeRows(
     _ out: UnsafeMutablePointer<Float>, stride: Int, from rowsOfHS: UnsafePointer<Float>, rows: Int, HS: Int
@@ -267,12 +270,8 @@ private func storeRows(
     }
 }
 
-private func roundedUp(_ count: Int, to multiple: Int = Vector.scalarCount) -> Int {
-    (count + multiple - 1) / multiple * multiple
-}
-
-/// A task's own memory.
-private final class Scratch {
+/// The temporary buffers of one task, which are freed together.
+private final class TaskBuffers {
     private var buffers: [UnsafeMutablePointer<Float>] = []
 
     func floats(_ count: Int) -> UnsafeMutablePointer<Float> {

@@ -1,4 +1,4 @@
-// The loss: −log of the probability that softmax gives to the right token.
+// The loss: −log of the probability that softmax gives to the target token.
 
 #if canImport(Glibc)
     import Glibc
@@ -6,15 +6,15 @@
     import Darwin
 #endif
 
-/// Row by row over logits (N, stride), of which the first V columns count:
+/// The cross entropy of each row of logits (N, stride), whose first V columns are used:
 ///
 ///     losses (N) = log Σ exp(logits) − logits[target]
 ///
-/// through the log-sum-exp, so that a tiny probability gives a large loss and never an infinite one.
+/// It is computed from the log-sum-exp, so that a tiny probability gives a large loss and never an infinite one.
 /// - Parameters:
-///   - targets: (N). A negative one does not count: its loss, `correct` and gradient are 0.
-///   - correct: (N) gets 1 where the target is the most probable token (the first of equals), else 0.
-///   - gradientScale: if not nil, the logits are overwritten by the loss's gradient times it:
+///   - correct: (N), 1 where the target is the most probable token (the first one in a tie), else 0.
+///   - targets: (N). A negative target is ignored: its loss, `correct` and gradient are 0.
+///   - gradientScale: if not nil, the logits are overwritten with the scaled gradient of the loss:
 ///     (softmax − one-hot of the target) · gradientScale.
 package func crossEntropy(
     losses: UnsafeMutablePointer<Float>, correct: UnsafeMutablePointer<Float>, logits: UnsafeMutablePointer<Float>,
@@ -43,23 +43,23 @@ package func crossEntropy(
     }
 }
 
-// Functions of their own, for the reason given at `largest(of:count:)`.
+// Not inlined, for the reason given at `largest(of:count:)`.
 
-/// - Returns: the largest of row (count), and log Σ exp(row − largest). Their sum is the log-sum-exp, but it would be
-///   rounded at the size of the logits.
+/// The two parts of the log-sum-exp of row (count): the maximum, and log Σ exp(row − maximum). Their sum would be
+/// rounded to the precision of the logits.
 @inline(never)
 private func logSumExp(_ row: UnsafePointer<Float>, count: Int) -> (maximum: Float, logSum: Float) {
     let w = Vector.scalarCount
     let maximum = largest(of: row, count: count)
     var sum = Vector(repeating: 0)
-    // The lanes past the end hold e⁻⁸⁷, which vanishes beside the maximum's 1.
+    // The lanes past the end hold e⁻⁸⁷, which is negligible next to the maximum's 1.
     for i in stride(from: 0, to: count, by: w) {
         sum += exponential(Vector.load(row + i, upTo: count - i, fill: -.infinity) - maximum)
     }
     return (maximum, log(sumOfLanes(sum)))
 }
 
-/// row (count) ← scale · softmax(row).
+/// The scaled probabilities of a row, in place: row (count) ← scale · softmax(row).
 @inline(never)
 private func scaledSoftmax(
     _ row: UnsafeMutablePointer<Float>, count: Int, maximum: Float, logSum: Float, scale: Float

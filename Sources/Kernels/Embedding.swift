@@ -1,15 +1,17 @@
-// Where tokens become vectors: each token's row of wte plus its position's row of wpe.
+// The embedding of tokens: the token's row of wte plus the position's row of wpe.
 
-/// The embeddings out (N,C) = wte (V,C)[inp (N)] + wpe (maxT,C)[positions (N)].
+/// The rows in a task of the forward pass.
+private let rowsPerTask = 64
+
+/// The embeddings of N tokens: out (N,C) = wte (V,C)[inp (N)] + wpe (maxT,C)[positions (N)].
 package func embeddingForward(
     out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Int32>, positions: UnsafePointer<Int32>,
     wte: UnsafePointer<Float>, wpe: UnsafePointer<Float>, N: Int, C: Int
 ) {
     let start = startTiming()
     defer { endTiming(start, "embedding forward") }
-    let rows = 64
-    parallelFor((N + rows - 1) / rows) { task in
-        for n in task * rows..<min((task + 1) * rows, N) {
+    parallelFor((N + rowsPerTask - 1) / rowsPerTask) { task in
+        for n in task * rowsPerTask..<min((task + 1) * rowsPerTask, N) {
             let token = wte + Int(inp[n]) * C
             let position = wpe + Int(positions[n]) * C
             for c in stride(from: 0, to: C, by: Vector.scalarCount) {
@@ -20,10 +22,10 @@ package func embeddingForward(
     }
 }
 
-/// The embeddings' gradients: dwte (V,C) and dwpe (maxT,C) += dout (N,C).
+/// The gradients of both tables: the rows of dwte (V,C) and dwpe (maxT,C) that were used += the rows of dout (N,C).
 ///
-/// The same token stands in many places, so tasks share out the channels, not the places: each adds in the text's
-/// order, and no two ever meet.
+/// A token can occur many times, so the tasks split the channels and not the rows. Each task adds in the order of the
+/// text, and no two tasks write to the same place.
 package func embeddingBackward(
     dwte: UnsafeMutablePointer<Float>, dwpe: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>,
     inp: UnsafePointer<Int32>, positions: UnsafePointer<Int32>, N: Int, C: Int

@@ -4,12 +4,14 @@
 //
 // Because ½·(1 + tanh u) = 1 / (1 + e⁻²ᵘ), it is x times a sigmoid: one exponential and no cancellation.
 
-/// −2·√(2/π): u's factor, with the −2 of the exponent.
+/// The factor −2·√(2/π): that of u, times the −2 of the exponent.
 private let minusTwoRootTwoOverPi: Float = -1.595_769_1
+/// The coefficient of x³.
 private let cubic: Float = 0.044715
-/// Floats of a task.
+/// The floats in a task.
 private let chunk = 1 << 14
 
+/// The factor of x in gelu(x): 1 / (1 + e⁻²ᵘ).
 @inline(__always)
 private func sigmoidOfTwoU(_ x: Vector) -> Vector {
     let one = Vector(repeating: 1)
@@ -17,7 +19,7 @@ private func sigmoidOfTwoU(_ x: Vector) -> Vector {
     return one / (one + exponential(x * inner * minusTwoRootTwoOverPi))
 }
 
-/// out (count) = gelu(inp).
+/// The GELU of each element: out (count) = gelu(inp).
 package func geluForward(out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, count: Int) {
     let start = startTiming()
     defer { endTiming(start, "gelu forward") }
@@ -27,7 +29,7 @@ package func geluForward(out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Fl
     }
 }
 
-/// dinp (count) = dout · gelu′(inp); dinp may be dout.
+/// The gradient of GELU's input: dinp (count) = dout · gelu′(inp). `dinp` may be `dout` itself.
 ///
 /// With s = sigmoid(2u): gelu = x·s, s′ = s·(1 − s)·2u′, u′ = √(2/π)·(1 + 3·0.044715·x²).
 package func geluBackward(
@@ -42,16 +44,5 @@ package func geluBackward(
         let twoUPrime = one.adding(x * x, times: Vector(repeating: 3 * cubic)) * -minusTwoRootTwoOverPi
         let slope = s.adding(x * s, times: (one - s) * twoUPrime)
         (slope * .load(dout + i, upTo: left)).store(dinp + i, upTo: left)
-    }
-}
-
-/// Calls the body for each vector of `count` floats, with its offset and how many floats are left; `chunk`, a multiple
-/// of the width, is the size of a task.
-@inline(__always)
-func forEachVector(_ count: Int, _ chunk: Int, _ body: (Int, Int) -> Void) {
-    parallelFor((count + chunk - 1) / chunk) { task in
-        for i in stride(from: task * chunk, to: min((task + 1) * chunk, count), by: Vector.scalarCount) {
-            body(i, count - i)
-        }
     }
 }

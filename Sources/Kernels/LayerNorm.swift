@@ -1,12 +1,13 @@
-// Layer normalisation (Ba, Kiros and Hinton, 2016): every row of C channels gets mean 0 and variance 1, then a learnt
-// weight and bias for each channel.
+// Layer normalisation (Ba, Kiros and Hinton, 2016): each row of C channels is scaled to mean 0 and variance 1, then
+// multiplied by a learnt weight and shifted by a learnt bias for each channel.
 
-/// Added to the variance, as in GPT-2.
+/// The constant that is added to the variance, as in GPT-2.
 private let epsilon: Float = 1e-5
-/// Rows of a task: enough work to be worth a task, few enough to share out evenly.
+/// The rows in a task: enough work to be worth a task, but enough tasks to balance the threads.
 private let rowsPerTask = 16
 
-/// out (N,C) = (inp − mean) · rstd · weight + bias; keeps mean (N) and rstd (N), the reciprocal standard deviation.
+/// The layer norm of each row: out (N,C) = (inp − mean) · rstd · weight + bias. Also gives mean (N) and rstd (N), the
+/// reciprocal standard deviation, which the backward pass needs.
 package func layerNormForward(
     out: UnsafeMutablePointer<Float>, mean: UnsafeMutablePointer<Float>, rstd: UnsafeMutablePointer<Float>,
     inp: UnsafePointer<Float>, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>, N: Int, C: Int
@@ -19,7 +20,7 @@ package func layerNormForward(
         var sum = Vector(repeating: 0)
         for c in stride(from: 0, to: C, by: w) { sum += .load(x + c, upTo: C - c) }
         let m = sumOfLanes(sum) / Float(C)
-        // A second pass over the row, which is in the cache: Σx² − (Σx)² would cancel.
+        // A second pass over the row, which is now in the cache: Σx² − (Σx)² would cancel.
         var squares = Vector(repeating: 0)
         for c in stride(from: 0, to: C, by: w) {
             let difference = Vector.load(x + c, upTo: C - c, fill: m) - m
@@ -32,8 +33,8 @@ package func layerNormForward(
     }
 }
 
-/// The forward pass again, from the kept mean and rstd: the backward pass needs its output once, and computing it is
-/// cheaper than keeping (N,C) floats a layer.
+/// The output of the forward pass again, from its mean and rstd. The backward pass needs it once, and recomputing it is
+/// cheaper than storing (N,C) floats per layer.
 package func layerNormRecompute(
     out: UnsafeMutablePointer<Float>, mean: UnsafePointer<Float>, rstd: UnsafePointer<Float>,
     inp: UnsafePointer<Float>, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>, N: Int, C: Int
@@ -43,6 +44,7 @@ package func layerNormRecompute(
     forEachRow(N) { n in normalize(out + n * C, inp + n * C, weight, bias, mean: mean[n], rstd: rstd[n], C) }
 }
 
+/// The last step of the forward pass, for one row.
 @inline(__always)
 private func normalize(
     _ out: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ weight: UnsafePointer<Float>,
@@ -55,9 +57,9 @@ private func normalize(
     }
 }
 
-/// dinp (N,C) +=, dweight (C) +=, dbias (C) += from dout (N,C).
+/// The gradients dinp (N,C), dweight (C) and dbias (C) from dout (N,C), added to what is there.
 ///
-/// With norm = (inp − mean)·rstd and dnorm = weight·dout: the mean and the variance depend on every channel, so
+/// Let norm = (inp − mean)·rstd and dnorm = weight·dout. The mean and the variance depend on every channel, so
 /// dinp = rstd · (dnorm − mean(dnorm) − norm · mean(dnorm · norm)).
 package func layerNormBackward(
     dinp: UnsafeMutablePointer<Float>, dweight: UnsafeMutablePointer<Float>, dbias: UnsafeMutablePointer<Float>,
@@ -89,7 +91,7 @@ package func layerNormBackward(
             (gradient + .load(dinp + n * C + c, upTo: C - c)).store(dinp + n * C + c, upTo: C - c)
         }
     }
-    // Over the rows, split by columns: no task ever adds to another's sum.
+    // The sums over rows, split by columns: each task adds to sums of its own.
     forEachColumnBlock(of: C) { column, count in
         var totalWeight = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
         var totalBias = totalWeight
@@ -116,6 +118,7 @@ package func layerNormBackward(
     }
 }
 
+/// A parallel loop over N rows, `rowsPerTask` per task.
 @inline(__always)
 private func forEachRow(_ N: Int, _ body: (Int) -> Void) {
     parallelFor((N + rowsPerTask - 1) / rowsPerTask) { task in

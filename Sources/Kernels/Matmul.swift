@@ -8,18 +8,19 @@
 //
 //  - A tile of `tileRows` × 3 vectors of the result stays in registers for the whole sum over k: 24 accumulators,
 //    three vectors of B and two broadcasts are 29 of AVX-512's 32 registers.
-//  - The columns are cut into panels of three vectors (48 floats with AVX-512). A task takes a panel of B, copies it
-//    together as (k, 48), so that the loop reads it in one line, and keeps it in its L2 cache while the rows of A come
-//    by. Each element of B is copied once, at the moment when it must come from memory anyhow; so the weights can be B
-//    even where there are few rows, and what memory gives slowly is copied once, not read again for every tile.
-//  - A stays where it is; its elements are read one by one and broadcast.
-//  - dweight's A is dout turned around, whose next k is a whole row of memory away. There a task takes rows of A, copies
-//    those together, and lets the panels of B come by.
-//  - A finished tile goes straight to its place: 24 stores, as many as the processor takes in without waiting. Storing
-//    larger parts at a time costs 4% of the product, because the memory they go to is not in the cache.
+//  - The columns are split into panels of three vectors (48 floats with AVX-512). A task packs one panel of B as (k,
+//    48), so that the inner loop reads it sequentially, and keeps it in the L2 cache while it goes through the rows of
+//    A. Each element of B is packed once, when it has to be read from memory in any case. So B can be the weights even
+//    if there are few rows: slow memory is read once, and not again for each tile.
+//  - A is not packed; its elements are read one by one and broadcast.
+//  - For dweight, A is dout transposed, where the next k is a whole row of memory away. There a task packs some rows of
+//    A, and goes through the panels of B, which are packed beforehand.
+//  - A finished tile is stored directly in the output: 24 stores, as many as the processor can buffer without waiting.
+//    Storing larger parts at a time costs 4% of the product, because the destination is not in the cache.
 //
-// Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008), has the general idea.
+// The general method is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008).
 
+/// The rows of a register tile.
 #if REGISTERS_32
     let tileRows = 8
     private typealias TileColumn = InlineArray<8, Vector>
@@ -30,21 +31,22 @@
     private typealias TileRow = SIMD4<Float>
 #endif
 
+/// The columns of a panel, and of a register tile.
 let panelWidth = 3 * Vector.scalarCount
-/// The sum over k is cut into parts of at most this length, so that a panel of B (1536 × 48 floats, 295 kB) leaves room
-/// in the L2 cache for the rows of A that come by.
-private let partK = 1536
-/// A task takes at least as many rows as make the copying of its panel cheap, and otherwise so many that the tasks can
-/// be shared out evenly.
-private let fewestRows = 128
+/// The longest part of a sum over k, such that a panel of B (1536 × 48 floats, 295 kB) leaves room in the L2 cache for
+/// rows of A.
+private let maxPartK = 1536
+/// The fewest rows of a task, enough to make packing its panel cheap.
+private let minTaskRows = 128
+/// The number of tasks per thread, enough to balance the threads.
 private let tasksPerThread = 4
-/// The rows of dweight that a task takes at most. Their sums are added to dweight all at once: memory answers many
-/// requests in the time of one.
-private let mostTurnedRows = 48
+/// The most rows of dweight in a task. Their sums are added to dweight together, because memory serves many requests in
+/// the time of one.
+private let maxWeightRows = 48
 
 // MARK: - the three products
 
-/// out (N,OC) = inp (N,C) · weight (OC,C)ᵀ + bias (OC) + residual (N,OC).
+/// The output of a linear layer: out (N,OC) = inp (N,C) · weight (OC,C)ᵀ + bias (OC) + residual (N,OC).
 /// - Parameters:
 ///   - bias: nil for none.
 ///   - residual: added to the result if not nil; may be `out` itself.
@@ -61,8 +63,10 @@ package func matmulForward(
     ) { packTransposed($0, from: weight, stride: C, firstColumn: $1, columns: $2, firstK: $3, countK: $4) }
 }
 
-/// dinp (N,C) = or += dout (N,OC) · weight (OC,C).
-/// - Parameter accumulate: whether to add to what `dinp` holds.
+/// The gradient of a linear layer's input: dinp (N,C) = or += dout (N,OC) · weight (OC,C).
+/// - Parameters:
+///   - doutStride: floats from one row of `dout` to the next, at least OC.
+///   - accumulate: whether to add to what is in `dinp`.
 package func matmulBackwardInput(
     dinp: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, weight: UnsafePointer<Float>,
     N: Int, C: Int, OC: Int, doutStride: Int? = nil, accumulate: Bool = false
@@ -76,7 +80,11 @@ package func matmulBackwardInput(
     ) { packStraight($0, from: weight, stride: C, firstColumn: $1, columns: $2, firstK: $3, countK: $4) }
 }
 
-/// dweight (OC,C) += dout (N,OC)ᵀ · inp (N,C), and dbias (OC) += the sum of dout's rows.
+/// The gradients of a linear layer's parameters: dweight (OC,C) += dout (N,OC)ᵀ · inp (N,C), and dbias (OC) += the sum
+/// of the rows of dout.
+/// - Parameters:
+///   - dbias: nil for none.
+///   - doutStride: floats from one row of `dout` to the next, at least OC.
 package func matmulBackwardWeight(
     dweight: UnsafeMutablePointer<Float>, dbias: UnsafeMutablePointer<Float>?, dout: UnsafePointer<Float>,
     inp: UnsafePointer<Float>, N: Int, C: Int, OC: Int, doutStride: Int? = nil
@@ -84,22 +92,21 @@ package func matmulBackwardWeight(
     let start = startTiming()
     defer { endTiming(start, "matmul dweight") }
     let stride = doutStride ?? OC
-    let parts = (N + partK - 1) / partK
-    let longestK = (N + parts - 1) / parts
+    let parts = (N + maxPartK - 1) / maxPartK
+    let partK = (N + parts - 1) / parts
     let panels = (C + panelWidth - 1) / panelWidth
     let wantedRows = (OC / (tasksPerThread * threadCount) + tileRows - 1) / tileRows * tileRows
-    let taskRows = max(tileRows, min(wantedRows, mostTurnedRows))
+    let taskRows = max(tileRows, min(wantedRows, maxWeightRows))
 
-    let packed = allocateAligned(panels * panelWidth * longestK)
+    let packed = allocateAligned(panels * panelWidth * partK)
     defer { freeAligned(packed) }
-    for n0 in Swift.stride(from: 0, to: N, by: longestK) {
-        let K = min(longestK, N - n0)
+    for n0 in Swift.stride(from: 0, to: N, by: partK) {
+        let K = min(partK, N - n0)
         parallelFor(panels) { panel in
             let column = panel * panelWidth
             packStraight(
                 packed + column * K, from: inp, stride: C, firstColumn: column,
-                columns: min(panelWidth, C - column),
-                firstK: n0, countK: K)
+                columns: min(panelWidth, C - column), firstK: n0, countK: K)
         }
         parallelFor((OC + taskRows - 1) / taskRows) { task in
             let row = task * taskRows
@@ -108,7 +115,7 @@ package func matmulBackwardWeight(
             defer { freeAligned(sums) }
             let a = sums + taskRows * panelWidth
             let source = dout + n0 * stride + row
-            copyTurned(a, from: source, stride: stride, rows: rows, K: K)
+            packStrips(a, from: source, stride: stride, rows: rows, K: K)
             if let dbias { addColumnSums(dbias + row, from: source, stride: stride, rows: K, columns: rows) }
             for panel in 0..<panels {
                 let column = panel * panelWidth
@@ -130,10 +137,10 @@ package func matmulBackwardWeight(
 
 // MARK: - the core
 
-/// out (rows, columns) = Σ_k A (rows, k) · B (k, columns) + bias (columns) + addend (rows, columns).
+/// The product out (rows, columns) = Σ_k A (rows, k) · B (k, columns) + bias (columns) + addend (rows, columns).
 /// - Parameters:
 ///   - a: the rows of A, `aStride` floats apart.
-///   - addend: as `out`, and may be `out` itself.
+///   - addend: has the strides of `out`, and may be `out` itself.
 ///   - pack: writes one panel (countK, panelWidth) of B: (destination, first column, columns, first k, count of k).
 @inline(__always)
 private func product(
@@ -142,21 +149,21 @@ private func product(
     pack: (UnsafeMutablePointer<Float>, Int, Int, Int, Int) -> Void
 ) {
     let panels = (columns + panelWidth - 1) / panelWidth
-    // How the work is cut never shows in the result: each of its elements is one sum, in the order of k.
-    let wantedRowTasks = max(1, min(rows / fewestRows, (tasksPerThread * threadCount + panels - 1) / panels))
+    // The number of tasks does not change the result: each element is one sum, in the order of k.
+    let wantedRowTasks = max(1, min(rows / minTaskRows, (tasksPerThread * threadCount + panels - 1) / panels))
     let taskRows = ((rows + wantedRowTasks - 1) / wantedRowTasks + tileRows - 1) / tileRows * tileRows
     let rowTasks = (rows + taskRows - 1) / taskRows
-    let parts = (K + partK - 1) / partK
-    let longestK = (K + parts - 1) / parts
+    let parts = (K + maxPartK - 1) / maxPartK
+    let partK = (K + parts - 1) / parts
     parallelFor(panels * rowTasks) { task in
         let column = task % panels * panelWidth
         let row = task / panels * taskRows
         let count = min(panelWidth, columns - column)
-        let b = allocateAligned(panelWidth * longestK)
+        let b = allocateAligned(panelWidth * partK)
         defer { freeAligned(b) }
         let part = out + row * outStride + column
-        for k0 in stride(from: 0, to: K, by: longestK) {
-            let countK = min(longestK, K - k0)
+        for k0 in stride(from: 0, to: K, by: partK) {
+            let countK = min(partK, K - k0)
             pack(b, column, count, k0, countK)
             multiplyPanel(
                 out: part, outStride: outStride, rows: min(taskRows, rows - row), columns: count, K: countK,
@@ -167,10 +174,11 @@ private func product(
     }
 }
 
-/// out (rows, columns) = A (rows, K) · b (K, panelWidth) + bias (columns) + addend (rows, columns), for one panel.
+/// The product with one panel: out (rows, columns) = A (rows, K) · b (K, panelWidth) + bias (columns) + addend (rows,
+/// columns).
 /// - Parameters:
 ///   - a: the element (row, k) of A is at row / tileRows · aStripStride + row % tileRows · aRowStride + k · aKStride.
-///   - addend: `outStride` floats from row to row, as `out`.
+///   - addend: has the strides of `out`.
 @inline(__always)
 private func multiplyPanel(
     out: UnsafeMutablePointer<Float>, outStride: Int, rows: Int, columns: Int, K: Int, a: UnsafePointer<Float>,
@@ -178,8 +186,8 @@ private func multiplyPanel(
     addend: UnsafePointer<Float>?
 ) {
     withUnsafeTemporaryAllocation(byteCount: tileRows * panelWidth * 4, alignment: 64) { memory in
-        // (tileRows, panelWidth): where the tile is at an edge of `out`, or what it is added to is yet to be made.
-        let scratch = memory.assumingMemoryBound(to: Float.self).baseAddress.unsafelyUnwrapped
+        // (tileRows, panelWidth), for tiles at an edge of `out`, and for the sum of bias and addend.
+        let edgeTile = memory.assumingMemoryBound(to: Float.self).baseAddress.unsafelyUnwrapped
         let vectors = (columns + Vector.scalarCount - 1) / Vector.scalarCount
         for row in stride(from: 0, to: rows, by: tileRows) {
             let tileCount = min(tileRows, rows - row)
@@ -189,25 +197,25 @@ private func multiplyPanel(
             var startStride = outStride
             if bias != nil || !isWhole && start != nil {
                 addRows(
-                    scratch, stride: panelWidth, bias: bias, from: start, stride: outStride, rows: tileCount,
+                    edgeTile, stride: panelWidth, bias: bias, from: start, stride: outStride, rows: tileCount,
                     columns: columns)
-                start = UnsafePointer(scratch)
+                start = UnsafePointer(edgeTile)
                 startStride = panelWidth
             }
             multiplyTile(
-                isWhole ? destination : scratch, tileStride: isWhole ? outStride : panelWidth,
+                isWhole ? destination : edgeTile, tileStride: isWhole ? outStride : panelWidth,
                 a + row / tileRows * aStripStride, rows: tileCount, rowStride: aRowStride, kStride: aKStride, b, K: K,
                 vectors: vectors, start: start, startStride: startStride)
             if !isWhole {
                 addRows(
-                    destination, stride: outStride, bias: nil, from: scratch, stride: panelWidth, rows: tileCount,
+                    destination, stride: outStride, bias: nil, from: edgeTile, stride: panelWidth, rows: tileCount,
                     columns: columns)
             }
         }
     }
 }
 
-/// out (rows, columns) ← bias (columns) + inp (rows, columns); either may be missing.
+/// A copy of a tile: out (rows, columns) ← bias (columns) + inp (rows, columns). Each of the two may be nil.
 @inline(__always)
 private func addRows(
     _ out: UnsafeMutablePointer<Float>, stride outStride: Int, bias: UnsafePointer<Float>?,
@@ -223,12 +231,13 @@ private func addRows(
     }
 }
 
-/// tile (tileRows, up to panelWidth) = Σ_k a (row, k) · b (k, column) + start (tileRows, up to panelWidth).
+/// The product of one register tile: tile (tileRows, vectors) = Σ_k a (row, k) · b (k, column) + start (tileRows,
+/// vectors).
 /// - Parameters:
 ///   - tileStride, bStride, startStride: floats from one row to the next.
-///   - rows: how many rows of `a` exist; past them the last one is read again, and the caller ignores the result.
-///   - vectors: how many vectors of the tile's row are wanted, up to three.
-///   - start: nil for zero; may be the tile itself. It is added last: a sum over many parts keeps more digits so.
+///   - rows: the number of rows of `a`. Past them the last row is read again, and the caller ignores the result.
+///   - vectors: the number of vectors in a row of the tile, up to three.
+///   - start: nil for zero; may be the tile itself. It is added last, which keeps more digits in a sum over many parts.
 @inline(__always)
 func multiplyTile(
     _ tile: UnsafeMutablePointer<Float>, tileStride: Int = panelWidth, _ a: UnsafePointer<Float>, rows: Int,
@@ -249,6 +258,7 @@ func multiplyTile(
     }
 }
 
+/// A tile of three vectors per row: the inner loop of all products.
 @inline(never)
 private func multiplyTile3(
     _ tile: UnsafeMutablePointer<Float>, _ tileStride: Int, _ a: UnsafePointer<Float>, _ offsets: InlineArray<8, Int>,
@@ -288,7 +298,7 @@ private func multiplyTile3(
     }
 }
 
-/// The same for one vector of the panel: the last columns of a product.
+/// A tile of one vector per row, for the last columns of a product.
 @inline(never)
 private func multiplyTile1(
     _ tile: UnsafeMutablePointer<Float>, _ tileStride: Int, _ a: UnsafePointer<Float>, _ offsets: InlineArray<8, Int>,
@@ -310,10 +320,10 @@ private func multiplyTile1(
     for i in 0..<tileRows { c[i].store(tile + i * tileStride) }
 }
 
-// MARK: - copying together
+// MARK: - packing
 
-/// panel (countK, panelWidth) ← inp (N, stride) transposed: column j of the panel is row firstColumn + j of inp.
-/// Columns past the end are zero.
+/// A panel of the transpose: panel (countK, panelWidth) ← inp (N, stride)ᵀ, where column j of the panel is row
+/// firstColumn + j of inp. Columns past the end are zero.
 func packTransposed(
     _ panel: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, firstColumn: Int, columns: Int,
     firstK: Int, countK: Int
@@ -340,7 +350,8 @@ func packTransposed(
     }
 }
 
-/// panel (countK, panelWidth) ← columns of inp (N, stride), row by row. Columns past the end are zero.
+/// A panel of the matrix as it is: panel (countK, panelWidth) ← columns of inp (N, stride). Columns past the end are
+/// zero.
 func packStraight(
     _ panel: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, firstColumn: Int, columns: Int,
     firstK: Int, countK: Int
@@ -355,9 +366,9 @@ func packStraight(
     }
 }
 
-/// strips (rows / tileRows, K, tileRows) ← inp (K, stride) turned: its columns become rows. The last strip's missing
-/// rows are zero.
-private func copyTurned(
+/// The rows of A for dweight: strips (rows / tileRows, K, tileRows) ← inp (K, stride), whose columns are the rows of
+/// A. The missing rows of the last strip are zero.
+private func packStrips(
     _ strips: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, rows: Int, K: Int
 ) {
     let whole = rows / tileRows * tileRows
@@ -371,53 +382,5 @@ private func copyTurned(
         if whole < rows {
             for i in 0..<tileRows { destination[whole * K + i] = whole + i < rows ? source[whole + i] : 0 }
         }
-    }
-}
-
-// MARK: - sums of columns
-
-/// out (columns) += Σ_n inp (rows, stride): the gradient of a bias.
-private func addColumnSums(
-    _ out: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, rows: Int, columns: Int
-) {
-    for column in Swift.stride(from: 0, to: columns, by: columnBlock) {
-        let count = columns - column
-        var total = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
-        for n0 in Swift.stride(from: 0, to: rows, by: rowsPerPartialSum) {
-            var partial = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
-            for n in n0..<min(n0 + rowsPerPartialSum, rows) {
-                let row = inp + n * stride + column
-                for j in 0..<4 {
-                    partial[j] += .load(row + j * Vector.scalarCount, upTo: count - j * Vector.scalarCount)
-                }
-            }
-            for j in 0..<4 { total[j] += partial[j] }
-        }
-        addVectors(total, to: out + column, count: count)
-    }
-}
-
-/// A single running float32 sum over thousands of rows loses three digits. So 32 rows are summed, and those sums added.
-let rowsPerPartialSum = 32
-
-/// Sums over rows are split by columns: a task owns four vectors of them and walks all rows in order, so nothing is
-/// shared between tasks and nothing depends on their number.
-let columnBlock = 4 * Vector.scalarCount
-
-/// The body gets the first column and how many there are.
-@inline(__always)
-func forEachColumnBlock(of C: Int, _ body: (Int, Int) -> Void) {
-    parallelFor((C + columnBlock - 1) / columnBlock) { task in
-        body(task * columnBlock, min(columnBlock, C - task * columnBlock))
-    }
-}
-
-/// out (count) += four vectors.
-@inline(__always)
-func addVectors(_ vectors: InlineArray<4, Vector>, to out: UnsafeMutablePointer<Float>, count: Int) {
-    for j in 0..<4 {
-        let left = count - j * Vector.scalarCount
-        let destination = out + j * Vector.scalarCount
-        if left > 0 { (vectors[j] + .load(destination, upTo: left)).store(destination, upTo: left) }
     }
 }

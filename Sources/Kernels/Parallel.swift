@@ -1,7 +1,7 @@
-// The only place where threads start.
+// Parallel loops, the only place where threads start.
 //
-// Every kernel cuts its OUTPUT into tasks, and a task computes its part in an order of its own that does not depend on
-// who runs it or beside whom. So the result has the same bits for any number of threads.
+// Each kernel splits its output into tasks, and a task computes its part in an order that does not depend on which
+// thread runs it or what else is running. So the result has the same bits for any number of threads.
 
 import Dispatch
 import Synchronization
@@ -12,11 +12,13 @@ import Synchronization
     import Darwin
 #endif
 
-/// How many threads the kernels use: all cores, unless the program sets it before its first kernel.
+/// The number of threads that kernels use. The default is the number of cores. A program may set it
+/// before its first kernel.
 package nonisolated(unsafe) var threadCount = max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
 
-/// Calls `body(i)` for every i in 0..<count, on up to `threadCount` threads, and returns when all are done.
-/// Each thread takes the next task when it is free: on a shared machine one core is often slower than its neighbour.
+/// A parallel loop: calls `body(i)` for each i in 0..<count, on up to `threadCount` threads, and returns when all
+/// calls have returned. A thread that is free takes the next i, because on a shared machine some cores are slower than
+/// others.
 package func parallelFor(_ count: Int, _ body: (Int) -> Void) {
     let workers = min(threadCount, count)
     guard workers > 1 else {
@@ -33,17 +35,28 @@ package func parallelFor(_ count: Int, _ body: (Int) -> Void) {
     }
 }
 
-/// Calls `body`, a sequence of many short `parallelFor`s, with the threads awake from its beginning to its end.
+/// A parallel loop over the vectors of `count` floats. `body` gets a vector's offset and the number of floats left.
+/// - Parameter chunk: the floats in a task, a multiple of the vector width.
+@inline(__always)
+func forEachVector(_ count: Int, _ chunk: Int, _ body: (_ offset: Int, _ left: Int) -> Void) {
+    parallelFor((count + chunk - 1) / chunk) { task in
+        for i in stride(from: task * chunk, to: min((task + 1) * chunk, count), by: Vector.scalarCount) {
+            body(i, count - i)
+        }
+    }
+}
+
+/// A scope in which threads stay awake between parallel loops, for a `body` that runs many short ones.
 ///
-/// Waking a thread takes some ten microseconds. That is nothing beside a training step's products, but a token of GPT-2
-/// 124M is 61 products of 50 to 4000 microseconds, and the threads slept for 11% of the time. Here they spin instead
-/// and look for the next tasks. No computation changes.
+/// Waking a thread takes about ten microseconds. That is negligible in a training step, but one token of GPT-2 124M
+/// takes 61 products of 50 to 4000 microseconds each, and the threads slept for 11% of the time. In this scope they
+/// spin until the next loop begins. No computation changes.
 package func withThreadsAwake(_ body: () -> Void) {
     guard threadCount > 1, awake.isFree else { return body() }
     withoutActuallyEscaping(body) { body in
         let work = Body(call: body)
         DispatchQueue.concurrentPerform(iterations: threadCount) { _ in
-            // Whoever comes first does the work; the others, if there are threads for them, help.
+            // The first thread to arrive runs the body, and the others, if there are any, help.
             if work.isTaken.exchange(true, ordering: .relaxed) {
                 awake.help(until: work)
             } else {
@@ -56,7 +69,7 @@ package func withThreadsAwake(_ body: () -> Void) {
     }
 }
 
-/// What a sequence of regions is, for those who help with it.
+/// The body of `withThreadsAwake`, shared by its threads.
 private final class Body: @unchecked Sendable {
     let isTaken = Atomic<Bool>(false)
     let isDone = Atomic<Bool>(false)
@@ -66,14 +79,15 @@ private final class Body: @unchecked Sendable {
 
 private let awake = AwakeThreads()
 
-/// The tasks of the region that a leader has just begun, and who is at them. There is one leader at a time; a second
-/// caller works without one.
+/// The threads of the current `withThreadsAwake`: one leader, which runs the body, and helpers, which join each
+/// parallel loop (region) that it begins. There is one leader at a time; another caller's loops wake their threads as
+/// usual.
 private final class AwakeThreads: @unchecked Sendable {
     private let leader = Atomic<UInt>(0)
     private let region = Atomic<Int>(0)
     private let isOpen = Atomic<Bool>(false)
     private let helpers = Atomic<Int>(0)
-    /// Written by the leader while the region is closed and nobody is in it.
+    /// Written by the leader only, while the region is closed and no helper is in it.
     private var tasks: Tasks?
 
     #if canImport(Darwin)
@@ -95,7 +109,7 @@ private final class AwakeThreads: @unchecked Sendable {
         isOpen.store(true, ordering: .sequentiallyConsistent)
         region.wrappingAdd(1, ordering: .releasing)
         tasks.run()
-        // Either a helper sees that the region is closed, or it is counted here and waited for.
+        // A helper either sees that the region is closed, or is counted here and waited for.
         isOpen.store(false, ordering: .sequentiallyConsistent)
         var patience = Patience()
         while helpers.load(ordering: .sequentiallyConsistent) > 0 { patience.wait() }
@@ -120,7 +134,7 @@ private final class AwakeThreads: @unchecked Sendable {
     }
 }
 
-/// Waiting without sleeping: a while by looking again and again, then in turns with whoever else wants the core.
+/// A spin-wait that yields the core to other threads after a while.
 private struct Patience {
     private var looks = 0
 
@@ -130,8 +144,8 @@ private struct Patience {
     }
 }
 
-/// What the threads share. Unchecked, because bodies capture raw pointers, which the compiler can't reason about:
-/// the kernels themselves see to it that no two tasks write the same place.
+/// The tasks of one parallel loop, shared by its threads. Unchecked, because bodies capture raw pointers, which the
+/// compiler cannot check: it is up to each kernel that no two tasks write to the same place.
 private final class Tasks: @unchecked Sendable {
     private let next = Atomic<Int>(0)
     private let count: Int

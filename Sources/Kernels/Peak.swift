@@ -1,11 +1,11 @@
-// What this machine could do at most: the yardstick for every kernel.
+// The machine's peak rates of arithmetic and of memory, to compare kernels with.
 
 import Dispatch
 
-/// Floating-point operations per second of multiply-adds that wait for nothing, on all threads together.
+/// The peak floating-point operations per second of all threads together, measured with independent multiply-adds.
 ///
-/// Every thread times itself, so that waking it does not count, and the rates are added; the best of sixteen runs of a few
-/// milliseconds, because on a shared machine another process may be in the way of some.
+/// Each thread times itself, so that waking it is not counted, and the rates are added. The result is the best of
+/// sixteen runs of a few milliseconds, because other processes may slow down some of them.
 package func measurePeakFlops() -> Double {
     let rounds = 50_000
     var best = 0.0
@@ -15,8 +15,7 @@ package func measurePeakFlops() -> Double {
                 let start = DispatchTime.now().uptimeNanoseconds
                 let result = spinMultiplyAdds(rounds)
                 let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
-                // Twelve independent chains hide the latency of any multiply-add unit there is. The result is always
-                // positive; asking keeps the compiler from leaving the loop out.
+                // The result is always positive; testing it keeps the compiler from removing the loop.
                 rates[thread] = result > 0 ? Double(rounds * 12 * Vector.scalarCount * 2) / seconds : 0
             }
             var sum = 0.0
@@ -27,6 +26,7 @@ package func measurePeakFlops() -> Double {
     return best
 }
 
+/// The work that is timed: twelve independent chains of multiply-adds, enough to hide their latency on any processor.
 @inline(never)
 private func spinMultiplyAdds(_ rounds: Int) -> Float {
     let factor = Vector(repeating: 0.999)
@@ -39,8 +39,8 @@ private func spinMultiplyAdds(_ rounds: Int) -> Float {
     return sum[0]
 }
 
-/// Bytes per second at which all threads together read `floats` in order, every `chunk` of them a task: the yardstick of
-/// whatever is bound by memory. To be larger than the caches by far. The best of `runs`.
+/// The read bandwidth, in bytes per second: the rate at which all threads together read `floats` in order. It is the
+/// best of `runs`. The memory should be far larger than the caches; a last part of less than 2 MB is not read.
 package func measureReadBandwidth(_ floats: UnsafePointer<Float>, count: Int, runs: Int = 3) -> Double {
     bestRate(runs: runs, chunks: count / chunk, bytesPerFloat: 4) { task in
         let source = floats + task * chunk
@@ -54,7 +54,8 @@ package func measureReadBandwidth(_ floats: UnsafePointer<Float>, count: Int, ru
     }
 }
 
-/// The same where everything is written back: each float counts twice.
+/// The update bandwidth, in bytes per second: as `measureReadBandwidth`, but each float is also written back and so
+/// counts twice.
 package func measureUpdateBandwidth(_ floats: UnsafeMutablePointer<Float>, count: Int, runs: Int = 3) -> Double {
     bestRate(runs: runs, chunks: count / chunk, bytesPerFloat: 8) { task in
         let place = floats + task * chunk
@@ -65,10 +66,11 @@ package func measureUpdateBandwidth(_ floats: UnsafeMutablePointer<Float>, count
     }
 }
 
-/// Floats of a task: 2 MB. Long ways in one line are read faster, by 8% against 128 kB.
+/// The floats in a task: 2 MB. Long sequential reads are faster, by 8% compared with 128 kB.
 private let chunk = 1 << 19
 
-/// - Parameter body: gives a number that depends on its work, so that the compiler does not leave it out.
+/// The best rate, in bytes per second, of several runs over chunks of memory.
+/// - Parameter body: returns a number that depends on its work, so that the compiler does not remove it.
 private func bestRate(runs: Int, chunks: Int, bytesPerFloat: Int, _ body: (Int) -> Float) -> Double {
     var best = 0.0
     withUnsafeTemporaryAllocation(of: Float.self, capacity: max(chunks, 1)) { results in

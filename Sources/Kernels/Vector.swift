@@ -1,6 +1,7 @@
-// One vector register of floats, and the few functions on it that Swift's standard library lacks or makes slow.
+// One vector register of floats, and the operations on it that Swift's standard library lacks or compiles to slow code.
 
-/// The widest vector the processor has: 16 floats with AVX-512, 8 with AVX2, 4 with SSE and NEON (Package.swift decides).
+/// The widest vector the processor has: 16 floats with AVX-512, 8 with AVX2, 4 with SSE and NEON (Package.swift
+/// decides).
 #if SIMD_16
     typealias Vector = SIMD16<Float>
     typealias VectorOfInt32 = SIMD16<Int32>
@@ -12,10 +13,16 @@
     typealias VectorOfInt32 = SIMD4<Int32>
 #endif
 
-/// Floats in a vector.
+/// The number of floats in a vector.
 package let vectorWidth = Vector.scalarCount
 
+/// `count` rounded up to a multiple, by default of the vector width.
+func roundedUp(_ count: Int, to multiple: Int = Vector.scalarCount) -> Int {
+    (count + multiple - 1) / multiple * multiple
+}
+
 extension Vector {
+    /// A whole vector from memory, which need not be aligned.
     @inline(__always) static func load(_ source: UnsafePointer<Float>) -> Vector {
         UnsafeRawPointer(source).loadUnaligned(as: Vector.self)
     }
@@ -24,9 +31,9 @@ extension Vector {
         UnsafeMutableRawPointer(destination).storeBytes(of: self, as: Vector.self)
     }
 
-    /// The first `count` floats, or a whole vector if there are that many: for loops whose last step may be short.
-    /// The other lanes are `fill`. A count below zero reads nothing (a range would not do: built -Ounchecked, it would
-    /// run on).
+    /// The first `count` floats, at most a whole vector, for loops whose last step may be short. The other lanes are
+    /// `fill`. A negative count reads nothing. (`0..<count` would not do: built -Ounchecked, that loop would never
+    /// end.)
     @inline(__always) static func load(_ source: UnsafePointer<Float>, upTo count: Int, fill: Float = 0) -> Vector {
         if count >= Vector.scalarCount { return load(source) }
         var vector = Vector(repeating: fill)
@@ -38,6 +45,7 @@ extension Vector {
         return vector
     }
 
+    /// The counterpart of `load(_:upTo:fill:)`.
     @inline(__always) func store(_ destination: UnsafeMutablePointer<Float>, upTo count: Int) {
         if count >= Vector.scalarCount { return store(destination) }
         var i = 0
@@ -47,8 +55,8 @@ extension Vector {
         }
     }
 
-    /// self + a·b. One instruction where the processor has it; where it has not, addingProduct would be a call into
-    /// the C library for each lane.
+    /// self + a·b, in one instruction if the processor has it. If not, addingProduct would call the C library for each
+    /// lane.
     @inline(__always) func adding(_ a: Vector, times b: Vector) -> Vector {
         #if FMA
             return addingProduct(a, b)
@@ -57,17 +65,18 @@ extension Vector {
         #endif
     }
 
-    /// The larger of each pair of lanes. (pointwiseMax asks about NaN lane by lane; this is compare and blend.)
+    /// The larger of each pair of lanes, by compare and blend. (pointwiseMax tests each lane for NaN.)
     @inline(__always) func maximum(_ other: Vector) -> Vector {
         replacing(with: other, where: self .< other)
     }
 
+    /// The smaller of each pair of lanes.
     @inline(__always) func minimum(_ other: Vector) -> Vector {
         replacing(with: other, where: other .< self)
     }
 }
 
-/// The sum of the lanes, by halves: `sum()` adds them one after the other and takes four times as long.
+/// The sum of the lanes, by halves. `sum()` adds them one after another and takes four times as long.
 @_transparent
 func sumOfLanes(_ x: Vector) -> Float {
     #if SIMD_16
@@ -82,7 +91,31 @@ func sumOfLanes(_ x: Vector) -> Float {
     return two[0] + two[1]
 }
 
-/// The largest of the lanes, the same way.
+/// The vector whose lane i is the sum of the lanes of vectors[i], for w vectors (w, w), which are overwritten.
+/// Transposing turns the sums over lanes into a sum of rows; a `sumOfLanes` for each vector would take several times
+/// as long.
+@inline(__always)
+func sumOfEach(_ vectors: UnsafeMutablePointer<Float>) -> Vector {
+    let w = Vector.scalarCount
+    for i in stride(from: 0, to: w, by: Square.width) {
+        var square = Square(rows: vectors + i * w, stride: w)
+        if w > Square.width {
+            let right = Square(rows: vectors + i * w + Square.width, stride: w)
+            for j in 0..<Square.width { square.rows[j] += right.rows[j] }
+        }
+        var rows = square.transposed().rows
+        var count = Square.width
+        while count > 1 {
+            count /= 2
+            for j in 0..<count { rows[j] += rows[count + j] }
+        }
+        // Stored over lanes of the first vector that are already summed.
+        UnsafeMutableRawPointer(vectors + i).storeBytes(of: rows[0], as: Square.Row.self)
+    }
+    return .load(vectors)
+}
+
+/// The largest lane, also by halves.
 @_transparent
 func largestLane(_ x: Vector) -> Float {
     #if SIMD_16
@@ -97,8 +130,8 @@ func largestLane(_ x: Vector) -> Float {
     return max(two[0], two[1])
 }
 
-/// The largest of row (count). A function that is called: in a large body the compiler leaves the counting of such a loop
-/// as a call, and with it every vector goes to memory and back.
+/// The largest element of row (count). Not inlined: in a large function the compiler does not inline the loop's
+/// iterator, and each call to it spills all vectors to memory.
 @inline(never)
 func largest(of row: UnsafePointer<Float>, count: Int) -> Float {
     let w = Vector.scalarCount
@@ -109,78 +142,11 @@ func largest(of row: UnsafePointer<Float>, count: Int) -> Float {
     return largestLane(largest)
 }
 
-/// eˣ within 2 ulp for −87 ≤ x ≤ 88; beyond, the value at that end. NaN stays NaN.
-///
-/// eˣ = 2ⁿ·eʳ with n = round(x·log₂e) and |r| ≤ ln 2 / 2, where Taylor's polynomial of degree 7 is exact to
-/// 5·10⁻⁹. Adding 1.5·2²³ rounds to a whole number AND leaves it in the low bits of the float, ready to be shifted
-/// into the exponent: neither `rounded()` nor a conversion to Int32 is needed, which Swift would do lane by lane.
-///
-/// `@inline(__always)` is not enough here: in large loops the compiler calls the function all the same, and a vector
-/// passed to a function travels in four pieces, which costs attention a tenth of its time.
-@_transparent
-func exponential(_ x: Vector) -> Vector {
-    let x = x.maximum(Vector(repeating: -87)).minimum(Vector(repeating: 88))
-    let magic = Vector(repeating: 0x1.8p23)
-    let shifted = magic.adding(x, times: Vector(repeating: 1.442_695_04))
-    let n = shifted - magic
-    // ln 2 in two parts, so that x − n·ln 2 keeps its low bits.
-    var r = x.adding(n, times: Vector(repeating: -0.693_359_375))
-    r = r.adding(n, times: Vector(repeating: 2.121_944_4e-4))
-    var sum = Vector(repeating: 1 / 5040)
-    sum = Vector(repeating: 1 / 720).adding(sum, times: r)
-    sum = Vector(repeating: 1 / 120).adding(sum, times: r)
-    sum = Vector(repeating: 1 / 24).adding(sum, times: r)
-    sum = Vector(repeating: 1 / 6).adding(sum, times: r)
-    sum = Vector(repeating: 1 / 2).adding(sum, times: r)
-    sum = Vector(repeating: 1).adding(sum, times: r)
-    sum = Vector(repeating: 1).adding(sum, times: r)
-    let exponent = unsafeBitCast(shifted, to: VectorOfInt32.self) &<< 23
-    return unsafeBitCast(unsafeBitCast(sum, to: VectorOfInt32.self) &+ exponent, to: Vector.self)
-}
-
-/// A small square matrix in registers, to turn: 8 × 8, or 4 × 4 where a vector is no longer. With 16 × 16 the turning
-/// would need more registers than there are, and takes twice as long.
-struct Square {
-    #if SIMD_16 || SIMD_8
-        static let width = 8
-        typealias Row = SIMD8<Float>
-        typealias Pair = SIMD16<Float>
-        var rows: InlineArray<8, Row>
-    #else
-        static let width = 4
-        typealias Row = SIMD4<Float>
-        typealias Pair = SIMD8<Float>
-        var rows: InlineArray<4, Row>
-    #endif
-
-    /// From memory, `stride` floats from row to row.
-    @inline(__always) init(rows source: UnsafePointer<Float>, stride: Int) {
-        rows = .init(repeating: Row(repeating: 0))
-        for i in 0..<Square.width { rows[i] = UnsafeRawPointer(source + i * stride).loadUnaligned(as: Row.self) }
-    }
-
-    @inline(__always) func store(_ destination: UnsafeMutablePointer<Float>, stride: Int) {
-        for i in 0..<Square.width {
-            UnsafeMutableRawPointer(destination + i * stride).storeBytes(of: rows[i], as: Row.self)
-        }
-    }
-
-    /// Number the elements by the bits (row, column). Taking the even lanes of every pair of rows for the upper half
-    /// and the odd lanes for the lower one moves the lowest bit of the number to the top; after log₂(width) rounds row
-    /// and column have changed places. Each round is one shuffle a row: eight times faster than float by float.
-    @inline(__always) func transposed() -> Square {
-        var square = self
-        var round = 1
-        while round < Square.width {
-            var next = square
-            for i in 0..<Square.width / 2 {
-                let pair = Pair(lowHalf: square.rows[2 * i], highHalf: square.rows[2 * i + 1])
-                next.rows[i] = pair.evenHalf
-                next.rows[i + Square.width / 2] = pair.oddHalf
-            }
-            square = next
-            round *= 2
-        }
-        return square
+/// Stack memory for `count` vectors. With an alignment above 16, or more than 1024 bytes, it would come from malloc,
+/// which is too slow for a block that takes a microsecond.
+@inline(__always)
+func withVectors(_ count: Int, _ body: (UnsafeMutablePointer<Float>) -> Void) {
+    withUnsafeTemporaryAllocation(byteCount: 4 * count * Vector.scalarCount, alignment: 16) { memory in
+        body(memory.assumingMemoryBound(to: Float.self).baseAddress.unsafelyUnwrapped)
     }
 }

@@ -4,7 +4,7 @@ import Foundation
 import Kernels
 import Testing
 
-// MARK: - naive twin
+// MARK: - naive reference
 
 private struct Settings {
     var learningRate = 1e-3
@@ -15,9 +15,9 @@ private struct Settings {
     var gradientScale: Float = 1
 }
 
-/// One step t (from 1) for a single parameter: m and v are running means of the gradient and of its square. Both begin
-/// at zero, which is why they are divided by 1 − βᵗ: without it the first steps would be too short. Decay is a step of
-/// its own towards zero and does not pass through m and v: that is the W of AdamW.
+/// Step t (from 1) for a single parameter. m and v are running means of the gradient and of its square. Both start at
+/// zero, so they are divided by 1 − βᵗ to remove that bias. Weight decay is a step towards zero that does not go
+/// through m and v: that is the W of AdamW.
 private func naiveAdamW(
     parameter: inout Double, gradient: Double, m: inout Double, v: inout Double, _ s: Settings, step t: Int
 ) {
@@ -40,13 +40,15 @@ func `adamW over five steps`(count: Int) {
         let parameters = Fenced(start)
         let m = Fenced([Float](repeating: 0, count: count))
         let v = Fenced([Float](repeating: 0, count: count))
-        var twin = (p: doubles(start), m: [Double](repeating: 0, count: count), v: [Double](repeating: 0, count: count))
+        let zeros = [Double](repeating: 0, count: count)
+        var expected = (p: doubles(start), m: zeros, v: zeros)
         for step in 1...5 {
             let values = noise(count, seed: UInt64(10 + step))
             let gradients = Fenced(values)
             for i in 0..<count {
                 naiveAdamW(
-                    parameter: &twin.p[i], gradient: Double(values[i]), m: &twin.m[i], v: &twin.v[i], settings,
+                    parameter: &expected.p[i], gradient: Double(values[i]), m: &expected.m[i], v: &expected.v[i],
+                    settings,
                     step: step)
             }
             adamW(
@@ -56,13 +58,13 @@ func `adamW over five steps`(count: Int) {
             #expect(gradients.values.allSatisfy { $0 == 0 })
             expectIntact(outputs: [parameters, gradients, m, v], inputs: [])
         }
-        expectClose(parameters.values, twin.p, tolerance: 1e-6)
-        expectClose(m.values, twin.m, tolerance: 5e-7)
-        expectClose(v.values, twin.v, tolerance: 1e-6)
+        expectClose(parameters.values, expected.p, tolerance: 1e-6)
+        expectClose(m.values, expected.m, tolerance: 5e-7)
+        expectClose(v.values, expected.v, tolerance: 1e-6)
     }
 }
 
-/// βᵗ of a step far from the start, and gradients so small that their squares vanish in float32.
+/// A late step, where βᵗ is tiny, and gradients whose squares vanish in float32 or become huge.
 @Test(arguments: [(1, Float(1e-25)), (1, 0), (100_000, 0.5), (1, 1e15)])
 func `adamW late, and with tiny and huge gradients`(step: Int, gradient: Float) {
     let settings = Settings()
@@ -70,13 +72,13 @@ func `adamW late, and with tiny and huge gradients`(step: Int, gradient: Float) 
     let g = Fenced([gradient])
     let m = Fenced([0])
     let v = Fenced([0])
-    var twin = (p: 0.5, m: 0.0, v: 0.0)
-    naiveAdamW(parameter: &twin.p, gradient: Double(gradient), m: &twin.m, v: &twin.v, settings, step: step)
+    var expected = (p: 0.5, m: 0.0, v: 0.0)
+    naiveAdamW(parameter: &expected.p, gradient: Double(gradient), m: &expected.m, v: &expected.v, settings, step: step)
     adamW(
         parameters: p.pointer, gradients: g.pointer, m: m.pointer, v: v.pointer, count: 1,
         learningRate: settings.learningRate, beta1: settings.beta1, beta2: settings.beta2,
         epsilon: settings.epsilon, decay: settings.decay, gradientScale: 1, step: step)
-    expectClose(p.values, [twin.p], tolerance: 2e-7)
+    expectClose(p.values, [expected.p], tolerance: 2e-7)
     expectIntact(outputs: [p, g, m, v], inputs: [])
 }
 

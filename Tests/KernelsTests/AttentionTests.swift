@@ -4,10 +4,10 @@ import Foundation
 import Kernels
 import Testing
 
-// MARK: - naive twins
+// MARK: - naive references
 
-/// The probabilities prob (B,NH,T,T) with which each token looks back at the tokens up to itself.
-/// qkv (B,T,3C) holds for every token its query, key and value, C floats each; a head owns HS = C/NH channels of them.
+/// The probabilities prob (B,NH,T,T) with which each token attends to the tokens up to itself. qkv (B,T,3C) holds the
+/// query, key and value of each token, C floats each; a head has HS = C/NH channels of them.
 private func naiveProbabilities(qkv: [Double], B: Int, T: Int, C: Int, NH: Int) -> [Double] {
     let HS = C / NH
     var prob = [Double](repeating: 0, count: B * NH * T * T)
@@ -22,7 +22,7 @@ private func naiveProbabilities(qkv: [Double], B: Int, T: Int, C: Int, NH: Int) 
                     for i in 0..<HS { score += qkv[query + i] * qkv[key + i] }
                     scores.append(score / Double(HS).squareRoot())
                 }
-                // softmax; less the maximum, so that no exponential overflows
+                // softmax; the maximum is subtracted so that no exponential overflows
                 let maximum = scores.max() ?? 0
                 let exponentials = scores.map { exp($0 - maximum) }
                 let sum = exponentials.reduce(0, +)
@@ -33,8 +33,8 @@ private func naiveProbabilities(qkv: [Double], B: Int, T: Int, C: Int, NH: Int) 
     return prob
 }
 
-/// out (B,T,C): for every head the mean of the values, weighted by the probabilities.
-private func naiveAttentionForward(qkv: [Double], B: Int, T: Int, C: Int, NH: Int) -> [Double] {
+/// The attention out (B,T,C): for each head, the mean of the values, weighted by the probabilities.
+func naiveAttentionForward(qkv: [Double], B: Int, T: Int, C: Int, NH: Int) -> [Double] {
     let HS = C / NH
     let prob = naiveProbabilities(qkv: qkv, B: B, T: T, C: C, NH: NH)
     var out = [Double](repeating: 0, count: B * T * C)
@@ -52,7 +52,8 @@ private func naiveAttentionForward(qkv: [Double], B: Int, T: Int, C: Int, NH: In
     return out
 }
 
-/// dqkv (B,T,3C) from dout (B,T,C), backwards through the three steps: the weighted mean, the softmax, the products.
+/// The gradient dqkv (B,T,3C) from dout (B,T,C), through the three steps in reverse: the weighted mean, the softmax,
+/// the products.
 private func naiveAttentionBackward(dout: [Double], qkv: [Double], B: Int, T: Int, C: Int, NH: Int) -> [Double] {
     let HS = C / NH
     let scale = 1 / Double(HS).squareRoot()
@@ -73,12 +74,12 @@ private func naiveAttentionBackward(dout: [Double], qkv: [Double], B: Int, T: In
                         dqkv[value + i] += prob[row + k] * dout[d + i]
                     }
                 }
-                // softmax: moving one score moves all probabilities, because they share one sum.
+                // softmax: changing one score changes all probabilities, because they share one sum.
                 var mean = 0.0
                 for k in 0...t { mean += prob[row + k] * dprob[k] }
                 for k in 0...t {
                     let dscore = prob[row + k] * (dprob[k] - mean) * scale
-                    // score was query · key, so both factors get dscore times the other.
+                    // score was query · key / √HS, so both factors get dscore times the other.
                     let key = (b * T + k) * 3 * C + C + h * HS
                     for i in 0..<HS {
                         dqkv[query + i] += dscore * qkv[key + i]
@@ -103,7 +104,7 @@ func `the naive attention's backward pass is its forward pass's derivative`(B: I
 
 // MARK: - the kernels
 
-/// A forward and a backward pass over queries, keys and values of some scale.
+/// A forward and a backward pass over queries, keys and values of the given scale.
 private struct Pass {
     let B, T, C, NH: Int
     let qkv, out, lse, dout, dqkv: Fenced
@@ -121,13 +122,13 @@ private struct Pass {
             C: C, NH: NH)
     }
 
-    func expectTwin(tolerance: Double) {
+    func expectReference(tolerance: Double) {
         let values = doubles(qkv.values)
         expectClose(
             out.values, naiveAttentionForward(qkv: values, B: B, T: T, C: C, NH: NH), tolerance: tolerance, "of out")
         let expected = naiveAttentionBackward(dout: doubles(dout.values), qkv: values, B: B, T: T, C: C, NH: NH)
         let ours = dqkv.values
-        // The gradients of queries, keys and values apart: they differ in size.
+        // The gradients of queries, keys and values are compared separately, because they differ in size.
         for (part, name) in ["dquery", "dkey", "dvalue"].enumerated() {
             let places = ours.indices.filter { $0 % (3 * C) / C == part }
             expectClose(places.map { ours[$0] }, places.map { expected[$0] }, tolerance: tolerance, "of \(name)")
@@ -136,8 +137,8 @@ private struct Pass {
     }
 }
 
-/// (B, T, C, NH): odd head sizes, sequences shorter than a tile, and longer than a panel of keys (48 with AVX-512) and
-/// than a block of queries (64).
+/// (B, T, C, NH): odd head sizes, heads wider than a panel (48 with AVX-512), sequences shorter than a tile, longer
+/// than a panel of keys (48), and longer than one or two blocks of queries (64).
 @Test(
     arguments: [
         (1, 1, 1, 1), (1, 1, 3, 1), (3, 2, 6, 2), (1, 3, 5, 1), (2, 7, 21, 3), (1, 17, 34, 2), (2, 33, 64, 1),
@@ -145,10 +146,10 @@ private struct Pass {
         (2, 130, 96, 2), (1, 193, 128, 2), (1, 200, 47, 1),
     ])
 func `attentionForward and attentionBackward`(B: Int, T: Int, C: Int, NH: Int) {
-    Pass(B: B, T: T, C: C, NH: NH, scale: 1).expectTwin(tolerance: 2e-6)
+    Pass(B: B, T: T, C: C, NH: NH, scale: 1).expectReference(tolerance: 2e-6)
 }
 
-@Test func `attention keeps the log of each softmax's sum`() {
+@Test func `attention gives the log-sum-exp of each row of scores`() {
     let (B, T, NH, HS) = (2, 33, 2, 7)
     let C = NH * HS
     let pass = Pass(B: B, T: T, C: C, NH: NH, scale: 1)
@@ -170,9 +171,9 @@ func `attentionForward and attentionBackward`(B: Int, T: Int, C: Int, NH: Int) {
     expectIntact(outputs: [pass.out, pass.lse, pass.dqkv], inputs: [pass.qkv, pass.dout])
 }
 
-/// Scores in the thousands: every softmax is nearly a choice of one, and the rounding of the sums (10⁻⁷ of 10³…10⁴)
-/// is what is left.
+/// Scores in the thousands: each softmax is nearly one-hot. The tolerance is for the rounding of the scores, 10⁻⁷ of
+/// 10³ to 10⁴.
 @Test(arguments: [(1, 65, 64, 1), (1, 33, 14, 2)])
-func `scores in the thousands overflow nothing`(B: Int, T: Int, C: Int, NH: Int) {
-    Pass(B: B, T: T, C: C, NH: NH, scale: 60).expectTwin(tolerance: 1e-2)
+func `scores in the thousands do not overflow`(B: Int, T: Int, C: Int, NH: Int) {
+    Pass(B: B, T: T, C: C, NH: NH, scale: 60).expectReference(tolerance: 1e-2)
 }

@@ -3,9 +3,9 @@
 import Kernels
 import Testing
 
-// MARK: - naive twins
+// MARK: - naive references
 
-/// out (N,C) = wte (V,C)[inp (N)] + wpe (maxT,C)[positions (N)]: what a token means plus where it stands.
+/// The embeddings out (N,C) = wte (V,C)[inp (N)] + wpe (maxT,C)[positions (N)]: the token's vector plus its position's.
 private func naiveEmbeddingForward(
     inp: [Int32], positions: [Int32], wte: [Double], wpe: [Double], C: Int
 ) -> [Double] {
@@ -17,8 +17,8 @@ private func naiveEmbeddingForward(
     return out
 }
 
-/// In the forward pass two rows were added, so now dout's row goes to both: dwte (V,C) and dwpe (maxT,C) get the sum
-/// over all the places where the token, or the position, was used.
+/// The gradients dwte (V,C) and dwpe (maxT,C). The forward pass added two rows, so the row of dout goes to both. A row
+/// of a table gets the sum over all its uses.
 private func naiveEmbeddingBackward(
     dout: [Double], inp: [Int32], positions: [Int32], V: Int, maxT: Int, C: Int
 ) -> (dwte: [Double], dwpe: [Double]) {
@@ -50,8 +50,8 @@ private func naiveEmbeddingBackward(
 
 // MARK: - the kernels
 
-/// (N, maxT, C, V); with V far below N, tokens repeat, and so do positions. The forward pass takes 64 rows a task: 65
-/// and 98 rows end in a ragged one.
+/// (N, maxT, C, V). With V far below N, tokens repeat, and so do positions. The forward pass has 64 rows per task, and
+/// the backward pass four vectors of columns: several sizes end with a shorter task.
 @Test(
     arguments: [
         (1, 1, 1, 1), (3, 5, 2, 2), (4, 2, 7, 3), (21, 9, 17, 5), (65, 67, 33, 7), (68, 17, 64, 50), (165, 33, 65, 3),

@@ -4,14 +4,14 @@ import Foundation
 import Kernels
 import Testing
 
-// MARK: - naive twins
+// MARK: - naive references
 
-/// ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))), element by element.
+/// The GELU of one element: ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
 private func naiveGELU(_ x: Double) -> Double {
     0.5 * x * (1 + tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)))
 }
 
-/// The product rule, and tanh′ = 1 − tanh².
+/// The derivative of `naiveGELU`, by the product rule and tanh′ = 1 − tanh².
 private func naiveGELUSlope(_ x: Double) -> Double {
     let t = tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x))
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (2 / Double.pi).squareRoot() * (1 + 3 * 0.044715 * x * x)
@@ -40,7 +40,7 @@ func `geluForward and geluBackward`(count: Int) {
 
     let inPlace = Fenced(dout.values)
     geluBackward(dinp: inPlace.pointer, dout: inPlace.pointer, inp: inp.pointer, count: count)
-    #expect(inPlace.bits == dinp.bits)
+    expectEqual(inPlace.bits, dinp.bits)
     expectIntact(outputs: [out, dinp, inPlace], inputs: [inp, dout])
 }
 

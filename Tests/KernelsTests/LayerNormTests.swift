@@ -3,12 +3,12 @@
 import Kernels
 import Testing
 
-// MARK: - naive twins
+// MARK: - naive references
 
 private let epsilon = Double(Float(1e-5))
 
-/// out (N,C): every row of inp (N,C) minus its mean, over its standard deviation, times weight (C), plus bias (C).
-/// Also the rows' mean (N) and rstd (N) = 1 / √(variance + ε).
+/// The layer norm out (N,C): each row of inp (N,C) minus its mean, divided by its standard deviation, times weight (C),
+/// plus bias (C). Also the rows' mean (N) and rstd (N) = 1 / √(variance + ε).
 private func naiveLayerNormForward(
     inp: [Double], weight: [Double], bias: [Double], N: Int, C: Int
 ) -> (out: [Double], mean: [Double], rstd: [Double]) {
@@ -26,9 +26,9 @@ private func naiveLayerNormForward(
     return (out, means, rstds)
 }
 
-/// In the forward pass this was out = norm · weight + bias with norm = (inp − mean) · rstd. So dweight (C) and dbias (C)
-/// collect dout · norm and dout over all rows, and dinp (N,C) is dnorm · rstd, less what moving one channel does to the
-/// mean (the same to all) and to the variance (in proportion to norm).
+/// The gradients. The forward pass was out = norm · weight + bias with norm = (inp − mean) · rstd. So dweight (C) and
+/// dbias (C) are the sums of dout · norm and dout over all rows. dinp (N,C) is dnorm · rstd, minus the effect of a
+/// channel on the mean (the same for all channels) and on the variance (proportional to norm).
 private func naiveLayerNormBackward(
     dout: [Double], inp: [Double], weight: [Double], mean: [Double], rstd: [Double], N: Int, C: Int
 ) -> (dinp: [Double], dweight: [Double], dbias: [Double]) {
@@ -71,7 +71,7 @@ private func naiveLayerNormBackward(
 
 // MARK: - the kernels
 
-/// The forward pass over some input.
+/// A forward pass over the given input.
 private struct Pass {
     let N, C: Int
     let inp, weight, bias, out, mean, rstd: Fenced
@@ -89,7 +89,7 @@ private struct Pass {
             bias: bias.pointer, N: N, C: C)
     }
 
-    var twin: (out: [Double], mean: [Double], rstd: [Double]) {
+    var reference: (out: [Double], mean: [Double], rstd: [Double]) {
         naiveLayerNormForward(
             inp: doubles(inp.values), weight: doubles(weight.values), bias: doubles(bias.values), N: N, C: C)
     }
@@ -99,6 +99,8 @@ private struct Pass {
     }
 }
 
+/// (N, C): one task of rows (16) and several with a shorter last one; one partial sum of rows (32) and several; one
+/// block of columns (64 with AVX-512) and several.
 private let sizes = [
     (1, 1), (3, 1), (1, 2), (5, 3), (2, 7), (17, 17), (16, 33), (33, 47), (31, 49), (32, 97), (100, 100), (7, 193),
     (65, 768), (1, 1601),
@@ -107,15 +109,15 @@ private let sizes = [
 @Test(arguments: sizes)
 func `layerNormForward and layerNormRecompute`(N: Int, C: Int) {
     let pass = Pass(N: N, C: C, inp: noise(N * C, seed: 1))
-    let twin = pass.twin
-    expectClose(pass.out.values, twin.out)
-    expectClose(pass.mean.values, twin.mean)
-    expectClose(pass.rstd.values, twin.rstd)
+    let reference = pass.reference
+    expectClose(pass.out.values, reference.out)
+    expectClose(pass.mean.values, reference.mean)
+    expectClose(pass.rstd.values, reference.rstd)
     let again = Fenced(unwritten: N * C)
     layerNormRecompute(
         out: again.pointer, mean: pass.mean.pointer, rstd: pass.rstd.pointer, inp: pass.inp.pointer,
         weight: pass.weight.pointer, bias: pass.bias.pointer, N: N, C: C)
-    #expect(again.bits == pass.out.bits)
+    expectEqual(again.bits, pass.out.bits)
     expectIntact(outputs: [again], inputs: [])
     pass.expectIntact()
 }
@@ -133,10 +135,10 @@ func `layerNormBackward`(N: Int, C: Int) {
     layerNormBackward(
         dinp: dinp.pointer, dweight: dweight.pointer, dbias: dbias.pointer, dout: dout.pointer,
         inp: pass.inp.pointer, weight: pass.weight.pointer, mean: mean.pointer, rstd: rstd.pointer, N: N, C: C)
-    let twin = pass.twin
+    let reference = pass.reference
     let expected = naiveLayerNormBackward(
         dout: doubles(dout.values), inp: doubles(pass.inp.values), weight: doubles(pass.weight.values),
-        mean: twin.mean, rstd: twin.rstd, N: N, C: C)
+        mean: reference.mean, rstd: reference.rstd, N: N, C: C)
     expectClose(dinp.values, zip(oldInp, expected.dinp).map { Double($0) + $1 })
     expectClose(dweight.values, zip(oldWeight, expected.dweight).map { Double($0) + $1 })
     expectClose(dbias.values, zip(oldBias, expected.dbias).map { Double($0) + $1 })
@@ -147,16 +149,38 @@ func `layerNormBackward`(N: Int, C: Int) {
 @Test func `a constant row becomes the bias`() {
     let (N, C) = (3, 33)
     let pass = Pass(N: N, C: C, inp: [Float](repeating: 7, count: N * C))
-    #expect(pass.out.values == (0..<N).flatMap { _ in pass.bias.values })
+    expectEqual(pass.out.values, (0..<N).flatMap { _ in pass.bias.values })
     #expect(pass.rstd.values.allSatisfy { abs($0 - 316.2278) < 1e-3 })
     pass.expectIntact()
 }
 
-/// Σx² − (Σx)² in float32 would have nothing left here.
+/// Σx² − (Σx)² in float32 would lose all its digits here.
 @Test func `a mean far from zero does not hide the variance`() {
     let pass = Pass(N: 5, C: 768, inp: noise(5 * 768, seed: 1).map { $0 + 1000 })
-    let twin = pass.twin
-    expectClose(pass.out.values, twin.out, tolerance: 2e-4)
-    expectClose(pass.rstd.values, twin.rstd, tolerance: 1e-5)
+    let reference = pass.reference
+    expectClose(pass.out.values, reference.out, tolerance: 2e-4)
+    expectClose(pass.rstd.values, reference.rstd, tolerance: 1e-5)
     pass.expectIntact()
+}
+
+/// If all numbers have the same sign, rounding errors accumulate; one float32 sum would lose two digits here.
+@Test func `the gradients of weight and bias over thousands of rows keep their digits`() {
+    let (N, C) = (20_000, 33)
+    let (inp, dout) = (noise(N * C, seed: 1).map { $0 + 2 }, noise(N * C, seed: 2).map { $0 + 1 })
+    let zeros = [Float](repeating: 0, count: N * C)
+    let (x, d, dinp) = (Fenced(inp), Fenced(dout), Fenced(zeros))
+    // The mean is 0 and rstd is 1, so that dweight is the sum of dout · inp, all of which are positive.
+    let (mean, rstd) = (Fenced(Array(zeros[..<N])), Fenced([Float](repeating: 1, count: N)))
+    let (weight, dweight, dbias) = (Fenced(noise(C, seed: 3)), Fenced(Array(zeros[..<C])), Fenced(Array(zeros[..<C])))
+    layerNormBackward(
+        dinp: dinp.pointer, dweight: dweight.pointer, dbias: dbias.pointer, dout: d.pointer, inp: x.pointer,
+        weight: weight.pointer, mean: mean.pointer, rstd: rstd.pointer, N: N, C: C)
+    var (expectedWeight, expectedBias) = ([Double](repeating: 0, count: C), [Double](repeating: 0, count: C))
+    for i in 0..<N * C {
+        expectedWeight[i % C] += Double(dout[i]) * Double(inp[i])
+        expectedBias[i % C] += Double(dout[i])
+    }
+    expectClose(dweight.values, expectedWeight)
+    expectClose(dbias.values, expectedBias)
+    expectIntact(outputs: [dinp, dweight, dbias], inputs: [x, d, weight, mean, rstd])
 }

@@ -1,14 +1,14 @@
-// Threads: everything is done once, and nothing depends on how many there are.
+// Parallel loops: each task runs once, and no result depends on the number of threads.
 
-import Dispatch
+import Foundation
 import Kernels
 import Synchronization
 import Testing
 
-/// Serialized, because `threadCount` is one for the whole process. Other suites may run beside this one; they get a
-/// number of threads that changes under them, which must make no difference to them either.
+/// Serialized, because `threadCount` is a global variable. Other tests run at the same time, with a number of threads
+/// that changes while they run; that must not change their results either.
 @Suite(.serialized) struct Parallel {
-    /// Runs `body` with 1 to 7 threads and expects the same bits each time.
+    /// A check that `body` gives the same bits with 1 to 7 threads.
     private func expectSameBits(
         _ what: String, sourceLocation: SourceLocation = #_sourceLocation, _ body: () -> [UInt32]
     ) {
@@ -19,8 +19,7 @@ import Testing
         #expect(expected.contains { $0 != 0 }, sourceLocation: sourceLocation)
         for threads in 2...7 {
             threadCount = threads
-            let isSame = body() == expected
-            #expect(isSame, "\(what) with \(threads) threads", sourceLocation: sourceLocation)
+            expectEqual(body(), expected, "in \(what) with \(threads) threads", sourceLocation: sourceLocation)
         }
     }
 
@@ -37,8 +36,9 @@ import Testing
         }
     }
 
-    /// (N, C, OC): more than one task in rows and in columns, and more than one block of the sum.
-    @Test(arguments: [(250, 97, 193), (97, 250, 193), (49, 900, 97), (900, 49, 97)])
+    /// (N, C, OC): several tasks of rows (at least 128 each) and of columns, sums in several parts (at most 1536
+    /// each), and tasks of dweight with the most rows allowed (48) and with fewer.
+    @Test(arguments: [(300, 97, 193), (97, 1700, 193), (49, 900, 500), (1700, 49, 97)])
     func `the matrix products`(N: Int, C: Int, OC: Int) {
         let inp = Fenced(noise(N * C, seed: 1))
         let weight = Fenced(noise(OC * C, seed: 2))
@@ -108,7 +108,7 @@ import Testing
         expectIntact(outputs: [], inputs: [qkv, dout])
     }
 
-    @Test func `few rows, with the threads asleep between the products and awake`() {
+    @Test func `products with few rows, with threads asleep between them and awake`() {
         let (N, C, OC) = (5, 300, 700)
         let inp = Fenced(noise(N * C, seed: 1))
         let weight = Fenced(noise(OC * C, seed: 2))
@@ -125,14 +125,14 @@ import Testing
         expectSameBits("awake") {
             var bits: [UInt32] = []
             withThreadsAwake { bits = product() }
-            #expect(bits == expected)
+            expectEqual(bits, expected)
             return bits
         }
         expectIntact(outputs: [], inputs: [inp, weight])
     }
 
-    /// Many short regions one after another, from several callers at a time, of whom only one has the others' help.
-    @Test func `each task is run once, awake as asleep`() {
+    /// Many short loops one after another, from several callers at the same time. Only one of them can be the leader.
+    @Test func `withThreadsAwake runs each task once`() {
         let before = threadCount
         defer { threadCount = before }
         for threads in [2, 3, 5] {
@@ -154,6 +154,32 @@ import Testing
             }
             #expect(wrong.load(ordering: .relaxed) == 0, "\(threads) threads")
         }
+    }
+
+    /// Loops of two tasks that run at the same time, of which the helper's takes longer than the leader's.
+    @Test func `withThreadsAwake waits for the last task of each loop`() {
+        let before = threadCount
+        defer { threadCount = before }
+        threadCount = 2
+        func now() -> UInt64 { DispatchTime.now().uptimeNanoseconds }
+        let finished = Atomic<Int>(0)
+        var unfinished = 0
+        withThreadsAwake {
+            let leader = pthread_self()
+            for loop in 1...20 {
+                let started = Atomic<Int>(0)
+                parallelFor(2) { _ in
+                    started.wrappingAdd(1, ordering: .sequentiallyConsistent)
+                    // If no helper comes within 20 ms, the leader runs both tasks.
+                    let deadline = now() + 20_000_000
+                    while started.load(ordering: .sequentiallyConsistent) < 2, now() < deadline { sched_yield() }
+                    if pthread_self() != leader { usleep(5000) }
+                    finished.wrappingAdd(1, ordering: .sequentiallyConsistent)
+                }
+                if finished.load(ordering: .sequentiallyConsistent) != 2 * loop { unfinished += 1 }
+            }
+        }
+        #expect(unfinished == 0)
     }
 
     @Test func `embedding`() {

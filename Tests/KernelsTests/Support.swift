@@ -1,12 +1,12 @@
-// What the kernels' tests share. Every file here begins with its kernel's naive twin: the textbook loop in double
-// precision, on plain arrays. Read that first; the kernel is the same thing, fast.
+// Helpers for the tests of the kernels. Each test file begins with a naive reference for its kernel: the textbook loop
+// in double precision, on plain arrays. Read that first; the kernel computes the same, only faster.
 //
-// A twin is held against finite differences where it is a backward pass, and the kernel is held against its twin.
+// The reference of a backward pass is checked against finite differences, and each kernel against its reference.
 
 import Kernels
 import Testing
 
-/// `count` floats between −scale and scale that look random and are the same in every run (xorshift64*).
+/// Pseudorandom floats between −scale and scale, the same in every run (xorshift64*).
 func noise(_ count: Int, seed: UInt64, scale: Float = 1) -> [Float] {
     var state = seed &* 0x9e37_79b9_7f4a_7c15 | 1
     return (0..<count).map { _ in
@@ -17,19 +17,19 @@ func noise(_ count: Int, seed: UInt64, scale: Float = 1) -> [Float] {
     }
 }
 
-/// `count` whole numbers below `bound`.
+/// Pseudorandom integers from 0 up to, but not including, `bound`.
 func randomIndices(_ count: Int, below bound: Int, seed: UInt64) -> [Int32] {
     noise(count, seed: seed).map { min(Int32(($0 + 1) / 2 * Float(bound)), Int32(bound) - 1) }
 }
 
-/// The numbers that a kernel sees, in the precision of the twins.
+/// A kernel's numbers in the precision of the references.
 func doubles(_ values: [Float]) -> [Double] { values.map { Double($0) } }
 
-/// A NaN that no computation makes: what it touches becomes NaN, and where it is gone something was written.
+/// A NaN that no computation produces. A result that depends on it is NaN, and where it is gone, something was written.
 private let fence = Float(bitPattern: 0x7fc0_dead)
 
-/// Floats between two fences of NaN. A kernel that reads beyond its input and uses what it finds gives NaN; one that
-/// writes beyond its output breaks the fence.
+/// An array between two fences of NaN. If a kernel reads beyond its input and uses that value, its result is NaN; if it
+/// writes beyond its output, the fence is broken.
 final class Fenced {
     private static let fenceLength = 80
     let pointer: UnsafeMutablePointer<Float>
@@ -45,7 +45,7 @@ final class Fenced {
         for (i, value) in values.enumerated() { pointer[i] = value }
     }
 
-    /// An output that is to be written in full: what stays unwritten is NaN.
+    /// An output that the kernel must write in full. What it does not write stays NaN.
     convenience init(unwritten count: Int) { self.init([Float](repeating: fence, count: count)) }
 
     deinit { memory.deallocate() }
@@ -61,8 +61,8 @@ final class Fenced {
     var isUnchanged: Bool { zip(original, values).allSatisfy { $0.bitPattern == $1.bitPattern } }
 }
 
-/// Nothing was written outside the outputs, and nothing at all into the inputs. To be called at the end of every test
-/// that uses `Fenced` memory: it also keeps the memory alive while the kernel has only its pointer.
+/// A check that nothing was written outside the outputs, nor to the inputs. Every test with `Fenced` memory ends with
+/// it, which also keeps the memory alive while the kernel has only its pointer.
 func expectIntact(
     outputs: [Fenced], inputs: [Fenced], sourceLocation: SourceLocation = #_sourceLocation
 ) {
@@ -75,8 +75,8 @@ func expectIntact(
     }
 }
 
-/// ‖ours − expected‖ ≤ tolerance · ‖expected‖; false if anything is NaN. Where all expected values are zero, ours have
-/// to be so too, to within `tolerance` itself.
+/// A check that ‖ours − expected‖ ≤ tolerance · ‖expected‖, which fails if anything is NaN. If all expected values are
+/// zero, `tolerance` is the limit of ‖ours‖ itself.
 func expectClose(
     _ ours: [Float], _ expected: [Double], tolerance: Double = 2e-6, _ what: String = "",
     sourceLocation: SourceLocation = #_sourceLocation
@@ -91,7 +91,18 @@ func expectClose(
     #expect(error <= tolerance, "relative error \(error) \(what)", sourceLocation: sourceLocation)
 }
 
-/// ∂f/∂xᵢ for every i by central differences: (f(x + ε) − f(x − ε)) / 2ε.
+/// A check that two arrays are equal, which reports the first difference. (`#expect(ours == expected)` would look for
+/// the shortest list of changes, which takes minutes for long arrays that differ.)
+func expectEqual<T: Equatable>(
+    _ ours: [T], _ expected: [T], _ what: String = "", sourceLocation: SourceLocation = #_sourceLocation
+) {
+    #expect(ours.count == expected.count, sourceLocation: sourceLocation)
+    let difference = zip(ours, expected).enumerated().first { $0.element.0 != $0.element.1 }
+    let message = difference.map { "element \($0.offset) is \($0.element.0), not \($0.element.1) \(what)" } ?? ""
+    #expect(difference == nil, "\(message)", sourceLocation: sourceLocation)
+}
+
+/// The gradient ∂f/∂xᵢ for each i, by central differences: (f(x + ε) − f(x − ε)) / 2ε.
 func finiteDifferences(at x: [Double], epsilon: Double = 1e-5, _ f: ([Double]) -> Double) -> [Double] {
     x.indices.map { i in
         var (up, down) = (x, x)
@@ -101,10 +112,10 @@ func finiteDifferences(at x: [Double], epsilon: Double = 1e-5, _ f: ([Double]) -
     }
 }
 
-/// Σ a·b. With a fixed dout, dot(out, dout) is a loss whose gradient by out is dout: the start of a gradient check.
+/// The dot product Σ a·b. For a fixed dout, dot(out, dout) is a loss whose gradient with respect to out is dout.
 func dot(_ a: [Double], _ b: [Double]) -> Double { zip(a, b).reduce(0) { $0 + $1.0 * $1.1 } }
 
-/// Two gradients in double precision.
+/// A check that two gradients in double precision agree.
 func expectSameGradient(
     _ ours: [Double], _ expected: [Double], sourceLocation: SourceLocation = #_sourceLocation
 ) {

@@ -1,12 +1,13 @@
-// Memory that a kernel needs for itself while it runs.
+// Temporary memory for kernels, aligned to cache lines.
 //
-// What is freed is kept for the next one: malloc would give pieces of this size back to the system each time and clear
-// fresh pages for the next, which costs 3% of a product and 4% of attention.
+// Freed blocks are kept for reuse. malloc would return blocks of this size to the system each time, and the next ones
+// would be fresh pages that must be cleared first: 3% of a matrix product's time, and 4% of attention's.
 
 import Synchronization
 
-/// Floats that begin a cache line, so that no vector lies across two; uninitialized. Ends with `freeAligned`.
-func allocateAligned(_ count: Int) -> UnsafeMutablePointer<Float> {
+/// A block of `count` uninitialized floats that begins a cache line, so that no vector spans two lines. It must be
+/// freed with `freeAligned`.
+package func allocateAligned(_ count: Int) -> UnsafeMutablePointer<Float> {
     let kept = freeBlocks.withLock { blocks -> Block? in
         var best: Int?
         for (i, block) in blocks.enumerated() where block.count >= count && block.count <= 2 * count {
@@ -20,23 +21,24 @@ func allocateAligned(_ count: Int) -> UnsafeMutablePointer<Float> {
     return line.bindMemory(to: Float.self, capacity: header + count) + header
 }
 
-func freeAligned(_ floats: UnsafeMutablePointer<Float>) {
+/// The counterpart of `allocateAligned`: keeps the block for reuse, and releases the oldest one if there are too many.
+package func freeAligned(_ floats: UnsafeMutablePointer<Float>) {
     let count = UnsafeRawPointer(floats - header).load(as: Int.self)
     let oldest = freeBlocks.withLock { blocks -> Block? in
         blocks.append(Block(floats: floats, count: count))
-        return blocks.count > mostBlocks ? blocks.removeFirst() : nil
+        return blocks.count > maxFreeBlocks ? blocks.removeFirst() : nil
     }
     if let oldest { UnsafeMutableRawPointer(oldest.floats - header).deallocate() }
 }
 
-/// A freed piece. Only the one who takes it out of the list has it, so it may go from thread to thread.
+/// A freed block. Whoever removes it from the list owns it, so it may move between threads.
 private struct Block: @unchecked Sendable {
     let floats: UnsafeMutablePointer<Float>
     let count: Int
 }
 
 private let freeBlocks = Mutex<[Block]>([])
-/// Attention takes eleven at a time on each thread.
-private let mostBlocks = 256
-/// A cache line in front, in floats, that holds the size.
+/// The number of freed blocks to keep. Attention uses eleven at a time on each thread.
+private let maxFreeBlocks = 256
+/// The floats before a block, one cache line, which hold its size.
 private let header = 16
