@@ -183,7 +183,9 @@ package final class SafetensorsFile {
     /// A tensor that is there, has this shape, and can be read as floats, and its first byte; nil if it has none.
     private func find(_ name: String, _ shape: [Int]) throws -> (Entry, UnsafeRawPointer?) {
         func refuse(_ what: String) -> UserError {
-            SafetensorsFile.error("\(path): tensor \(JSON.shown(Array(name.utf8))) \(what)")
+            UserError(
+                "\(path): tensor \(JSON.shown(Array(name.utf8))) \(what)",
+                hint: "check that config.json and the weights are of one model, and of a kind that is supported")
         }
         guard let entry = entries[name] else { throw refuse("is missing") }
         guard entry.shape == shape else { throw refuse("has the shape \(entry.shape), not \(shape)") }

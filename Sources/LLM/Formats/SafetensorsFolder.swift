@@ -139,7 +139,9 @@ package final class SafetensorsFolder {
 
     private func file(of name: String) throws -> SafetensorsFile {
         guard let file = files[name] else {
-            throw SafetensorsFolder.error("\(path): tensor \(JSON.shown(Array(name.utf8))) is missing")
+            throw UserError(
+                "\(path): tensor \(JSON.shown(Array(name.utf8))) is missing",
+                hint: "check that config.json and the weights are of one model, and of a kind that is supported")
         }
         return file
     }
