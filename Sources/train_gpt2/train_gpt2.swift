@@ -46,7 +46,7 @@ enum Main {
         let resumed = try settings.stepToResume()
         let (model, origin) = try makeModel(options, settings, resumed, tokenizer)
         let config = model.config
-        if let tokenizer { try check(tokenizer, fits: config, isNew: origin == "new") }
+        if let tokenizer { try settings.check(tokenizer, fits: config.V, isNew: origin == "new") }
         let T = try settings.T(maxT: config.maxT)
         try checkMemory(GPT2.bytes(config, rows: settings.B * T, trains: true))
         let trainer = try Trainer(model, settings, tokenizer: tokenizer, resumed: resumed, V: config.V, T: T) {
@@ -83,15 +83,13 @@ enum Main {
             let path = CheckpointDirectory(output).modelPath(resumed)
             let config = try readConfiguration(path)
             let wanted = options.text("model").flatMap { GPT2Configuration.descriptors[$0] }
-            for (option, has, asked) in [
-                ("layers", config.L, wanted?.L), ("channels", config.C, wanted?.C), ("heads", config.NH, wanted?.NH),
-                ("vocab-size", config.V, nil),
-            ] {
-                guard let asked = options.isGiven(option) ? options.int(option) : asked, asked != has else { continue }
-                throw UserError(
-                    "\(path) has \(has) \(option), not \(asked)",
-                    hint: "resume with the model of the first start, or choose another --output")
-            }
+            try settings.check(
+                path, options,
+                has: [
+                    ("layers", config.L, wanted?.L), ("channels", config.C, wanted?.C),
+                    ("heads", config.NH, wanted?.NH),
+                    ("vocab-size", config.V, nil),
+                ])
             return (try readModel(path, trains: true), path)
         }
         let givesShape = ["layers", "heads", "channels", "vocab-size"].contains { options.isGiven($0) }
@@ -120,14 +118,6 @@ enum Main {
         let model = GPT2(config, trains: true)
         model.parameters.initialize(seed: settings.seed)
         return (model, "new")
-    }
-
-    static func check(_ tokenizer: Tokenizer, fits config: GPT2Configuration, isNew: Bool) throws {
-        guard tokenizer.vocabularySize == config.V || isNew && tokenizer.vocabularySize < config.V else {
-            throw UserError(
-                "the tokenizer has \(tokenizer.vocabularySize) tokens, the model a vocabulary of \(config.V)",
-                hint: "give the tokenizer the model was made with by --tokenizer DIR, and shards made with it")
-        }
     }
 
     // MARK: - the command line

@@ -245,4 +245,28 @@ package struct TrainingSettings {
         guard !mark.isEmpty else { throw UserError("an empty --answer-mark", hint: "take a word", exitCode: 2) }
         return DataLoader.Answers(mark: mark, endOfText: Int32(endOfText))
     }
+
+    // MARK: - what must fit
+
+    /// Refuses a checkpoint to resume that has another shape than the command line asks for.
+    /// - Parameter sizes: of the checkpoint, by their options, and what another option asks for.
+    package func check(
+        _ path: String, _ options: Options, has sizes: [(option: String, has: Int, asked: Int?)]
+    ) throws {
+        for (option, has, asked) in sizes {
+            guard let asked = options.isGiven(option) ? options.int(option) : asked, asked != has else { continue }
+            throw UserError(
+                "\(path) has \(has) \(option), not \(asked)",
+                hint: "resume with the model of the first start, or choose another --output")
+        }
+    }
+
+    /// Refuses a tokenizer of another size than the model's vocabulary; a new model's may be larger.
+    package func check(_ tokenizer: Tokenizer, fits V: Int, isNew: Bool) throws {
+        guard tokenizer.vocabularySize == V || isNew && tokenizer.vocabularySize < V else {
+            throw UserError(
+                "the tokenizer has \(tokenizer.vocabularySize) tokens, the model a vocabulary of \(V)",
+                hint: "give the tokenizer the model was made with by --tokenizer DIR, and shards made with it")
+        }
+    }
 }
