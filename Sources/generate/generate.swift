@@ -192,8 +192,8 @@ enum Generate {
                 if isTerminal { printNow("… ") }
                 line += readLine() ?? ""
             }
-            // What the model wrote and what a person writes are lines of their own. No newline follows, though: many a text
-            // would be at its end there, and where one belongs the model writes it.
+            // What the model wrote and what a person writes are lines of their own. No newline follows, though: many a
+            // text would be at its end there, and where one belongs the model writes it.
             if !line.isEmpty, let last, !endsLine(last) { line = "\n" + line }
             added += try tokenizer.encode(Array(line.utf8))
             if added.isEmpty, generator.tokens[0].isEmpty { added = [try endOfText(tokenizer)] }

@@ -1,8 +1,8 @@
 // A GPT-2 as a Hugging Face directory: config.json, and the weights in model.safetensors or in shards. The names and
 // the orientation of the weights stand in the model's table (Models/GPT2.swift); what is here reads and writes by it.
 //
-// Hugging Face's GPT-2 keeps its linear weights as (in, out), which it calls Conv1D; ours are (out, in). Its classifier,
-// lm_head, is wte, as here. A directory that describes another model than ours computes is refused by name.
+// Hugging Face's GPT-2 keeps its linear weights as (in, out), which it calls Conv1D; ours are (out, in). Its
+// classifier, lm_head, is wte, as here. A directory that describes another model than ours computes is refused by name.
 
 import Foundation
 
@@ -84,8 +84,8 @@ package enum HuggingFaceGPT2 {
         // Whether the names have the prefix depends on the class that saved them.
         let prefix = weights.entries.keys.contains { $0.hasPrefix("transformer.") } ? "transformer." : ""
 
-        // Every tensor is there and has its shape; that is checked before memory is taken. And nothing else is there but
-        // the classifier and mask buffers, which are not weights.
+        // Every tensor is there and has its shape; that is checked before memory is taken. And nothing else is there
+        // but the classifier and mask buffers, which are not weights.
         let table = GPT2Tensors(config).table
         let (wte, head) = (prefix + "wte.weight", "lm_head.weight")
         let hasWte = weights.entries[wte] != nil || weights.entries[head] == nil

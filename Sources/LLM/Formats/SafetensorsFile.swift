@@ -46,13 +46,13 @@ package final class SafetensorsFile {
         guard dataStart <= size else { throw refuse("a header of \(length) bytes does not fit in a file of \(size)") }
         let header = try JSON(
             Array(file.bytes[8..<dataStart]), name: "\(path), header", allowsDuplicateKeys: false)
-        guard case .object(let members) = header else { throw refuse("its header is no JSON object") }
+        guard case .object(let members) = header else { throw refuse("its header is not a JSON object") }
 
         var entries: [String: Entry] = [:]
         for (key, value) in members {
             if key.elementsEqual("__metadata__".utf8) {
                 guard case .object(let metadata) = value, metadata.allSatisfy({ $0.value.text != nil }) else {
-                    throw refuse("__metadata__ is no object of strings")
+                    throw refuse("__metadata__ is not an object of strings")
                 }
                 continue
             }
@@ -88,16 +88,16 @@ package final class SafetensorsFile {
     ///   - data: where the elements of all tensors lie in the file.
     ///   - refuse: makes the error.
     private static func entry(_ json: JSON, _ data: Range<Int>, refuse: (String) -> UserError) throws -> Entry {
-        guard case .object = json else { throw refuse("its entry is no JSON object") }
-        guard let dtypeName = json["dtype"]?.text else { throw refuse("its dtype is missing or no string") }
+        guard case .object = json else { throw refuse("its entry is not a JSON object") }
+        guard let dtypeName = json["dtype"]?.text else { throw refuse("its dtype is missing or not a string") }
         guard let dtype = SafetensorsDType(rawValue: dtypeName) else {
             throw refuse("its dtype \(JSON.shown(Array(dtypeName.utf8))) is unknown")
         }
         func sizes(_ key: String) throws -> [Int] {
-            guard case .array(let values)? = json[key] else { throw refuse("its \(key) is missing or no array") }
+            guard case .array(let values)? = json[key] else { throw refuse("its \(key) is missing or not an array") }
             return try values.map { value in
                 guard let size = value.int, size >= 0 else {
-                    throw refuse("its \(key) has a value that is no whole number from 0 to 2⁶³ − 1")
+                    throw refuse("its \(key) has a value that is not a whole number from 0 to 2⁶³ − 1")
                 }
                 return size
             }
@@ -198,6 +198,6 @@ package final class SafetensorsFile {
     private static func error(_ message: String) -> UserError {
         UserError(
             message,
-            hint: "the file is damaged, was cut off, or is only a Git LFS pointer; download it again or write it anew")
+            hint: "the file is damaged, was cut off, or is only a Git LFS pointer; download it again or write it again")
     }
 }

@@ -24,7 +24,7 @@ package final class SafetensorsFolder {
         guard fileExists(index) else {
             guard isDirectory(path) else {
                 throw UserError(
-                    "\(path) is no directory", hint: "give a Hugging Face model directory, with config.json in it")
+                    "\(path) is not a directory", hint: "give a Hugging Face model directory, with config.json in it")
             }
             for name in ["pytorch_model.bin", "pytorch_model.bin.index.json"] where fileExists("\(path)/\(name)") {
                 throw UserError(
@@ -77,18 +77,18 @@ package final class SafetensorsFolder {
         let json = try JSON(
             try file.read(file.size, of: UInt8.self, at: 0), name: path, allowsDuplicateKeys: false)
         guard case .object(let members)? = json["weight_map"] else {
-            throw error("\(path): its weight_map is missing or no JSON object")
+            throw error("\(path): its weight_map is missing or not a JSON object")
         }
         var result: [String: String] = [:]
         for (key, value) in members {
             guard let name = value.text else {
-                throw error("\(path): tensor \(JSON.shown(key)): the name of its shard is no string")
+                throw error("\(path): tensor \(JSON.shown(key)): the name of its shard is not a string")
             }
             // A shard lies beside its index; no other file of the machine can be asked for.
             guard !name.isEmpty, !name.utf8.contains(where: { "/\\\0".utf8.contains($0) }), name != "..", name != "."
             else {
                 let shown = JSON.shown(Array(name.utf8))
-                throw error("\(path): tensor \(JSON.shown(key)): its shard \(shown) is no plain file name")
+                throw error("\(path): tensor \(JSON.shown(key)): its shard \(shown) is not a plain file name")
             }
             guard result.updateValue(name, forKey: String(decoding: key, as: UTF8.self)) == nil else {
                 throw error("\(path): tensor \(JSON.shown(key)) is there twice, in two Unicode spellings")

@@ -14,7 +14,7 @@ package protocol CausalModel: AnyObject {
     /// Takes tokens, one for each row of the context, through the layers.
     func forward(inputs: UnsafePointer<Int32>, _ context: Context)
 
-    /// Logits (N,V) of the tokens after those of `forward`: after each of a batch, or after the last one of each segment
-    /// of a cache.
+    /// Logits (N,V) of the tokens after those of `forward`: after each of a batch, or after the last one of each
+    /// segment of a cache.
     func logits(into out: UnsafeMutablePointer<Float>, _ context: Context)
 }

@@ -1,6 +1,6 @@
 // Generating: a model continues what it has read, token by token.
 //
-//     tokens (N) → the model's walk, with a cache → logits of the last token of each sequence → Sampler → the next token
+//     tokens (N) → the model's walk, with a cache → logits of each sequence's last token → Sampler → the next token
 //
 // The prompt goes through the walk with all its tokens at once, then one token of each sequence at a time. Such a step
 // reads every parameter; several sequences at once read them once for all of them.
@@ -84,8 +84,8 @@ package final class Generator {
     /// Adds tokens to the sequences, one list for each, and computes their logits. A sequence whose list is empty keeps
     /// its tokens and loses its logits.
     ///
-    /// A sequence that has no room for its new tokens loses its oldest ones: at most half of the capacity stays, so that
-    /// it does not happen at every step. What stays has new positions, so all of it is computed again.
+    /// A sequence that has no room for its new tokens loses its oldest ones: at most half of the capacity stays, so
+    /// that it does not happen at every step. What stays has new positions, so all of it is computed again.
     package func append(_ new: [[Int32]]) {
         precondition(new.count == count)
         var segments: [KVCache.Segment] = []
@@ -157,8 +157,8 @@ extension Generator {
 }
 
 extension CausalModel {
-    /// The likeliest continuation of each prompt, token by token, up to `limit` tokens or to `stop`, which is not part of
-    /// it. The prompts may be of any lengths; `batch` of them are on the way at a time, and where one ends the next
+    /// The likeliest continuation of each prompt, token by token, up to `limit` tokens or to `stop`, which is not part
+    /// of it. The prompts may be of any lengths; `batch` of them are on the way at a time, and where one ends the next
     /// takes its place.
     /// - Parameter finished: is given the index of every prompt that is done, and its continuation.
     package func continueGreedily(

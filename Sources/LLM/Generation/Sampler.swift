@@ -1,7 +1,7 @@
 // The next token: from the model's scores (logits) to a choice.
 //
-// The steps, their order and their borders are those of transformers' logits processors, so that the same settings leave
-// the same tokens to draw from, with the same probabilities:
+// The steps, their order and their borders are those of transformers' logits processors, so that the same settings
+// leave the same tokens to draw from, with the same probabilities:
 //
 //     logits → repetition penalty → ÷ temperature → top k → top p → min p → softmax → draw
 //

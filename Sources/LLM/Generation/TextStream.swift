@@ -1,7 +1,7 @@
 // Text as it comes out of a model, token by token, made fit to be shown at once.
 //
-// A token is bytes, and they may end anywhere: the three bytes of a Hangul syllable often lie in two or three tokens. And
-// where a stop text is waited for, what looks like its beginning must not be shown before it is clear what follows.
+// A token is bytes, and they may end anywhere: the three bytes of a Hangul syllable often lie in two or three tokens.
+// And where a stop text is waited for, what looks like its beginning must not be shown before it is clear what follows.
 
 /// Bytes in, whole characters out.
 package struct TextStream {

@@ -257,9 +257,9 @@ package final class GPT2: CausalModel, TrainableModel {
     /// (B,T,V) are never held.
     /// - Parameters:
     ///   - targets: a negative one does not count.
-    ///   - gradientScale: nil only measures. Otherwise the classifier's backward pass happens here, while a chunk's logits
-    ///     are at hand: wte's gradient, and the gradient that `backward` continues with. The scale is that of a token's
-    ///     loss in the total: 1 / (targets that count in all micro-batches).
+    ///   - gradientScale: nil only measures. Otherwise the classifier's backward pass happens here, while a chunk's
+    ///     logits are at hand: wte's gradient, and the gradient that `backward` continues with. The scale is that of a
+    ///     token's loss in the total: 1 / (targets that count in all micro-batches).
     package func classify(targets: UnsafePointer<Int32>, gradientScale: Float? = nil) -> Loss {
         precondition(gradientScale == nil || parameters.trains)
         let linear = Linear(parameters: parameters)
@@ -295,8 +295,8 @@ package final class GPT2: CausalModel, TrainableModel {
 
     // MARK: backward
 
-    /// Adds the gradients of all parameters to `parameters.gradients`, after `forward` with a batch (B,T) and `classify`
-    /// with a scale.
+    /// Adds the gradients of all parameters to `parameters.gradients`, after `forward` with a batch (B,T) and
+    /// `classify` with a scale.
     package func backward(inputs: UnsafePointer<Int32>, B: Int, T: Int) {
         precondition(parameters.trains && N == B * T)
         let linear = Linear(parameters: parameters)

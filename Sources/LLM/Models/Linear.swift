@@ -40,8 +40,9 @@ struct Linear {
 
     /// dinp (N,C) = dout (N,OC) · weight (OC,C); the gradients of weight and bias are added to theirs.
     ///
-    /// With out = inp · weightᵀ + bias, each out[n,o] = Σ_c inp[n,c] · weight[o,c] + bias[o]. So dinp[n,c] is the sum over
-    /// o of dout[n,o] · weight[o,c], dweight[o,c] the sum over n of dout[n,o] · inp[n,c], dbias[o] the sum of dout[n,o].
+    /// With out = inp · weightᵀ + bias, each out[n,o] = Σ_c inp[n,c] · weight[o,c] + bias[o]. So dinp[n,c] is the sum
+    /// over o of dout[n,o] · weight[o,c], dweight[o,c] the sum over n of dout[n,o] · inp[n,c], dbias[o] the sum of
+    /// dout[n,o].
     /// - Parameters:
     ///   - inp: what the forward pass had.
     ///   - doutStride: floats from one row of `dout` to the next; OC if nil.

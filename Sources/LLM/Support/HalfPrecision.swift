@@ -25,7 +25,8 @@ extension Float {
         self.init(bitPattern: sign | (magnitude < 1 << 23 ? subnormal : normal))
     }
 
-    /// The nearest bfloat16, of two equally near ones the even one. What is too large becomes infinity; a NaN stays one.
+    /// The nearest bfloat16, of two equally near ones the even one. What is too large becomes infinity; a NaN stays
+    /// one.
     @inline(__always)
     package var bfloat16: UInt16 {
         let bits = bitPattern

@@ -16,7 +16,8 @@ package indirect enum JSON {
     /// Parses a whole file.
     /// - Parameters:
     ///   - name: the file, for the message.
-    ///   - allowsDuplicateKeys: whether an object may have a key twice. RFC 8259 leaves that open; safetensors forbids it.
+    ///   - allowsDuplicateKeys: whether an object may have a key twice. RFC 8259 leaves that open; safetensors forbids
+    ///     it.
     package init(_ bytes: [UInt8], name: String, allowsDuplicateKeys: Bool = true) throws {
         self = try bytes.withUnsafeBufferPointer { buffer in
             if let position = firstInvalidUTF8(in: buffer) {
@@ -26,7 +27,7 @@ package indirect enum JSON {
             var parser = JSONParser(bytes: buffer, name: name, allowsDuplicateKeys: allowsDuplicateKeys)
             let value = try parser.value(depth: 0)
             parser.skipSpace()
-            guard parser.position == buffer.count else { throw parser.error("goes on after its end") }
+            guard parser.position == buffer.count else { throw parser.error("continues after its end") }
             return value
         }
     }
@@ -145,7 +146,7 @@ private struct JSONParser {
         let line = bytes[..<min(position, bytes.count)].reduce(1) { $1 == UInt8(ascii: "\n") ? $0 + 1 : $0 }
         return UserError(
             "\(name), line \(line), byte \(position): \(what)",
-            hint: "the file is damaged or was cut off; copy it again or write it anew")
+            hint: "the file is damaged or was cut off; copy it again or write it again")
     }
 
     mutating func skipSpace() {
@@ -161,7 +162,7 @@ private struct JSONParser {
     private mutating func expect(_ word: String) throws {
         for byte in word.utf8 where try next() != byte {
             position -= 1
-            throw error("this is no JSON value")
+            throw error("this is not a JSON value")
         }
     }
 
@@ -246,7 +247,7 @@ private struct JSONParser {
             let value = Double(text), value.isFinite
         else {
             position = start
-            throw error("this is no JSON value")
+            throw error("this is not a JSON value")
         }
         return .number(value)
     }

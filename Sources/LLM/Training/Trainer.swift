@@ -1,5 +1,5 @@
-// The training loop, for every model: what happens at a step, and what is kept of it. An executable tells the story of a
-// step in its own words and with its own model (Sources/train_gpt2/train_gpt2.swift); each word is a function here.
+// The training loop, for every model: what happens at a step, and what is kept of it. An executable tells the story of
+// a step in its own words and with its own model (Sources/train_gpt2/train_gpt2.swift); each word is a function here.
 //
 // Every random number and every sum depends on the step alone, and the state of it all is in the checkpoint: a run that
 // was stopped and resumed ends in the same bytes as one that was not.
@@ -251,9 +251,10 @@ package final class Trainer {
 
     // MARK: - step
 
-    /// Reads the micro-batches of a step and passes each to the model, which is to add its gradients and return its loss.
-    /// - Parameter pass: is given a batch, and the scale of a target's loss in the total: every target that counts weighs
-    ///   the same, however they are spread over the micro-batches.
+    /// Reads the micro-batches of a step and passes each to the model, which is to add its gradients and return its
+    /// loss.
+    /// - Parameter pass: is given a batch, and the scale of a target's loss in the total: every target that counts
+    ///   weighs the same, however they are spread over the micro-batches.
     package func forEachBatch(_ pass: (_ batch: Batch, _ gradientScale: Float) -> Loss) throws {
         startOfStep = now()
         if settings.overfitsBatch { loader.startEpoch() }

@@ -242,8 +242,8 @@ func `small validation data shrinks the batch`(tokens: Int, B: Int, T: Int) thro
 
 // MARK: - the loss on the answers
 
-/// Which targets count, for a stream in which 0 ends a text and the mark is 7 8: written again, the other way round, from
-/// what is asked for. The token at i counts if, going back from it within its row, a whole mark is met before a 0.
+/// Which targets count, for a stream in which 0 ends a text and the mark is 7 8: written again, the other way round,
+/// from what is asked for. The token at i counts if, going back from it within its row, a whole mark is met before a 0.
 private func twinCounts(_ row: [Int32]) -> [Bool] {
     (1..<row.count).map { i in
         var back = i - 1

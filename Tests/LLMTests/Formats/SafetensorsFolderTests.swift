@@ -141,7 +141,7 @@ private let index = "model.safetensors.index.json"
         ("", ["ends too early"]),
         ("[]", ["weight_map is missing"]),
         ("{}", ["weight_map is missing"]),
-        ("{\"weight_map\": []}", ["weight_map is missing or no JSON object"]),
+        ("{\"weight_map\": []}", ["weight_map is missing or not a JSON object"]),
         (map("\"a\": 1"), ["\"a\"", "no string"]),
         (map("\"a\": null"), ["\"a\"", "no string"]),
         (map("\"a\": \"\""), ["\"a\"", "no plain file name"]),
@@ -202,9 +202,9 @@ private let index = "model.safetensors.index.json"
     }
     try withFolder([:]) { directory in
         expectMessage([directory, "no model.safetensors"]) { _ = try SafetensorsFolder(directory) }
-        expectMessage(["none is no directory"]) { _ = try SafetensorsFolder(directory + "/none") }
+        expectMessage(["none is not a directory"]) { _ = try SafetensorsFolder(directory + "/none") }
     }
     try withFolder(["file": []]) { directory in
-        expectMessage(["file is no directory"]) { _ = try SafetensorsFolder(directory + "/file") }
+        expectMessage(["file is not a directory"]) { _ = try SafetensorsFolder(directory + "/file") }
     }
 }
