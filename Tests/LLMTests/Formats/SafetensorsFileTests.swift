@@ -128,7 +128,7 @@ private func several(_ tensors: (String, Range<Int>)...) -> String {
         (one(shape: "[\"2\",3]"), ["\"a\"", "shape", "whole number"]),
         (one(shape: "[null]"), ["\"a\"", "shape", "whole number"]),
         (one(shape: "[1e30]"), ["\"a\"", "shape", "whole number"]),
-        (one(shape: "[1e999]"), ["header", "no JSON value"]),
+        (one(shape: "[1e999]"), ["header", "not a JSON value"]),
         (one(shape: "[18446744073709551615]"), ["\"a\"", "shape", "whole number"]),
         (one(shape: "[9223372036854775807]"), ["\"a\"", "shape", "whole number"]),
         (one(shape: "[4611686018427387904,2]"), ["\"a\"", "more elements"]),
