@@ -73,8 +73,9 @@ func `the last tokens of segments of any lengths move to the front`(counts: [Int
                 let text = seen[segment.sequence]
                 for h in 0..<NH {
                     let scores = (0..<text.count / (3 * C)).map { t in
-                        exp((0..<HS).reduce(0.0) { $0 + Double(new[h * HS + $1] * text[t * 3 * C + C + h * HS + $1]) }
-                            / Double(HS).squareRoot())
+                        exp(
+                            (0..<HS).reduce(0.0) { $0 + Double(new[h * HS + $1] * text[t * 3 * C + C + h * HS + $1]) }
+                                / Double(HS).squareRoot())
                     }
                     for i in 0..<HS {
                         let sum = scores.enumerated().reduce(0.0) {

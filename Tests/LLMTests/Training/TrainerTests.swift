@@ -273,7 +273,8 @@ func `validation is the mean of its first batches`(onAnswers: Bool, most: Int) t
         let run = try TestRun(
             bigram(V: V),
             [
-                "-i", folder + "/train_*.bin", "-b", "2", "-t", "8", "-x", "0", "-v", "1", "-m", String(most), "-s", "0",
+                "-i", folder + "/train_*.bin", "-b", "2", "-t", "8", "-x", "0", "-v", "1", "-m", String(most), "-s",
+                "0",
                 "-o", out,
             ] + (onAnswers ? markOptions : []), tokenizer: tokenizer)
         let model = try #require(run.model as? BigramModel)
@@ -328,7 +329,8 @@ func `validation is the mean of its first batches`(onAnswers: Bool, most: Int) t
         for by in BestBy.allCases {
             let out = folder + "/" + by.rawValue
             let run = try TestRun(
-                bigram(), quiet(folder, "-x", "7", "-l", "0", "-v", "1", "-n", "0", "--best-by", by.rawValue, "-o", out))
+                bigram(), quiet(folder, "-x", "7", "-l", "0", "-v", "1", "-n", "0", "--best-by", by.rawValue, "-o", out)
+            )
             try run.train(before: { put($0, into: run.model) })
             let measured = try logged(by == .accuracy ? "eval" : "tel", in: out)
             #expect(measured.count == 8)
@@ -365,7 +367,9 @@ func `the checkpoints that are asked for are kept`(options: [String], expected: 
         try run.train()
         let checkpoints = CheckpointDirectory(out)
         #expect(checkpoints.steps() == expected)
-        let files = expected.flatMap { [checkpoints.donePath($0), checkpoints.modelPath($0), checkpoints.statePath($0)] }
+        let files = expected.flatMap {
+            [checkpoints.donePath($0), checkpoints.modelPath($0), checkpoints.statePath($0)]
+        }
         #expect(Set(names(in: out).map { "\(out)/\($0)" }) == Set(files + [out + "/main.log"]))
         #expect(run.said.last == expected.last.map { "wrote " + checkpoints.modelPath($0) })
     }
@@ -409,7 +413,8 @@ func `a run killed at any step and resumed ends in the same bytes`(bestBy: Strin
         let whole = try TestRun(newTiny(), eventful(folder, folder + "/whole", "--best-by", bestBy))
         try whole.train()
         let expected = try filesInside(folder + "/whole")
-        #expect(Set(expected.keys).isSuperset(of: ["DONE_00000013", "model_best.bin", "main.log", "model_00000006.bin"]))
+        #expect(
+            Set(expected.keys).isSuperset(of: ["DONE_00000013", "model_best.bin", "main.log", "model_00000006.bin"]))
         for step in 0...(midway ? 12 : 13) {
             let out = folder + "/out\(step)"
             let said = try interrupted(at: step, midway: midway, eventful(folder, out, "--best-by", bestBy))

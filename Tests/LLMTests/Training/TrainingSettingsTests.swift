@@ -71,7 +71,9 @@ import Testing
             let steps = try trainingSettings(options).steps(loader, totalBatch: total)
             #expect(steps == expected, "\(options)")
         }
-        expectUserError("not one step") { _ = try trainingSettings(["--epochs", "0.9"]).steps(loader, totalBatch: 160) }
+        expectUserError("not one step") {
+            _ = try trainingSettings(["--epochs", "0.9"]).steps(loader, totalBatch: 160)
+        }
     }
 }
 
