@@ -5,20 +5,24 @@
 import Kernels
 
 /// The linear layers of a model.
-struct Linear {
-    let parameters: Parameters
-    /// nil takes the weights as they lie.
-    var packed: PackedWeights?
+package struct Linear {
+    private let parameters: Parameters
+    private let packed: PackedWeights?
 
     /// From so many rows on, training's product is as fast as the one with packed weights (measured with GPT-2
     /// 124M).
     private static let manyRows = 128
 
+    /// - Parameter packed: nil takes the weights as they lie.
+    package init(parameters: Parameters, packed: PackedWeights? = nil) {
+        (self.parameters, self.packed) = (parameters, packed)
+    }
+
     /// out (N,OC) = inp (N,C) · weight (OC,C)ᵀ + bias (OC) + residual (N,OC).
     /// - Parameters:
     ///   - residual: added to the result if not nil; may be `out` itself.
     ///   - outStride: floats from one row of `out` to the next; OC if nil.
-    func forward(
+    package func forward(
         out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, weight: Tensor, bias: Tensor?, layer l: Int = 0,
         residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int, outStride: Int? = nil
     ) {
@@ -46,7 +50,7 @@ struct Linear {
     /// - Parameters:
     ///   - inp: what the forward pass had.
     ///   - doutStride: floats from one row of `dout` to the next; OC if nil.
-    func backward(
+    package func backward(
         dinp: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, inp: UnsafePointer<Float>, weight: Tensor,
         bias: Tensor?, layer l: Int = 0, N: Int, C: Int, OC: Int, doutStride: Int? = nil
     ) {

@@ -23,7 +23,7 @@ package struct Loss {
     package let correct: UnsafeBufferPointer<Float>
 
     /// - Parameter losses: (B,T); 0 where a target does not count.
-    init(losses: UnsafeBufferPointer<Float>, correct: UnsafeBufferPointer<Float>, counted: Int) {
+    package init(losses: UnsafeBufferPointer<Float>, correct: UnsafeBufferPointer<Float>, counted: Int) {
         mean = losses.reduce(0) { $0 + Double($1) } / Double(max(1, counted))
         accuracy = correct.reduce(0) { $0 + Double($1) } / Double(max(1, counted))
         self.counted = counted

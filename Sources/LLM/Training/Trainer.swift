@@ -18,6 +18,7 @@ package final class Trainer {
     /// Where checkpoints go; nil keeps nothing.
     private let directory: CheckpointDirectory?
     private let writeModel: (OutputFile) throws -> Void
+    private let say: (String) -> Void
     private let log: RunLog?
     private let schedule: Schedule
     private let microBatches: Int
@@ -48,13 +49,14 @@ package final class Trainer {
     /// - Parameters:
     ///   - resumed: the step whose model this is.
     ///   - V, T: the model's vocabulary, and the length of a row.
+    ///   - say: takes what a person is to read, line by line.
     ///   - writeModel: writes the model in its own file format.
     package init(
         _ model: any TrainableModel, _ settings: TrainingSettings, tokenizer: Tokenizer?, resumed: Int?, V: Int,
-        T: Int, writeModel: @escaping (OutputFile) throws -> Void
+        T: Int, say: @escaping (String) -> Void = { print($0) }, writeModel: @escaping (OutputFile) throws -> Void
     ) throws {
         (self.model, self.settings, self.tokenizer, self.resumed) = (model, settings, tokenizer, resumed)
-        self.writeModel = writeModel
+        (self.say, self.writeModel) = (say, writeModel)
         let B = settings.B
         answers = try settings.answers(tokenizer)
         loader = try DataLoader(
@@ -108,15 +110,15 @@ package final class Trainer {
     /// - Parameter description: of the model.
     package func introduce(_ description: String) {
         peak = measurePeakFlops()
-        print("model       \(description)")
-        print("parameters  \(grouped(model.parameters.table.count))")
-        print(
+        say("model       \(description)")
+        say("parameters  \(grouped(model.parameters.table.count))")
+        say(
             "train data  \(grouped(loader.tokenCount)) tokens, \(loader.samplesPerEpoch) batches of "
                 + "\(loader.B) · \(loader.T)")
-        if let validation { print("val data    \(grouped(validation.tokenCount)) tokens") }
-        print("steps       \(steps) of \(grouped(totalBatch)) tokens in \(microBatches) micro-batches")
-        print(String(format: "machine     %ld threads, %.0f GFLOP/s at most", threadCount, peak * 1e-9))
-        if let resumed { print("resumed     at step \(resumed)") }
+        if let validation { say("val data    \(grouped(validation.tokenCount)) tokens") }
+        say("steps       \(steps) of \(grouped(totalBatch)) tokens in \(microBatches) micro-batches")
+        say(String(format: "machine     %ld threads, %.0f GFLOP/s at most", threadCount, peak * 1e-9))
+        if let resumed { say("resumed     at step \(resumed)") }
         if let directory, resumed == nil, settings.resume == .continues {
             note("note: no checkpoint in \(directory.path); starting at step 1")
         }
@@ -139,7 +141,7 @@ package final class Trainer {
         }
         if let directory {
             let kept = directory.steps().suffix(1).map { directory.modelPath($0) } + [directory.bestPath]
-            for path in kept where fileExists(path) { print("wrote \(path)") }
+            for path in kept where fileExists(path) { say("wrote \(path)") }
         }
     }
 
@@ -178,7 +180,7 @@ package final class Trainer {
         guard let validation else { return }
         let result = try measure(validation)
         peak = max(peak, measurePeakFlops())  // the first time the machine may have been busy
-        print(
+        say(
             String(format: "val loss %.6f | next-token accuracy %.2f%%", result.loss, 100 * result.accuracy)
                 + (answers == nil ? "" : String(format: " | exact answers %.2f%%", 100 * result.exact)))
         fflush(nil)
@@ -235,7 +237,7 @@ package final class Trainer {
         }
         let shown = question.drop { $0 == start } + tokens
         let text = tokenizer.map { String(decoding: $0.decode(Array(shown)), as: UTF8.self) }
-        print("generating:\n---\n\(text ?? tokens.map { String($0) }.joined(separator: " "))\n---")
+        say("generating:\n---\n\(text ?? tokens.map { String($0) }.joined(separator: " "))\n---")
     }
 
     /// Writes a checkpoint, all that the next start needs to continue as if there had been no stop, and removes those
@@ -260,7 +262,7 @@ package final class Trainer {
         if settings.overfitsBatch { loader.startEpoch() }
         let batches = try (0..<microBatches).map { _ in try loader.nextBatch() }
         let counts = batches.map(\.counted)
-        if answers != nil, state.step == firstStep, counts.allSatisfy({ $0 == 0 }) {
+        if answers != nil, state.step == 0, counts.allSatisfy({ $0 == 0 }) {
             throw UserError(
                 "no answer in the first \(totalBatch) tokens: '\(settings.answerMark ?? "")' is not there",
                 hint: "give the words that stand before the answers by --answer-mark, or train with --loss-on all")
@@ -285,7 +287,7 @@ package final class Trainer {
     package func update() throws {
         if !loss.isFinite || !norm.isFinite {
             // An update would make every parameter NaN.
-            print("skipping update: the loss is \(loss) and the gradient's norm \(norm)")
+            say("skipping update: the loss is \(loss) and the gradient's norm \(norm)")
             model.parameters.zeroGradients()
             notFinite += 1
             guard notFinite < 10 else {
@@ -301,7 +303,7 @@ package final class Trainer {
         if settings.skipLossZ > 0 && lossScore > settings.skipLossZ
             || settings.skipNormZ > 0 && normScore > settings.skipNormZ
         {
-            print(
+            say(
                 String(format: "skipping update: z-scores %+.2f of the loss, %+.2f of the norm", lossScore, normScore))
             model.parameters.zeroGradients()
             return
@@ -319,7 +321,7 @@ package final class Trainer {
         secondsPerStep = secondsPerStep == 0 ? seconds : 0.95 * secondsPerStep + 0.05 * seconds
         let share = model.flopsPerToken(T: loader.T) * Double(totalBatch) / seconds / peak
         func text(_ score: Double) -> String { score.isNaN ? "" : String(format: "(%+.2fz)", score) }
-        print(
+        say(
             String(
                 format: "step %4ld/%ld | loss %.6f %@| norm %.4f %@| lr %.2e | %.2f ms | %.1f%% MFU | %.0f tok/s | "
                     + "%@ left", step + 1, steps, loss, text(lossScore), norm, text(normScore), rate, seconds * 1000,

@@ -7,8 +7,8 @@ import Testing
 
 private let config = GPT2Configuration(maxT: 40, V: 53, L: 3, NH: 3, C: 24)
 
-private func noisyModel(_ config: GPT2Configuration = config) -> GPT2 {
-    let model = GPT2(config, trains: false)
+private func noisyModel(_ config: GPT2Configuration = config, trains: Bool = false) -> GPT2 {
+    let model = GPT2(config, trains: trains)
     var random = MersenneTwister(seed: 5)
     for tensor in model.parameters.table.tensors {
         let count = tensor.name == "wte" ? config.V * config.C : tensor.count
@@ -238,6 +238,108 @@ private func samples(
             #expect(relativeError(Array(generator.logits(of: sequence)), uncached(model, prompt)) < 1e-5)
         }
     }
+}
+
+/// Passes of few rows: some take a single prompt that is longer, some several sequences, the last one what is left.
+/// Prompts and single tokens come mixed, before and after a prompt that all share.
+@Test(arguments: [1, 4, 9, 16, 23, 40, 1000], [false, true])
+func `tokens that need several passes are each alone`(mostRows: Int, trains: Bool) {
+    let model = noisyModel(trains: trains)
+    let before = trains ? model.parameters.bits : model.parameters.bits(of: \.values)
+    let count = 7
+    let generator = Generator(model, sequences: count, capacity: config.maxT, mostRows: mostRows)
+    var texts = [[Int32]](repeating: [], count: count)
+    func expectAlone(_ asked: [[Int32]], _ what: String) {
+        for i in 0..<count where !asked[i].isEmpty {
+            #expect(generator.tokens[i] == texts[i])
+            let logits = Array(generator.logits(of: i))
+            #expect(relativeError(logits, uncached(model, texts[i])) < 1e-5, "\(what), sequence \(i)")
+        }
+    }
+    func append(_ lengths: [Int], _ what: String) {
+        let new = lengths.enumerated().map { randomTokens($1, below: config.V, seed: UInt64(7 * $0 + $1)) }
+        generator.append(new)
+        for i in 0..<count { texts[i] += new[i] }
+        expectAlone(new, what)
+    }
+    append([3, 1, 12, 8, 7, 1, 9], "prompts of their own")
+    append([1, 1, 1, 1, 1, 1, 1], "a token each")
+    append([0, 9, 1, 0, 16, 1, 8], "some pause")
+    let prompt = randomTokens(11, below: config.V, seed: 5)
+    generator.start(with: prompt)
+    texts = [[Int32]](repeating: prompt, count: count)
+    expectAlone(texts, "the shared prompt")
+    append([1, 0, 12, 8, 2, 1, 1], "behind the shared prompt")
+    append([1, 4, 1, 0, 1, 1, 9], "and more")
+    generator.clear(2)
+    texts[2] = []
+    append([1, 1, 10, 1, 1, 2, 1], "one begins anew")
+    append([1, 1, 1, 1, 1, 1, 1], "among the others")
+    #expect((trains ? model.parameters.bits : model.parameters.bits(of: \.values)) == before)
+    #expect(!trains || model.parameters.gradientNorm() == 0)
+}
+
+/// Training keeps its activations of every layer; a walk over a cache between its steps changes nothing of them.
+@Test func `a model in training writes, and goes on as if it had not`() {
+    let (B, T) = (2, 12)
+    let inputs = randomTokens(B * T, below: config.V, seed: 1)
+    let targets = randomTokens(B * T, below: config.V, seed: 2)
+    func trained(writes: Bool) -> [UInt32] {
+        let model = noisyModel(trains: true)
+        for step in 1...3 {
+            model.accumulate(inputs, targets, B: B, T: T, scale: 1 / Float(B * T))
+            if writes { _ = samples(model, prompt: Array(inputs[..<9]), count: step, limit: 5) }
+            model.parameters.update(
+                learningRate: 1e-2, beta1: 0.9, beta2: 0.95, decay: 0.1, gradientScale: 1, step: step)
+        }
+        return model.parameters.bits
+    }
+    #expect(trained(writes: true) == trained(writes: false))
+}
+
+/// What was drawn last has not been through the model: it does so with what is appended next.
+@Test func `what was drawn last is read with what follows`() {
+    let model = noisyModel()
+    let generator = Generator(model, sequences: 3, capacity: config.maxT)
+    generator.start(with: [1, 2, 3])
+    var texts = [[Int32]](repeating: [1, 2, 3], count: 3)
+    var randoms = (1...3).map { Xorshift(seed: UInt64($0)) }
+    // The sequences end after one, two and three tokens.
+    generator.generate(limit: 9, sampler: Sampler(), randoms: &randoms, endOfText: nil) { i, token in
+        texts[i].append(token)
+        return texts[i].count < 4 + i
+    }
+    #expect(texts.map(\.count) == [4, 5, 6])
+    #expect(generator.tokens == texts.map { Array($0.dropLast()) })
+    generator.append([[7], [], [8, 9]])
+    texts[0] += [7]
+    texts[2] += [8, 9]
+    for i in [0, 2] {
+        #expect(generator.tokens[i] == texts[i])
+        #expect(relativeError(Array(generator.logits(of: i)), uncached(model, texts[i])) < 1e-5)
+    }
+    generator.append([[], [4], []])
+    texts[1] += [4]
+    #expect(generator.tokens[1] == texts[1])
+    #expect(relativeError(Array(generator.logits(of: 1)), uncached(model, texts[1])) < 1e-5)
+    // An emptied sequence forgets it.
+    generator.generate(limit: 1, sampler: Sampler(), randoms: &randoms, endOfText: nil) { _, _ in true }
+    generator.clear(1)
+    generator.append([[], [5, 6], []])
+    #expect(generator.tokens[1] == [5, 6])
+    #expect(relativeError(Array(generator.logits(of: 1)), uncached(model, [5, 6])) < 1e-5)
+}
+
+/// At most half of the capacity stays, or all of the new tokens if they are more.
+@Test(arguments: [(38, 3, 20), (40, 1, 20), (39, 1, 40), (30, 25, 25), (40, 40, 40), (5, 50, 40), (0, 41, 40)])
+func `what does not fit pushes out the oldest tokens`(held: Int, added: Int, stays: Int) {
+    let model = noisyModel()
+    let generator = Generator(model, sequences: 1, capacity: config.maxT)
+    let text = randomTokens(held + added, below: config.V, seed: 1)
+    generator.append([Array(text[..<held])])
+    generator.append([Array(text[held...])])
+    #expect(generator.tokens[0] == Array(text.suffix(stays)))
+    #expect(relativeError(Array(generator.logits(of: 0)), uncached(model, generator.tokens[0])) < 1e-5)
 }
 
 @Suite(.serialized) struct GenerateThreads {

@@ -76,8 +76,12 @@ func `the vocabulary is padded to a multiple of 128`(V: Int, Vp: Int) {
 
 // MARK: - gradients
 
-/// For batches of more rows than the classifier takes at a time (256), and more than one task in every kernel.
+/// For batches of more rows than the classifier takes at a time (here 256), and more than one task in every kernel.
 private let chunked = GPT2Configuration(maxT: 70, V: 50, L: 2, NH: 2, C: 40)
+
+private func newModel(_ config: GPT2Configuration, trains: Bool = true) -> GPT2 {
+    GPT2(config, trains: trains, logitRows: 256)
+}
 
 /// Parameters large enough for every path through the model to matter.
 private func fillWithNoise(_ model: GPT2, seed: UInt32) {
@@ -175,7 +179,7 @@ func `logits, loss, gradients and ten steps are PyTorch's`(name: String) throws 
     let (B, T) = (5, 65)
     let inputs = randomTokens(B * T, below: chunked.V, seed: 1)
     let targets = randomTokens(B * T, below: chunked.V, seed: 2)
-    let model = GPT2(chunked, trains: true)
+    let model = newModel(chunked)
     fillWithNoise(model, seed: 1)
     model.forward(inputs, B: B, T: T)
     let logits = model.logits(B: B, T: T)
@@ -202,7 +206,7 @@ func `logits, loss, gradients and ten steps are PyTorch's`(name: String) throws 
 func `two micro-batches are one batch`(config: GPT2Configuration, B: Int, T: Int) {
     let inputs = randomTokens(2 * B * T, below: config.V, seed: 1)
     let targets = randomTokens(2 * B * T, below: config.V, seed: 2)
-    let (whole, halves) = (GPT2(config, trains: true), GPT2(config, trains: true))
+    let (whole, halves) = (newModel(config), newModel(config))
     for model in [whole, halves] { fillWithNoise(model, seed: 1) }
     let scale = 1 / Float(2 * B * T)
     let loss = whole.accumulate(inputs, targets, B: 2 * B, T: T, scale: scale)
@@ -223,12 +227,50 @@ func `two micro-batches are one batch`(config: GPT2Configuration, B: Int, T: Int
     #expect(halves.parameters.gradientNorm() == 0)
 }
 
+/// How many rows of logits there are at a time is nobody's business: one, several chunks, the last one ragged, or all.
+/// Only a chunk of a single row has a kernel of its own, which adds in another order.
+@Test(arguments: [1, 7, 64, 256, 324, 325, 326], [false, true])
+func `any chunks of rows give one loss and one gradient`(rows: Int, hidesSome: Bool) {
+    let (B, T) = (5, 65)
+    let inputs = randomTokens(B * T, below: chunked.V, seed: 1)
+    var targets = randomTokens(B * T, below: chunked.V, seed: 2)
+    if hidesSome {
+        // Ends of chunks among them, and all of one.
+        targets = hidingSome(targets)
+        for n in 60..<70 { targets[n] = -1 }
+        for n in 128..<192 { targets[n] = -1 }
+    }
+    let scale = 1 / Float(targets.count { $0 >= 0 })
+    func result(_ model: GPT2) -> (losses: [Double], correct: [Float], counted: Int, gradients: [[Float]]) {
+        fillWithNoise(model, seed: 1)
+        model.forward(inputs, B: B, T: T)
+        let measured = model.classify(targets: targets)
+        let correct = Array(measured.correct)
+        let learnt = model.classify(targets: targets, gradientScale: scale)
+        #expect(Array(learnt.correct) == correct)
+        model.backward(inputs: inputs, B: B, T: T)
+        let numbers = [measured.mean, measured.accuracy, learnt.mean, learnt.accuracy]
+        let gradients = model.parameters.table.tensors.map { model.parameters.array(model.parameters.gradients, $0) }
+        return (numbers, correct, measured.counted, gradients)
+    }
+    let whole = result(GPT2(chunked, trains: true, logitRows: 1000))
+    let parts = result(GPT2(chunked, trains: true, logitRows: rows))
+    let tolerance = B * T % rows == 1 || rows == 1 ? 1e-6 : 0
+    for (part, all) in zip(parts.losses, whole.losses) { #expect(abs(part - all) <= tolerance) }
+    #expect(parts.counted == whole.counted)
+    #expect(parts.correct == whole.correct && whole.correct.contains(1))
+    #expect(whole.counted == targets.count { $0 >= 0 })
+    for (tensor, (part, all)) in zip(GPT2Tensors(chunked).table.tensors, zip(parts.gradients, whole.gradients)) {
+        #expect(relativeError(part, all) <= 1e-5, "\(tensor.name)")
+    }
+}
+
 // MARK: - training
 
 /// Three steps of training on 5 × 65 tokens.
 private func trained(_ config: GPT2Configuration, hidesSome: Bool = false) -> GPT2 {
     let (B, T) = (5, 65)
-    let model = GPT2(config, trains: true)
+    let model = newModel(config)
     model.parameters.initialize(seed: 7)
     for step in 1...3 {
         let tokens = randomTokens(B * T + 1, below: config.V, seed: UInt64(step))
@@ -264,7 +306,7 @@ private func trained(_ config: GPT2Configuration, hidesSome: Bool = false) -> GP
     let wte = model.parameters.array(model.parameters.values, model.tensors.wte)
     #expect(wte[(chunked.V * chunked.C)...].allSatisfy { $0 == 0 })
     #expect(model.parameters.array(model.parameters.values).allSatisfy { $0.isFinite })
-    let start = GPT2(chunked, trains: false)
+    let start = newModel(chunked, trains: false)
     start.parameters.initialize(seed: 7)
     for tensor in model.parameters.table.tensors {
         let moved = model.parameters.array(model.parameters.values, tensor)
@@ -293,7 +335,7 @@ private func trained(_ config: GPT2Configuration, hidesSome: Bool = false) -> GP
     let (B, T) = (5, 65)
     let inputs = randomTokens(B * T, below: chunked.V, seed: 1)
     let targets = randomTokens(B * T, below: chunked.V, seed: 2)
-    let (training, plain) = (GPT2(chunked, trains: true), GPT2(chunked, trains: false))
+    let (training, plain) = (newModel(chunked), newModel(chunked, trains: false))
     for model in [training, plain] { fillWithNoise(model, seed: 1) }
     let expected = training.loss(inputs, targets, B: B, T: T)
     #expect(plain.loss(inputs, targets, B: B, T: T) == expected)

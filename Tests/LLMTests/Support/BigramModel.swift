@@ -1,0 +1,109 @@
+// The smallest language model there is. What trains it and generates with it knows nothing of GPT-2.
+
+import Foundation
+import Kernels
+import LLM
+
+/// A model that the tests of the loop can take through a step.
+protocol Pupil: TrainableModel {
+    var V: Int { get }
+    var maxT: Int { get }
+    /// Forward and backward pass of a batch.
+    func learn(_ batch: Batch, scale: Float) -> Loss
+    func write(to file: OutputFile) throws
+}
+
+extension GPT2: Pupil {
+    func learn(_ batch: Batch, scale: Float) -> Loss {
+        forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
+        let loss = classify(targets: batch.targets, gradientScale: scale)
+        backward(inputs: batch.inputs, B: batch.B, T: batch.T)
+        return loss
+    }
+
+    func write(to file: OutputFile) throws { try LLMCModelFile.write(self, to: file) }
+}
+
+/// The logits of the next token are a row of a table (V,V), the last token's. The best that it can learn is how often
+/// which token follows which.
+final class BigramModel: Pupil, CausalModel {
+    let parameters: Parameters
+    let V: Int
+    let maxT = 32
+    /// What the losses of a batch to learn from are multiplied by, to make an outlier or no number of them.
+    var lossFactor: Float = 1
+    private let losses: UnsafeMutableBufferPointer<Float>
+    private let correct: UnsafeMutableBufferPointer<Float>
+    /// The tokens whose successors are asked for.
+    private var last: [Int32] = []
+
+    init(V: Int) {
+        self.V = V
+        var table = TensorTable()
+        _ = table.add("logits", V, V, initialValues: .normal(deviation: 1), decays: true)
+        parameters = Parameters(table, trains: true)
+        losses = .allocate(capacity: 4096)
+        correct = .allocate(capacity: 4096)
+    }
+
+    deinit {
+        losses.deallocate()
+        correct.deallocate()
+    }
+
+    func row(_ token: Int32) -> [Float] {
+        Array(UnsafeBufferPointer(start: parameters.values + Int(token) * V, count: V))
+    }
+
+    func flopsPerToken(T: Int) -> Double { Double(6 * V) }
+
+    func makeCache(sequences: Int, capacity: Int) -> KVCache {
+        KVCache(L: 1, C: 1, NH: 1, sequences: sequences, capacity: min(capacity, maxT))
+    }
+
+    func forward(inputs: UnsafePointer<Int32>, _ context: Context) {
+        last = (0..<context.rows).map { inputs[$0] }
+        guard case .cache(let cache) = context else { return }
+        var rows = last.map { Float($0) }
+        let kept = rows.withUnsafeMutableBufferPointer { rows in
+            rows.baseAddress.map { cache.keepLastTokens(($0, 1)) } ?? 0
+        }
+        last = rows[..<kept].map { Int32($0) }
+    }
+
+    func logits(into out: UnsafeMutablePointer<Float>, _ context: Context) {
+        for (n, token) in last.enumerated() { (out + n * V).update(from: row(token), count: V) }
+    }
+
+    func loss(of batch: Batch) -> Loss { classify(batch, scale: nil) }
+
+    func learn(_ batch: Batch, scale: Float) -> Loss { classify(batch, scale: scale) }
+
+    private func classify(_ batch: Batch, scale: Float?) -> Loss {
+        forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
+        let N = last.count
+        var logits = last.flatMap { row($0) }
+        if let losses = losses.baseAddress, let correct = correct.baseAddress {
+            crossEntropy(
+                losses: losses, correct: correct, logits: &logits, targets: batch.targets, gradientScale: scale, N: N,
+                V: V, stride: V)
+        }
+        if scale != nil {
+            for n in 0..<N {
+                for v in 0..<V { parameters.gradients[Int(last[n]) * V + v] += logits[n * V + v] }
+            }
+            for n in 0..<N { losses[n] *= lossFactor }
+        }
+        return Loss(
+            losses: UnsafeBufferPointer(rebasing: losses[..<N]), correct: UnsafeBufferPointer(rebasing: correct[..<N]),
+            counted: batch.counted)
+    }
+
+    func write(to file: OutputFile) throws { try file.write(parameters.array(parameters.values)) }
+
+    /// Puts back what `write` wrote.
+    func read(_ path: String) throws {
+        let file = try InputFile(path, hint: "write it first")
+        for (i, value) in try file.read(V * V, of: Float.self, at: 0).enumerated() { parameters.values[i] = value }
+    }
+}

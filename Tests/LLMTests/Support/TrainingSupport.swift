@@ -1,0 +1,87 @@
+// What the tests of training share: a command line, a folder with data, and a run as an executable tells it.
+
+import Foundation
+import LLM
+import Testing
+
+/// The settings that these words of a command line make.
+func trainingSettings(_ arguments: [String]) throws -> TrainingSettings {
+    TrainingSettings(
+        try Options(
+            program: "train", about: "a test",
+            table: TrainingSettings.table(model: []) { "data/\($0)_*.bin" }, arguments: arguments))
+}
+
+/// The bytes of all files in a folder, by name.
+func filesInside(_ folder: String) throws -> [String: [UInt8]] {
+    var files: [String: [UInt8]] = [:]
+    for name in names(in: folder) { files[name] = try bytes("\(folder)/\(name)") }
+    return files
+}
+
+/// What ends a run in a test, as a kill would.
+struct Killed: Error {}
+
+/// A run of training.
+final class TestRun {
+    let trainer: Trainer
+    let model: any Pupil
+    /// What it said, without the lines of steps, which have times in them.
+    private(set) var said: [String] = []
+    private(set) var step: Int
+
+    /// - Parameter resume: makes a model from a checkpoint's file; nil where a run is not to be resumed.
+    init(
+        _ new: @autoclosure () -> any Pupil, _ arguments: [String], tokenizer: Tokenizer? = nil,
+        resume: ((String) throws -> any Pupil)? = nil
+    ) throws {
+        let settings = try trainingSettings(arguments)
+        let resumed = try settings.stepToResume()
+        if let resumed, let resume, let output = settings.output {
+            model = try resume(CheckpointDirectory(output).modelPath(resumed))
+        } else {
+            model = new()
+        }
+        step = resumed ?? 0
+        final class Lines { var lines: [String] = [] }
+        let lines = Lines()
+        self.lines = { lines.lines }
+        let model = model
+        trainer = try Trainer(
+            model, settings, tokenizer: tokenizer, resumed: resumed, V: model.V, T: try settings.T(maxT: model.maxT),
+            say: { lines.lines.append($0) }, writeModel: { try model.write(to: $0) })
+    }
+
+    private let lines: () -> [String]
+
+    /// Tells the story of every step, as Sources/train_gpt2 does.
+    /// - Parameters:
+    ///   - before: is given a step before anything happens at it.
+    ///   - learnt: the same when its gradients are there, and nothing is made of them yet.
+    func train(before: (Int) throws -> Void = { _ in }, learnt: (Int) throws -> Void = { _ in }) throws {
+        defer { said = lines().filter { !$0.hasPrefix("step ") } }
+        try trainer.run(until: nil) {
+            try before(step)
+            if trainer.validationIsDue { try trainer.validate() }
+            if trainer.sampleIsDue { try trainer.sample() }
+            if trainer.checkpointIsDue { try trainer.save() }
+            guard try trainer.continues() else { return }
+            try trainer.forEachBatch { model.learn($0, scale: $1) }
+            try learnt(step)
+            trainer.clip()
+            try trainer.update()
+            step += 1
+        }
+    }
+}
+
+/// The numbers of main.log by their step: `tel`, `eval`, `trl`, `lr` or `norm`.
+func logged(_ what: String, in folder: String) throws -> [Int: Double] {
+    var found: [Int: Double] = [:]
+    for line in try String(contentsOfFile: folder + "/main.log", encoding: .utf8).split(separator: "\n") {
+        let fields = line.split(separator: " ").map { $0.split(separator: ":") }
+        guard let step = Int(fields[0][1]), let field = fields.first(where: { $0[0] == what }) else { continue }
+        found[step] = Double(field[1])
+    }
+    return found
+}

@@ -1,0 +1,44 @@
+// The settings of known runs are words that the trainer knows.
+
+import LLM
+import Testing
+
+/// The rows of train_gpt2's table that say which model.
+private let modelRows = [
+    Option("model", "e", .text, "FILE", "a checkpoint or a shape"),
+    Option("layers", nil, .integer(1...1000), "N", "layers"),
+    Option("heads", nil, .integer(1...1000), "N", "heads"),
+    Option("channels", nil, .integer(1...100_000), "N", "channels"),
+    Option("vocab-size", nil, .integer(1...16_000_000), "N", "vocabulary"),
+]
+
+private func options(_ arguments: [String]) throws -> Options {
+    try Options(
+        program: "train_gpt2", about: "", table: TrainingSettings.table(model: modelRows) { $0 }, arguments: arguments)
+}
+
+@Test(arguments: ["lotto", "lotto-long", "text", "gpt2_124M"])
+func `the trainer knows every word of a recipe`(name: String) throws {
+    let arguments = Recipe(name).trainArguments()
+    #expect(arguments.allSatisfy { !$0.contains("$") && !$0.contains("(") && !$0.isEmpty })
+    _ = TrainingSettings(try options(arguments))
+}
+
+@Test func `the recipes' numbers are put in`() throws {
+    let lotto = TrainingSettings(try options(Recipe("lotto").trainArguments()))
+    #expect(lotto.B == 16 && lotto.newModelT == 167 && lotto.validateEvery == 500 && lotto.checkpointEvery == 500)
+    #expect(lotto.answerMark != nil && lotto.learningRate == 5e-3 && lotto.finalFraction == 0)
+    let text = TrainingSettings(try options(Recipe("text").trainArguments()))
+    #expect(text.B == 16 && text.newModelT == 256 && text.keep == 2 && text.answerMark == nil)
+    let gpt2 = try options(Recipe("gpt2_124M").trainArguments())
+    #expect(gpt2.text("model") == "gpt2_124M.bin" && gpt2.int("steps") == 40)
+}
+
+@Test(arguments: [("lotto", 4000), ("text", 500)])
+func `a run that went further is not asked for less`(name: String, steps: Int) throws {
+    for (least, expected) in [(0, steps), (steps - 1, steps), (steps, steps), (steps + 1, steps + 1), (99_999, 99_999)]
+    {
+        #expect(try options(Recipe(name).trainArguments(atLeast: least)).int("steps") == expected)
+    }
+    #expect(Recipe(name).trainArguments() == Recipe(name).trainArguments(atLeast: 0))
+}

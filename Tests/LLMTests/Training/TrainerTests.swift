@@ -1,0 +1,576 @@
+// The loop, with GPT-2 and with a model of another kind: what it learns, keeps, skips, refuses and resumes.
+
+import Foundation
+import LLM
+import Testing
+
+/// Tokens below V, each of which prefers some to follow it.
+private func chain(_ count: Int, V: Int, seed: UInt64) -> [Int32] {
+    var random = Xorshift(seed: seed)
+    var tokens: [Int32] = [0]
+    while tokens.count < count {
+        let last = Int(tokens[tokens.count - 1])
+        tokens.append(Int32(random.below(3) == 0 ? random.below(V) : (last * 2 + 1) % V))
+    }
+    return tokens
+}
+
+/// A folder with a train and a validation shard of a chain.
+private func withChain(V: Int = 7, train: Int = 401, _ body: (String, [Int32]) throws -> Void) throws {
+    try withTemporaryDirectory { folder in
+        let tokens = chain(train, V: V, seed: 1)
+        try writeShard(tokens, to: folder + "/train_0.bin")
+        try writeShard(chain(101, V: V, seed: 2), to: folder + "/val_0.bin")
+        try body(folder, tokens)
+    }
+}
+
+private func bigram(V: Int = 7) -> BigramModel {
+    let model = BigramModel(V: V)
+    model.parameters.initialize(seed: 3)
+    return model
+}
+
+/// A bigram run without validation and samples, unless these words say otherwise.
+private func quiet(_ folder: String, _ more: String...) -> [String] {
+    ["-i", folder + "/train_*.bin", "-b", "2", "-t", "10", "-v", "0", "-s", "0", "-k", "constant"] + more
+}
+
+// MARK: - learning
+
+/// No model that sees one token can do better than the entropy of what follows it in the data, and this one can do it.
+@Test func `the loss goes to the entropy of the data`() throws {
+    try withChain(train: 401) { folder, tokens in
+        var pairs = [[Int32]: Int]()
+        var firsts = [Int32: Int]()
+        for i in 0..<400 {
+            pairs[[tokens[i], tokens[i + 1]], default: 0] += 1
+            firsts[tokens[i], default: 0] += 1
+        }
+        let entropy = pairs.reduce(0.0) { sum, pair in
+            sum - Double(pair.value) / 400 * log(Double(pair.value) / Double(firsts[pair.key[0], default: 0]))
+        }
+        #expect(entropy > 0.5)
+        // A step is the whole of the data.
+        let out = folder + "/out"
+        let run = try TestRun(bigram(), quiet(folder, "-d", "400", "-x", "300", "-l", "0.1", "-o", out))
+        try run.train()
+        let losses = try logged("trl", in: out)
+        try #require(losses.count == 300)
+        #expect(abs((losses[299] ?? 0) - entropy) < 1e-3 && (losses[0] ?? 0) > entropy + 0.5)
+    }
+}
+
+@Test func `a model of any kind continues texts`() throws {
+    let model = bigram()
+    func likeliest(_ token: Int32) -> Int32 { Int32(model.row(token).withUnsafeBufferPointer { argmax($0) }) }
+    let prompts = (0..<7).map { last in randomTokens(1 + last * 2, below: 7, seed: UInt64(last)) + [Int32(last)] }
+    var found = [[Int32]](repeating: [], count: prompts.count)
+    model.continueGreedily(prompts, limit: 5, stop: nil, batch: 3) { found[$0] = $1 }
+    for (prompt, continuation) in zip(prompts, found) {
+        var expected: [Int32] = []
+        for _ in 0..<5 { expected.append(likeliest(expected.last ?? prompt[prompt.count - 1])) }
+        #expect(continuation == expected)
+    }
+    let generator = Generator(model, sequences: 2, capacity: 20)
+    generator.start(with: [1, 2, 3])
+    #expect(Array(generator.logits(of: 1)) == model.row(3))
+}
+
+@Test func `a sample is drawn from the model, by the step's own random numbers`() throws {
+    try withChain { folder, _ in
+        let run = try TestRun(bigram(), quiet(folder, "-l", "0", "-x", "5", "-s", "2", "-g", "9", "--seed", "77"))
+        try run.train()
+        let expected = [2, 4, 5].map { step in
+            var random = Xorshift(seed: 77 + UInt64(step))
+            var tokens: [Int32] = [0]
+            for _ in 0..<9 {
+                let row = bigram().row(tokens[tokens.count - 1])
+                tokens.append(row.withUnsafeBufferPointer { Sampler().next($0, context: [], random: &random) })
+            }
+            return "generating:\n---\n\(tokens.dropFirst().map { String($0) }.joined(separator: " "))\n---"
+        }
+        #expect(run.said == expected)
+    }
+}
+
+@Test func `the learning rate is the schedule's, and AdamW's step begins at one`() throws {
+    try withChain { folder, _ in
+        let out = folder + "/out"
+        let arguments = quiet(folder, "-x", "6", "-l", "0.01", "-u", "3", "-q", "0.5", "-k", "linear", "-c", "0.1")
+        let run = try TestRun(bigram(), arguments + ["-o", out])
+        let loader = try DataLoader(
+            pattern: folder + "/train_*.bin", B: 2, T: 10, vocabularySize: 7, shuffleSeed: 42)
+        let schedule = Schedule(shape: .linear, learningRate: 0.01, warmupSteps: 3, steps: 6, finalFraction: 0.5)
+        let twin = bigram()
+        // The gradients are scaled so that some steps are limited and some are not.
+        let factors: [Float] = [1, 30, 1, 50, 1, 20]
+        try run.train(learnt: { step in
+            for i in 0..<49 { run.model.parameters.gradients[i] *= factors[step] }
+        })
+        let norms = try logged("norm", in: out)
+        for step in 0..<6 {
+            let batch = try loader.nextBatch()
+            _ = twin.learn(batch, scale: 1 / Float(batch.counted))
+            for i in 0..<49 { twin.parameters.gradients[i] *= factors[step] }
+            let norm = twin.parameters.gradientNorm()
+            #expect(abs(norm - (norms[step] ?? 0)) < 0.006 && (norm > 1) == (factors[step] > 1))
+            twin.parameters.update(
+                learningRate: schedule.rate(at: step), beta1: 0.9, beta2: 0.95, decay: 0.1,
+                gradientScale: norm > 1 ? Float(1 / norm) : 1, step: step + 1)
+        }
+        #expect(twin.parameters.bits == run.model.parameters.bits)
+        let rates = try logged("lr", in: out)
+        for step in 0..<6 { #expect(abs((rates[step] ?? 0) - schedule.rate(at: step)) < 1e-6) }
+    }
+}
+
+// MARK: - batches
+
+/// Rows of eight: end of text, a question, a mark and an answer of this many tokens; none leaves out the mark.
+private func questions(_ answers: [Int], mark: Int32, seed: UInt64) -> [Int32] {
+    var random = Xorshift(seed: seed)
+    func letter() -> Int32 { Int32(2 + random.below(4)) }
+    var tokens: [Int32] = []
+    for count in answers {
+        tokens += [0, letter(), letter(), count == 0 ? letter() : mark]
+        for i in 0..<4 { tokens.append(i < count ? letter() : 0) }
+    }
+    return tokens + [0]
+}
+
+/// The tokenizer's V, and the id of the mark.
+private func tokenizerAndMark() throws -> (Tokenizer, V: Int, mark: Int32) {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    let ids = try tokenizer.encode(Array("=".utf8))
+    try #require(ids.count == 1)
+    return (tokenizer, tokenizer.vocabularySize, ids[0])
+}
+
+private let markOptions = ["--loss-on", "answer", "--answer-mark", "="]
+
+@Test(arguments: [false, true])
+func `micro-batches are one large batch, and every target that counts weighs the same`(onAnswers: Bool) throws {
+    try withTemporaryDirectory { folder in
+        let (tokenizer, V, mark) = try tokenizerAndMark()
+        try writeShard(questions([4, 0, 1, 3], mark: mark, seed: 1), to: folder + "/train_0.bin")
+        func trained(_ pupil: any Pupil, B: String) throws -> (any Pupil, [Int: Double]) {
+            let out = folder + "/out-" + UUID().uuidString
+            let run = try TestRun(
+                pupil,
+                [
+                    "-i", folder + "/train_*.bin", "-b", B, "-t", "8", "-d", "32", "-x", "3", "-l", "1e-3", "-a", "-v",
+                    "0", "-s", "0", "-o", out,
+                ] + (onAnswers ? markOptions : []), tokenizer: tokenizer)
+            try run.train()
+            return (run.model, try logged("trl", in: out))
+        }
+        func gpt2() -> GPT2 {
+            let model = GPT2(GPT2Configuration(maxT: 8, V: V, L: 2, NH: 2, C: 8), trains: true)
+            model.parameters.initialize(seed: 4)
+            return model
+        }
+        for make in [{ gpt2() }, { bigram(V: V) }] as [() -> any Pupil] {
+            let (whole, losses) = try trained(make(), B: "4")
+            for B in ["1", "2"] {
+                let (parts, theirs) = try trained(make(), B: B)
+                #expect(theirs == losses)
+                for i in 0..<whole.parameters.table.count {
+                    try #require(abs(whole.parameters.values[i] - parts.parameters.values[i]) < 1e-6)
+                }
+            }
+        }
+        // The first loss by hand: the mean over all targets that count.
+        let (_, losses) = try trained(bigram(V: V), B: "1")
+        let tokens = questions([4, 0, 1, 3], mark: mark, seed: 1)
+        var (sum, count) = (0.0, 0)
+        for i in 0..<32 {
+            let row = tokens[i / 8 * 8...i].reversed()
+            guard !onAnswers || row.prefix(while: { $0 != 0 }).contains(mark) else { continue }
+            let logits = bigram(V: V).row(tokens[i]).map { Double($0) }
+            sum += log(logits.reduce(0) { $0 + exp($1) }) - logits[Int(tokens[i + 1])]
+            count += 1
+        }
+        #expect(count == (onAnswers ? 5 + 2 + 4 : 32))
+        #expect(abs((losses[0] ?? 0) - sum / Double(count)) < 1e-4)
+    }
+}
+
+/// The first step's batch shows whether the mark is right; a later one may have no answer.
+@Test func `a batch without an answer ends the run at the very first step only`() throws {
+    try withTemporaryDirectory { folder in
+        let (tokenizer, V, mark) = try tokenizerAndMark()
+        let pattern = folder + "/train_*.bin"
+        func sampleOrder() throws -> [[Int32]] {
+            let loader = try DataLoader(pattern: pattern, B: 1, T: 8, vocabularySize: V, shuffleSeed: 42)
+            return try (0..<4).map { _ in try loader.nextBatch().inputs }
+        }
+        try writeShard(questions([0, 0, 0, 0], mark: mark, seed: 1), to: folder + "/train_0.bin")
+        let first = try sampleOrder()[0]
+        var tokens = questions([0, 0, 0, 0], mark: mark, seed: 1)
+        let place = try #require((0..<4).first { Array(tokens[$0 * 8..<$0 * 8 + 8]) == first })
+        func arguments(_ more: String...) -> [String] {
+            ["-i", pattern, "-b", "1", "-t", "8", "-v", "0", "-s", "0"] + markOptions + more
+        }
+        // An answer everywhere but in the first batch.
+        for row in 0..<4 where row != place { tokens[row * 8 + 3] = mark }
+        try writeShard(tokens, to: folder + "/train_0.bin")
+        let refused = try TestRun(bigram(V: V), arguments("-x", "4"), tokenizer: tokenizer)
+        #expect(throws: UserError.self) { try refused.train() }
+        // In the first batch alone.
+        for row in 0..<4 { tokens[row * 8 + 3] = row == place ? mark : 5 }
+        try writeShard(tokens, to: folder + "/train_0.bin")
+        let out = folder + "/out"
+        let run = try TestRun(bigram(V: V), arguments("-x", "4", "-n", "1", "-o", out), tokenizer: tokenizer)
+        try run.train()
+        let losses = try logged("trl", in: out)
+        #expect((losses[0] ?? 0) > 0 && (1..<4).allSatisfy { losses[$0] == 0 })
+        // A run that is resumed at such a step goes on, too.
+        let whole = try filesInside(out)
+        let checkpoints = CheckpointDirectory(out)
+        for step in [2, 3, 4] { checkpoints.remove(step) }
+        let resumed = try TestRun(
+            bigram(V: V), arguments("-x", "4", "-n", "1", "-o", out, "-y", "1"), tokenizer: tokenizer
+        ) { path in
+            let model = BigramModel(V: V)
+            try model.read(path)
+            return model
+        }
+        try resumed.train()
+        #expect(try filesInside(out) == whole)
+    }
+}
+
+@Test func `overfitting takes the first batch again and again`() throws {
+    try withChain { folder, tokens in
+        let out = folder + "/out"
+        let run = try TestRun(bigram(), quiet(folder, "-a", "-d", "40", "-x", "300", "-l", "0.1", "-o", out))
+        try run.train()
+        // Of 40 tokens the best is known, too.
+        var (pairs, firsts) = ([[Int32]: Int](), [Int32: Int]())
+        for i in 0..<40 {
+            pairs[[tokens[i], tokens[i + 1]], default: 0] += 1
+            firsts[tokens[i], default: 0] += 1
+        }
+        let entropy = pairs.reduce(0.0) { sum, pair in
+            sum - Double(pair.value) / 40 * log(Double(pair.value) / Double(firsts[pair.key[0], default: 0]))
+        }
+        let last = try logged("trl", in: out)[299] ?? 0
+        #expect(abs(last - entropy) < 2e-3)
+    }
+}
+
+// MARK: - validation
+
+/// Everything that validation says, again in double precision from the shard's tokens.
+@Test(arguments: [false, true], [1, 2, 20])
+func `validation is the mean of its first batches`(onAnswers: Bool, most: Int) throws {
+    try withTemporaryDirectory { folder in
+        let (tokenizer, V, mark) = try tokenizerAndMark()
+        let tokens = questions([4, 0, 1, 3, 2, 2], mark: mark, seed: 5)
+        for split in ["train", "val"] { try writeShard(tokens, to: folder + "/\(split)_0.bin") }
+        let out = folder + "/out"
+        let run = try TestRun(
+            bigram(V: V),
+            [
+                "-i", folder + "/train_*.bin", "-b", "2", "-t", "8", "-x", "0", "-v", "1", "-m", String(most), "-s",
+                "0",
+                "-o", out,
+            ] + (onAnswers ? markOptions : []), tokenizer: tokenizer)
+        let model = try #require(run.model as? BigramModel)
+        // Answers of one and of three tokens are known by heart: the rows are exact, if all of their targets count.
+        for row in [2, 3] {
+            for i in row * 8 + 3..<row * 8 + 8 where tokens[i] != 0 {
+                model.parameters.values[Int(tokens[i]) * V + Int(tokens[i + 1])] += 20
+            }
+        }
+        try run.train()
+        let batches = min(most, 3)
+        var (loss, accuracy, rows, exact) = (0.0, 0.0, 0, 0)
+        for batch in 0..<batches {
+            var (sum, right, count) = (0.0, 0, 0)
+            for row in batch * 2..<batch * 2 + 2 {
+                var (rowCount, rowRight) = (0, 0)
+                for i in row * 8..<row * 8 + 8 {
+                    let before = tokens[row * 8...i].reversed()
+                    guard !onAnswers || before.prefix(while: { $0 != 0 }).contains(mark) else { continue }
+                    let logits = model.row(tokens[i]).map { Double($0) }
+                    sum += log(logits.reduce(0) { $0 + exp($1) }) - logits[Int(tokens[i + 1])]
+                    rowRight += logits.firstIndex(of: logits.max() ?? 0) == Int(tokens[i + 1]) ? 1 : 0
+                    rowCount += 1
+                }
+                (right, count) = (right + rowRight, count + rowCount)
+                if rowCount > 0 { rows += 1 }
+                if rowCount > 0, rowRight == rowCount { exact += 1 }
+            }
+            loss += sum / Double(count) / Double(batches)
+            accuracy += Double(right) / Double(count) / Double(batches)
+        }
+        let (tel, eval) = (try logged("tel", in: out)[0] ?? 0, try logged("eval", in: out)[0] ?? 0)
+        #expect(abs(tel - loss) < 1e-4 && abs(eval - accuracy) < 1e-4)
+        let expected =
+            String(format: "| next-token accuracy %.2f%%", 100 * accuracy)
+            + (onAnswers ? String(format: " | exact answers %.2f%%", 100 * Double(exact) / Double(rows)) : "")
+        #expect(run.said[0].hasSuffix(expected), "\(run.said[0])")
+        if onAnswers { #expect(exact > 0 || most == 1) }
+    }
+}
+
+/// Other parameters at every step, and nothing is learnt: the best by loss and the best by accuracy are different ones.
+@Test func `the best model is kept, by loss or by accuracy`() throws {
+    try withChain { folder, _ in
+        func put(_ step: Int, into model: any Pupil) {
+            model.parameters.initialize(seed: UInt32(step + 10))
+            // Step 3 has the best accuracy, because each token's likeliest successor is the likeliest, and a bad loss.
+            if step == 3 { for token in 0..<7 { model.parameters.values[token * 7 + (token * 2 + 1) % 7] += 4 } }
+            if step == 3 { for i in 0..<49 { model.parameters.values[i] *= 20 } }
+            if step == 0 { for token in 0..<7 { model.parameters.values[token * 7 + (token * 2 + 1) % 7] += 3 } }
+        }
+        for by in BestBy.allCases {
+            let out = folder + "/" + by.rawValue
+            let run = try TestRun(
+                bigram(), quiet(folder, "-x", "7", "-l", "0", "-v", "1", "-n", "0", "--best-by", by.rawValue, "-o", out)
+            )
+            try run.train(before: { put($0, into: run.model) })
+            let measured = try logged(by == .accuracy ? "eval" : "tel", in: out)
+            #expect(measured.count == 8)
+            // A new model, step 0's, is never the best.
+            let best = try #require(
+                (1...7).min { one, other in
+                    let (a, b) = (measured[one, default: 0], measured[other, default: 0])
+                    return by == .accuracy ? a > b : a < b
+                })
+            guard by != .none else {
+                #expect(!fileExists(out + "/model_best.bin"))
+                continue
+            }
+            #expect((best == 3) == (by == .accuracy))
+            let kept = BigramModel(V: 7)
+            try kept.read(out + "/model_best.bin")
+            put(best, into: run.model)
+            #expect(kept.parameters.bits(of: \.values) == run.model.parameters.bits(of: \.values))
+        }
+    }
+}
+
+// MARK: - checkpoints
+
+@Test(arguments: [
+    (["-n", "2"], [2, 4, 6, 8, 10, 12, 14, 15]), (["-n", "2", "-nk", "2"], [14, 15]),
+    (["-n", "2", "-nk", "3", "-nm", "6"], [6, 12, 14, 15]), (["-n", "5", "-nk", "1", "-nm", "5"], [5, 10, 15]),
+    ([], [15]), (["-n", "0"], []), (["-n", "20"], [15]),
+])
+func `the checkpoints that are asked for are kept`(options: [String], expected: [Int]) throws {
+    try withChain { folder, _ in
+        let out = folder + "/out"
+        let run = try TestRun(bigram(), quiet(folder, "-x", "15", "-o", out) + options)
+        try run.train()
+        let checkpoints = CheckpointDirectory(out)
+        #expect(checkpoints.steps() == expected)
+        let files = expected.flatMap {
+            [checkpoints.donePath($0), checkpoints.modelPath($0), checkpoints.statePath($0)]
+        }
+        #expect(Set(names(in: out).map { "\(out)/\($0)" }) == Set(files + [out + "/main.log"]))
+        #expect(run.said.last == expected.last.map { "wrote " + checkpoints.modelPath($0) })
+    }
+}
+
+private func newTiny() -> GPT2 {
+    let model = GPT2(tiny, trains: true)
+    model.parameters.initialize(seed: 1)
+    return model
+}
+
+/// Two shards of four and six samples, and steps of two: 2.6 epochs.
+private func eventful(_ folder: String, _ out: String, _ more: String...) -> [String] {
+    [
+        "-i", folder + "/train_*.bin", "-o", out, "-b", "2", "-t", "8", "-d", "32", "-x", "13", "-l", "1e-2", "-u", "3",
+        "-q", "0.1", "-c", "0.1", "-v", "2", "-m", "2", "-s", "3", "-g", "5", "-n", "3", "-nk", "2", "-nm", "6",
+    ] + more
+}
+
+private func makeEventfulData(_ folder: String) throws {
+    try makeData(folder)
+    try writeShard(randomTokens(50, below: tiny.V, seed: 9), to: folder + "/val_0.bin")
+}
+
+/// A run killed at a step, before anything happened at it or when its gradients are there, and what its resumption says.
+private func interrupted(at step: Int, midway: Bool, _ arguments: [String]) throws -> [String] {
+    let first = try TestRun(newTiny(), arguments)
+    func kill(_ now: Int) throws { if now == step { throw Killed() } }
+    #expect(throws: Killed.self) {
+        if midway { try first.train(learnt: kill) } else { try first.train(before: kill) }
+    }
+    let second = try TestRun(newTiny(), arguments + ["-y", "1"]) { try readModel($0, trains: true) }
+    try second.train()
+    return second.said
+}
+
+@Test(arguments: ["loss", "accuracy"], [false, true])
+func `a run killed at any step and resumed ends in the same bytes`(bestBy: String, midway: Bool) throws {
+    try withTemporaryDirectory { folder in
+        try makeEventfulData(folder)
+        let whole = try TestRun(newTiny(), eventful(folder, folder + "/whole", "--best-by", bestBy))
+        try whole.train()
+        let expected = try filesInside(folder + "/whole")
+        #expect(
+            Set(expected.keys).isSuperset(of: ["DONE_00000013", "model_best.bin", "main.log", "model_00000006.bin"]))
+        for step in 0...(midway ? 12 : 13) {
+            let out = folder + "/out\(step)"
+            let said = try interrupted(at: step, midway: midway, eventful(folder, out, "--best-by", bestBy))
+            let files = try filesInside(out)
+            #expect(files.keys.sorted() == expected.keys.sorted(), "step \(step)")
+            for (name, bytes) in expected { #expect(files[name] == bytes, "step \(step), \(name)") }
+            // Its samples and validation are the same, too, as far as they are told again.
+            #expect(said.dropLast(2) == whole.said.dropLast(2).suffix(said.count - 2), "step \(step)")
+        }
+    }
+}
+
+@Test func `a run killed at every step, time and again, ends in the same bytes`() throws {
+    try withTemporaryDirectory { folder in
+        try makeEventfulData(folder)
+        func arguments(_ out: String) -> [String] { eventful(folder, folder + "/" + out, "-n", "1", "-y", "1") }
+        try TestRun(newTiny(), arguments("whole")).train()
+        for step in 1...13 {
+            let run = try TestRun(newTiny(), arguments("out")) { try readModel($0, trains: true) }
+            #expect(run.step == max(0, step - 2))
+            #expect(throws: Killed.self) { try run.train(before: { if $0 == step { throw Killed() } }) }
+        }
+        try TestRun(newTiny(), arguments("out")) { try readModel($0, trains: true) }.train()
+        #expect(try filesInside(folder + "/out") == filesInside(folder + "/whole"))
+    }
+}
+
+@Test func `a new run in the folder of an old one removes it`() throws {
+    try withTemporaryDirectory { folder in
+        try makeEventfulData(folder)
+        try TestRun(newTiny(), eventful(folder, folder + "/fresh", "-x", "2")).train()
+        let out = folder + "/out"
+        try TestRun(newTiny(), eventful(folder, out)).train()
+        try write([1], to: out + "/model_00000099.bin.123.tmp")
+        try write([2], to: out + "/notes.txt")
+        try TestRun(newTiny(), eventful(folder, out, "-x", "2", "-y", "0")).train()
+        var files = try filesInside(out)
+        #expect(files.removeValue(forKey: "notes.txt") == [2])
+        #expect(try files == filesInside(folder + "/fresh"))
+    }
+}
+
+/// Training steps with a sample between them: the walk over a cache shares the model's buffers with training's.
+@Test func `sampling, validating and saving change nothing of what is learnt`() throws {
+    try withTemporaryDirectory { folder in
+        try makeEventfulData(folder)
+        let busy = try TestRun(newTiny(), eventful(folder, folder + "/busy", "-v", "1", "-s", "1", "-n", "1"))
+        let idle = try TestRun(newTiny(), eventful(folder, folder + "/idle", "-v", "0", "-s", "0", "-n", "0"))
+        for run in [busy, idle] { try run.train() }
+        #expect(busy.model.parameters.bits == idle.model.parameters.bits)
+        #expect(try logged("trl", in: folder + "/busy") == logged("trl", in: folder + "/idle"))
+    }
+}
+
+// MARK: - steps that are skipped
+
+@Test(arguments: [false, true])
+func `a step that is not a number leaves the parameters, and ten in a row end the run`(inTheLoss: Bool) throws {
+    try withChain { folder, _ in
+        /// The steps that were told, where those in `bad` are not a number.
+        func steps(_ bad: Set<Int>) throws -> (told: Int, threw: Bool) {
+            let model = bigram()
+            let run = try TestRun(model, quiet(folder, "-x", "25", "-l", "0.01"))
+            var before = model.parameters.bits
+            var told = 0
+            do {
+                try run.train(
+                    before: { step in
+                        if step > 0 { #expect((model.parameters.bits == before) == bad.contains(step - 1)) }
+                        #expect(model.parameters.gradientNorm() == 0)
+                        before = model.parameters.bits
+                        told = step
+                        model.lossFactor = inTheLoss && bad.contains(step) ? .nan : 1
+                    },
+                    learnt: { if !inTheLoss, bad.contains($0) { model.parameters.gradients[11] = .infinity } })
+            } catch is UserError { return (told, true) }
+            return (told, false)
+        }
+        for (bad, told, threw) in [
+            (Set(5..<15), 14, true), (Set(5..<14).union(15..<24), 25, false), (Set(15..<25), 24, true),
+        ] {
+            let result = try steps(bad)
+            #expect(result.told == told && result.threw == threw)
+        }
+    }
+}
+
+@Test(arguments: ["loss", "norm", "none"])
+func `an outlier is skipped where that is asked for`(what: String) throws {
+    try withChain { folder, _ in
+        let model = bigram()
+        let options = ["loss": ["-sl", "8"], "norm": ["-sg", "8"]][what] ?? []
+        let run = try TestRun(model, quiet(folder, "-x", "140", "-l", "1e-4") + options)
+        var before = model.parameters.bits
+        var still: [Int] = []
+        try run.train(
+            before: { step in
+                if step > 0, model.parameters.bits == before { still.append(step - 1) }
+                #expect(model.parameters.gradientNorm() == 0)
+                before = model.parameters.bits
+                // At step 3 the window is not full yet.
+                model.lossFactor = [3, 135].contains(step) && what != "norm" ? 1e4 : 1
+            },
+            learnt: { step in
+                guard what != "loss", [3, 135].contains(step) else { return }
+                for i in 0..<49 { model.parameters.gradients[i] *= 1e6 }
+            })
+        #expect(run.said.count { $0.hasPrefix("skipping") } == still.count)
+        #expect(still == (what == "none" ? [] : [135]))
+    }
+}
+
+// MARK: - what is refused
+
+@Test func `a run goes on only where it was, on its data`() throws {
+    try withTemporaryDirectory { folder in
+        try makeEventfulData(folder)
+        let out = folder + "/out"
+        try TestRun(newTiny(), eventful(folder, out, "-x", "6")).train()
+        func expectRefused(_ what: String, _ arguments: [String]) {
+            expectUserError(what) {
+                _ = try TestRun(newTiny(), arguments) { try readModel($0, trains: true) }
+            }
+        }
+        expectRefused("a run is there", eventful(folder, out))
+        expectRefused("other batches", eventful(folder, out, "-y", "1", "-b", "1"))
+        expectRefused("other rows", eventful(folder, out, "-y", "1", "-t", "4"))
+        expectRefused("as many tokens, otherwise", eventful(folder, out, "-y", "1", "-t", "4", "-b", "4"))
+        expectRefused("fewer steps", eventful(folder, out, "-y", "1", "-x", "5"))
+        expectRefused("one batch alone", eventful(folder, out, "-y", "1", "-a"))
+        // The same lengths, another token.
+        let good = try bytes(folder + "/train_1.bin")
+        var other = good
+        other[1024 + 60] ^= 1
+        try write(other, to: folder + "/train_1.bin")
+        expectRefused("other data", eventful(folder, out, "-y", "1"))
+        try write(good, to: folder + "/train_1.bin")
+        let files = try filesInside(out)
+        // All steps are done: it validates, and changes nothing that is kept.
+        try TestRun(newTiny(), eventful(folder, out, "-y", "1", "-x", "6")) { try readModel($0, trains: true) }.train()
+        #expect(try filesInside(out) == files)
+    }
+}
+
+@Test func `no data, no answers' tokenizer`() throws {
+    try withChain { folder, _ in
+        expectUserError("no shards") { _ = try TestRun(bigram(), ["-i", folder + "/none_*.bin"]) }
+        expectUserError("no validation shards") {
+            _ = try TestRun(bigram(), quiet(folder) + ["-v", "1", "-j", folder + "/none_*.bin"])
+        }
+        expectUserError("no tokenizer") { _ = try TestRun(bigram(), quiet(folder, "--loss-on", "answer")) }
+        expectUserError("rows too long") { _ = try TestRun(bigram(), quiet(folder, "-t", "33")) }
+        expectUserError("a token too many") {
+            try TestRun(bigram(V: 3), quiet(folder, "-x", "1")).train()
+        }
+        expectUserError("no whole passes") { _ = try TestRun(bigram(), quiet(folder, "-d", "30")) }
+        expectUserError("less than a step") { _ = try TestRun(bigram(), quiet(folder, "-d", "420")) }
+    }
+}
