@@ -216,10 +216,10 @@ enum Lotto {
 
     static func show(_ score: LottoScore) {
         print("\nexact answers       \(percent(score.accuracy))   \(score.exactCount) of \(score.questions)")
-        for part in LottoScore.Part.allCases {
-            let share = Double(score.right[part] ?? 0) / Double(max(1, score.questions))
+        for criterion in LottoScore.Criterion.allCases {
+            let share = Double(score.right[criterion] ?? 0) / Double(max(1, score.questions))
             print(
-                "  \(part.rawValue.padding(toLength: 16, withPad: " ", startingAt: 0))  \(percent(share))   \(part.explanation)"
+                "  \(criterion.rawValue.padding(toLength: 16, withPad: " ", startingAt: 0))  \(percent(share))   \(criterion.explanation)"
             )
         }
         for (tickets, asked) in score.asked.sorted(by: { $0.key < $1.key }) {
@@ -256,7 +256,7 @@ enum Lotto {
         text.unicodeScalars.reduce(0) { $0 + ((0xAC00...0xD7A3).contains($1.value) ? 2 : 1) }
     }
 
-    /// Exact answers and each part over the steps.
+    /// Exact answers and each criterion over the steps.
     static func svg(_ points: [(step: Int, score: LottoScore)]) -> String {
         let (width, height, left, top, right, bottom) = (640.0, 360.0, 48.0, 16.0, 104.0, 40.0)
         let lastStep = Double(points.map(\.step).max() ?? 1)
@@ -289,11 +289,11 @@ enum Lotto {
                 ("exact", "#111"), ("hits", "#0072b2"), ("ranks", "#009e73"), ("counts", "#cc79a7"),
                 ("winnings", "#e69f00"), ("rate", "#d55e00"),
             ].map { name, color in
-                let part = LottoScore.Part(rawValue: name)
+                let criterion = LottoScore.Criterion(rawValue: name)
                 return (
                     name, color,
                     { score in
-                        part.map { Double(score.right[$0] ?? 0) / Double(max(1, score.questions)) } ?? score.accuracy
+                        criterion.map { Double(score.right[$0] ?? 0) / Double(max(1, score.questions)) } ?? score.accuracy
                     }
                 )
             }

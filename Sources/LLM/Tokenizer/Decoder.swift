@@ -28,10 +28,10 @@ package indirect enum Decoder: Sendable {
         }
         switch type {
         case "Sequence":
-            guard case .array(let parts)? = json["decoders"] else {
+            guard case .array(let steps)? = json["decoders"] else {
                 throw refuse("its decoder Sequence has no decoders")
             }
-            return .sequence(try parts.compactMap { try read($0, refuse: refuse) })
+            return .sequence(try steps.compactMap { try read($0, refuse: refuse) })
         case "ByteLevel": return .byteLevel
         case "WordPiece":
             return .wordPiece(
@@ -61,14 +61,14 @@ package indirect enum Decoder: Sendable {
     var hasByteFallback: Bool {
         switch self {
         case .byteFallback: return true
-        case .sequence(let parts): return parts.contains(where: \.hasByteFallback)
+        case .sequence(let steps): return steps.contains(where: \.hasByteFallback)
         default: return false
         }
     }
 
     package func callAsFunction(_ tokens: [[UInt8]]) -> [[UInt8]] {
         switch self {
-        case .sequence(let parts): return parts.reduce(tokens) { $1($0) }
+        case .sequence(let steps): return steps.reduce(tokens) { $1($0) }
         case .byteLevel: return [tokens.flatMap { ByteAlphabet.bytes(for: $0) ?? $0 }]
         case .wordPiece(let prefix, let cleansUp):
             return tokens.enumerated().map { index, token in

@@ -46,11 +46,11 @@ package indirect enum PreTokenizer: Sendable {
         }
         switch type {
         case "Sequence":
-            guard case .array(let parts)? = json["pretokenizers"] else {
+            guard case .array(let steps)? = json["pretokenizers"] else {
                 throw refuse("its pre_tokenizer Sequence has no pretokenizers")
             }
-            let sequence = try parts.compactMap { try read($0, refuse: refuse) }
-            for part in sequence.dropLast() where part.isByteLevel {
+            let sequence = try steps.compactMap { try read($0, refuse: refuse) }
+            for step in sequence.dropLast() where step.isByteLevel {
                 throw refuse("its pre_tokenizer has ByteLevel before another part")
             }
             // The way Korean tutorials write BERT's.
@@ -96,7 +96,7 @@ package indirect enum PreTokenizer: Sendable {
     package var isByteLevel: Bool {
         switch self {
         case .byteLevel: return true
-        case .sequence(let parts): return parts.last?.isByteLevel ?? false
+        case .sequence(let steps): return steps.last?.isByteLevel ?? false
         default: return false
         }
     }
@@ -110,7 +110,7 @@ package indirect enum PreTokenizer: Sendable {
     /// Whether a text may be cut after a line end before a character that is not white space.
     var worksByLine: Bool {
         switch self {
-        case .sequence(let parts): return parts.allSatisfy(\.worksByLine)
+        case .sequence(let steps): return steps.allSatisfy(\.worksByLine)
         case .byteLevel(let addsPrefixSpace, let splits): return splits && !addsPrefixSpace
         case .whitespace, .whitespaceSplit, .bert: return true
         case .punctuation, .digits, .metaspace, .split: return false
@@ -136,11 +136,11 @@ package indirect enum PreTokenizer: Sendable {
     ) {
         guard !text.isEmpty else { return }
         switch self {
-        case .sequence(let parts):
-            func run(_ part: Int, _ text: UnsafeBufferPointer<UInt8>, _ isStart: Bool) {
-                guard part < parts.count else { return body(text) }
+        case .sequence(let steps):
+            func run(_ index: Int, _ text: UnsafeBufferPointer<UInt8>, _ isStart: Bool) {
+                guard index < steps.count else { return body(text) }
                 let base = text.baseAddress
-                parts[part].split(text, isStart: isStart) { run(part + 1, $0, isStart && $0.baseAddress == base) }
+                steps[index].split(text, isStart: isStart) { run(index + 1, $0, isStart && $0.baseAddress == base) }
             }
             run(0, text, isStart)
         case .byteLevel(let addsPrefixSpace, let splits):
@@ -268,41 +268,41 @@ package indirect enum PreTokenizer: Sendable {
         _ text: UnsafeBufferPointer<UInt8>, at matches: [Match], _ behavior: SplitBehavior,
         _ body: (UnsafeBufferPointer<UInt8>) -> Void
     ) {
-        var pieces: [Range<Int>] = []
+        var words: [Range<Int>] = []
         var previous = false
         switch behavior {
-        case .isolated: pieces = matches.map(\.range)
-        case .removed: pieces = matches.filter { !$0.isMatch }.map(\.range)
+        case .isolated: words = matches.map(\.range)
+        case .removed: words = matches.filter { !$0.isMatch }.map(\.range)
         case .contiguous:
             for match in matches {
-                if match.isMatch == previous, let last = pieces.popLast() {
-                    pieces.append(last.lowerBound..<match.range.upperBound)
+                if match.isMatch == previous, let last = words.popLast() {
+                    words.append(last.lowerBound..<match.range.upperBound)
                 } else {
-                    pieces.append(match.range)
+                    words.append(match.range)
                 }
                 previous = match.isMatch
             }
         case .mergedWithPrevious:
             for match in matches {
-                if match.isMatch, !previous, let last = pieces.popLast() {
-                    pieces.append(last.lowerBound..<match.range.upperBound)
+                if match.isMatch, !previous, let last = words.popLast() {
+                    words.append(last.lowerBound..<match.range.upperBound)
                 } else {
-                    pieces.append(match.range)
+                    words.append(match.range)
                 }
                 previous = match.isMatch
             }
         case .mergedWithNext:
             // The mirror image of the former, from the end.
             for match in matches.reversed() {
-                if match.isMatch, !previous, let last = pieces.popLast() {
-                    pieces.append(match.range.lowerBound..<last.upperBound)
+                if match.isMatch, !previous, let last = words.popLast() {
+                    words.append(match.range.lowerBound..<last.upperBound)
                 } else {
-                    pieces.append(match.range)
+                    words.append(match.range)
                 }
                 previous = match.isMatch
             }
-            pieces.reverse()
+            words.reverse()
         }
-        for piece in pieces where !piece.isEmpty { body(UnsafeBufferPointer(rebasing: text[piece])) }
+        for word in words where !word.isEmpty { body(UnsafeBufferPointer(rebasing: text[word])) }
     }
 }

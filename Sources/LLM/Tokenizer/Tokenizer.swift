@@ -7,8 +7,8 @@
 
 /// Ids to text, and text to ids where the file has a model.
 package struct Tokenizer: Sendable {
-    /// The parts as tokenizer.json has them, which is how they are written again.
-    package struct Parts: Sendable {
+    /// The components as tokenizer.json has them, which is how they are written again.
+    package struct Components: Sendable {
         package var normalizer: JSON
         package var preTokenizer: JSON
         package var postProcessor: JSON
@@ -24,13 +24,13 @@ package struct Tokenizer: Sendable {
         }
 
         /// GPT-2's.
-        package static let byteLevel = Parts(
+        package static let byteLevel = Components(
             preTokenizer: ["type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true],
             decoder: ["type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true])
 
         /// What words are counted with.
-        package func compiledForTraining() throws -> (preTokenizer: PreTokenizer, normalizer: Normalizer?) {
-            func refuse(_ what: String) -> UserError { UserError(what, hint: "choose other parts") }
+        package func trainingSteps() throws -> (preTokenizer: PreTokenizer, normalizer: Normalizer?) {
+            func refuse(_ what: String) -> UserError { UserError(what, hint: "choose other components") }
             guard let words = try PreTokenizer.read(preTokenizer, refuse: refuse) else {
                 throw refuse("there is no pre_tokenizer")
             }
@@ -40,7 +40,7 @@ package struct Tokenizer: Sendable {
 
     /// nil if the tokenizer was read from a tokenizer.bin.
     package let model: TokenModel?
-    package let parts: Parts
+    package let components: Components
     /// By id.
     package let addedTokens: [AddedToken]
     /// How each id is written in the vocabulary or among the added tokens; empty where an id has no token.
@@ -66,11 +66,11 @@ package struct Tokenizer: Sendable {
     ///   - addedTokens: with ids of the model's, or the ids after those.
     ///   - refuse: makes the error that names what is wrong or not known.
     package init(
-        model: TokenModel, spellings: [[UInt8]], addedTokens: [AddedToken], parts: Parts,
-        refuse: (String) -> UserError = { UserError($0, hint: "the parts of a tokenizer must be known") }
+        model: TokenModel, spellings: [[UInt8]], addedTokens: [AddedToken], components: Components,
+        refuse: (String) -> UserError = { UserError($0, hint: "the components of a tokenizer must be known") }
     ) throws {
         self.model = model
-        self.parts = parts
+        self.components = components
         self.addedTokens = addedTokens.sorted { $0.id < $1.id }
         modelSize = spellings.count
         var all = spellings
@@ -81,10 +81,10 @@ package struct Tokenizer: Sendable {
             if Int(token.id) == all.count { all.append(token.content) }
         }
         self.spellings = all
-        normalizer = try Normalizer.read(parts.normalizer, refuse: refuse)
-        preTokenizer = try PreTokenizer.read(parts.preTokenizer, refuse: refuse)
-        decoder = try Decoder.read(parts.decoder, refuse: refuse)
-        template = try Tokenizer.readTemplate(parts.postProcessor, vocabularySize: all.count, refuse: refuse)
+        normalizer = try Normalizer.read(components.normalizer, refuse: refuse)
+        preTokenizer = try PreTokenizer.read(components.preTokenizer, refuse: refuse)
+        decoder = try Decoder.read(components.decoder, refuse: refuse)
+        template = try Tokenizer.readTemplate(components.postProcessor, vocabularySize: all.count, refuse: refuse)
         if case .bytePair(let model) = model, (preTokenizer?.isByteLevel ?? false) != (model.byteIDs != nil) {
             throw refuse("its model and its pre_tokenizer do not agree about bytes")
         }
@@ -104,12 +104,12 @@ package struct Tokenizer: Sendable {
     /// What a training run gave, as a tokenizer.
     /// - Parameters:
     ///   - characters: counts for nothing if the words are bytes.
-    ///   - parts: those that the words were counted with.
+    ///   - components: those that the words were counted with.
     package init(
         _ learnt: LearntBytePairs, characters: BytePairModel.Characters = BytePairModel.Characters(),
-        addedTokens: [AddedToken], parts: Parts = .byteLevel
+        addedTokens: [AddedToken], components: Components = .byteLevel
     ) throws {
-        let isByteLevel = try parts.compiledForTraining().preTokenizer.isByteLevel
+        let isByteLevel = try components.trainingSteps().preTokenizer.isByteLevel
         var vocabulary = Vocabulary()
         for (id, spelling) in learnt.spellings.enumerated() where !isByteLevel {
             _ = vocabulary.insert(spelling, Int32(id))
@@ -119,13 +119,13 @@ package struct Tokenizer: Sendable {
             ? Tokenizer.byteLevelModel(learnt.spellings, merges: learnt.merges, addedTokens: addedTokens)
             : BytePairModel(vocabulary, merges: learnt.merges, byteIDs: nil, characters: characters)
         try self.init(
-            model: .bytePair(model), spellings: learnt.spellings, addedTokens: addedTokens, parts: parts)
+            model: .bytePair(model), spellings: learnt.spellings, addedTokens: addedTokens, components: components)
     }
 
     /// One that can only decode.
     init(tokens: [[UInt8]], endOfText: Int?) {
         model = nil
-        parts = Parts()
+        components = Components()
         addedTokens = []
         spellings = tokens
         modelSize = tokens.count
@@ -215,7 +215,7 @@ package struct Tokenizer: Sendable {
         return TextEncoder(self, model, recognizesSpecialTokens: recognizesSpecialTokens)
     }
 
-    /// Where a corpus may be cut so that its parts, encoded one by one, give the ids of the whole.
+    /// Where a corpus may be cut so that its components, encoded one by one, give the ids of the whole.
     package var cut: TextCut {
         let added = addedTokens.filter { !$0.isSpecial }
         if normalizer == nil, added.isEmpty, preTokenizer?.isGPT2 ?? false { return .betweenWords }
@@ -246,7 +246,7 @@ package struct Tokenizer: Sendable {
             if known == nil { next += 1 }
         }
         return try Tokenizer(
-            model: model, spellings: Array(spellings[..<modelSize]), addedTokens: added, parts: parts)
+            model: model, spellings: Array(spellings[..<modelSize]), addedTokens: added, components: components)
     }
 
     // MARK: - the template
@@ -264,11 +264,11 @@ package struct Tokenizer: Sendable {
         switch json["type"]?.text ?? "without a type" {
         case "ByteLevel": return ([], [])
         case "Sequence":
-            guard case .array(let parts)? = json["processors"] else {
+            guard case .array(let components)? = json["processors"] else {
                 throw refuse("its post_processor Sequence has no processors")
             }
             var whole: (before: [Int32], after: [Int32]) = ([], [])
-            for part in parts {
+            for part in components {
                 let inner = try readTemplate(part, vocabularySize: vocabularySize, refuse: refuse)
                 whole = (inner.before + whole.before, whole.after + inner.after)
             }

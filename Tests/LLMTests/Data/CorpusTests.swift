@@ -41,7 +41,7 @@ private func tokens(_ directory: String, _ split: String) throws -> [Int32] {
             let mode = DocumentMode.allCases[round % 3]
             var writer = CorpusWriter(tokenizer: tokenizer, mode: mode)
             writer.tokensPerShard = 50
-            writer.pieceSize = round % 5 == 0 ? 1 << 20 : 8
+            writer.sectionSize = round % 5 == 0 ? 1 << 20 : 8
             let output = directory + "/out"
             // All but the last document are for training, so the two sets in this order are the text.
             let summary = try writer.write(try openTexts(files), fraction: 1e-12, seed: 1, to: output)
@@ -113,7 +113,7 @@ private func tokens(_ directory: String, _ split: String) throws -> [Int32] {
 @Test func `a tokenizer without a special token separates nothing`() throws {
     let whole = try Tokenizer(path: fixture("tokenizer_600.json"))
     let bare = try Tokenizer(
-        model: try #require(whole.model), spellings: whole.spellings, addedTokens: [], parts: whole.parts)
+        model: try #require(whole.model), spellings: whole.spellings, addedTokens: [], components: whole.components)
     let writer = CorpusWriter(tokenizer: bare, mode: .line)
     #expect(throws: UserError.self) { try writer.write([], fraction: 0, seed: 1, to: NSTemporaryDirectory()) }
 }
@@ -135,9 +135,9 @@ private func tokens(_ directory: String, _ split: String) throws -> [Int32] {
         func rows(_ documents: ArraySlice<[Int32]>, _ length: Int) -> [Int32] {
             documents.flatMap { $0 + [Int32](repeating: 0, count: length - $0.count) } + [0]
         }
-        for (pieceSize, row) in [(1 << 20, length), (8, length), (40, length + 5)] {
+        for (sectionSize, row) in [(1 << 20, length), (8, length), (40, length + 5)] {
             var writer = CorpusWriter(tokenizer: tokenizer, mode: .line)
-            writer.pieceSize = pieceSize
+            writer.sectionSize = sectionSize
             writer.rowLength = row
             let files = try openTexts([directory + "/text"])
             let validation = try openTexts([directory + "/val"])

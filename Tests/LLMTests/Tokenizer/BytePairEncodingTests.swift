@@ -14,9 +14,9 @@ private func train(
     return try Tokenizer(learnt, addedTokens: [AddedToken(id: 0, content: Array("<|endoftext|>".utf8))])
 }
 
-/// In several parts, as threads have them.
-private func count(_ text: [UInt8], parts: Int = 3) -> WordCounts {
-    var words = WordCounts(parts: parts)
+/// In several partitions, as threads have them.
+private func count(_ text: [UInt8], partitions: Int = 3) -> WordCounts {
+    var words = WordCounts(partitions: partitions)
     text.withUnsafeBufferPointer { words.add(linesOf: $0, .byteLevel(addsPrefixSpace: false, splits: true)) }
     return words
 }
@@ -72,8 +72,8 @@ private func merges(_ tokenizer: Tokenizer) -> [[[UInt8]]] {
     #expect(trainer.tokenCounts() == (0..<400).map { id in encoded.count { $0 == id } })
 }
 
-@Test func `words are spread over the parts of a count`() throws {
-    let words = count(try contents(of: fixture("tokenizer_corpus.txt")), parts: 4)
+@Test func `words are spread over the partitions of a count`() throws {
+    let words = count(try contents(of: fixture("tokenizer_corpus.txt")), partitions: 4)
     #expect(words.tables.allSatisfy { 6 * $0.count > words.count })
 }
 
@@ -100,7 +100,7 @@ private func merges(_ tokenizer: Tokenizer) -> [[[UInt8]]] {
     }
 }
 
-/// Syllables that share bytes, so that parts of neighbours merge before a syllable is whole; merges also in an order that
+/// Syllables that share bytes, so that partitions of neighbours merge before a syllable is whole; merges also in an order that
 /// no training gives.
 @Test func `syllables that begin as one token give the textbook's ids`() throws {
     var random = Xorshift(seed: 12)

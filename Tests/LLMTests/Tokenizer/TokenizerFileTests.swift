@@ -27,7 +27,7 @@ private let endOfText = Array("<|endoftext|>".utf8)
         AddedToken(id: Int32($0.0), content: Array($0.1.utf8))
     }
     let tokenizer = try Tokenizer(
-        model: try #require(whole.model), spellings: whole.spellings, addedTokens: added, parts: whole.parts)
+        model: try #require(whole.model), spellings: whole.spellings, addedTokens: added, components: whole.components)
     #expect(try tokenizer.encode(Array("abcab<|endoftext|>".utf8)) == [601, 600, 0])
 }
 

@@ -61,7 +61,7 @@ private func check(_ learnt: LearntBytePairs, _ name: String, prefix: String) th
     characters.unknown = 0
     characters.prefix = Array(prefix.utf8)
     let ours = try Tokenizer(
-        learnt, characters: characters, addedTokens: expected.addedTokens, parts: expected.parts)
+        learnt, characters: characters, addedTokens: expected.addedTokens, components: expected.components)
     #expect(ours.json() == (try contents(of: fixture(name))))
 }
 

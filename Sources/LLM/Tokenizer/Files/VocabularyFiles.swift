@@ -38,7 +38,7 @@ extension Tokenizer {
         let config = folder(of: name) + "/tokenizer_config.json"
         let settings = fileExists(config) ? try JSON(try contents(of: config), name: config) : nil
         let lowercases = settings?["do_lower_case"]?.bool ?? !hasCapitals
-        let parts = Parts(
+        let components = Components(
             normalizer: [
                 "type": "BertNormalizer", "clean_text": true,
                 "handle_chinese_chars": .bool(settings?["tokenize_chinese_chars"]?.bool ?? true),
@@ -50,7 +50,7 @@ extension Tokenizer {
         return try Tokenizer(
             model: .wordPiece(
                 WordPieceModel(vocabulary, unknown: unknown, prefix: Array("##".utf8), longestWord: 100)),
-            spellings: spellings, addedTokens: special, parts: parts, refuse: refuse)
+            spellings: spellings, addedTokens: special, components: components, refuse: refuse)
     }
 
     /// `[CLS] text [SEP]`, if the vocabulary has both.
@@ -117,7 +117,7 @@ extension Tokenizer {
         }
         return try Tokenizer(
             model: .bytePair(byteLevelModel(spellings, merges: list, addedTokens: added)), spellings: spellings,
-            addedTokens: added, parts: .byteLevel, refuse: refuse(ids))
+            addedTokens: added, components: .byteLevel, refuse: refuse(ids))
     }
 
     // MARK: - tiktoken
@@ -168,6 +168,6 @@ extension Tokenizer {
         let model = byteLevelModel(
             spellings, merges: merges, addedTokens: added, ignoresMerges: true, ranks: ranks)
         return try Tokenizer(
-            model: .bytePair(model), spellings: spellings, addedTokens: added, parts: .byteLevel, refuse: refuse)
+            model: .bytePair(model), spellings: spellings, addedTokens: added, components: .byteLevel, refuse: refuse)
     }
 }

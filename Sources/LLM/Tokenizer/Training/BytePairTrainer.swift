@@ -14,8 +14,8 @@
 //     are rare and are never asked for; the floor sinks only when the queue has nothing above it.
 //
 // What takes the time is memory: words lie anywhere, and each visit is a cache miss. So a word is one run of numbers,
-// its length and count in front of its symbols, and lists are in the order of memory. The words are in parts, by their
-// hash; a merge that visits many words goes through the parts in parallel. What a part finds are sums of whole numbers, so
+// its length and count in front of its symbols, and lists are in the order of memory. The words are in partitions, by their
+// hash; a merge that visits many words goes through the partitions in parallel. What a partition finds are sums of whole numbers, so
 // the result does not depend on how many there are.
 //
 // Order and ties are those of Hugging Face's BpeTrainer, so the result is the same, id by id: special tokens, the alphabet
@@ -26,37 +26,15 @@
 
 import Kernels
 
-/// What training gives.
-package struct LearntBytePairs: Sendable {
-    /// Of the tokens, by id, as in tokenizer.json.
-    package let spellings: [[UInt8]]
-    package let merges: [Merge]
-
-    package init(spellings: [[UInt8]], merges: [Merge]) {
-        self.spellings = spellings
-        self.merges = merges
-    }
-}
-
-/// What words are made of at first.
-package enum Alphabet: Sendable {
-    /// All 256 bytes, written in the byte alphabet.
-    case bytes
-    /// The characters that occur, or the most frequent `limit` of them (of equally frequent ones those of smaller code
-    /// points); the others are dropped from the words. Inside a word they are written behind `prefix`, as symbols of
-    /// their own, in the order of their ids in `insideOrder` if that is given.
-    case characters(prefix: [UInt8] = [], limit: Int? = nil, insideOrder: Vocabulary? = nil)
-}
-
 /// The state of a training run: the words as symbols, and what is known of their pairs.
 package struct BytePairTrainer {
-    private var parts: [TrainerPart] = []
+    private var partitions: [TrainerPartition] = []
     private var totals = PairTable()
     private var queue = Heap<Candidate>()
     private var waiting: [Candidate] = []
     private var floor = Int64.max
     private var rare: Int64 = 1
-    /// Per candidate and part, where its list of words begins and how long it is.
+    /// Per candidate and partition, where its list of words begins and how long it is.
     private var lists: [(first: UInt32, count: UInt32)] = []
 
     /// By id: how a token is written, and of how many first symbols it is made.
@@ -74,7 +52,7 @@ package struct BytePairTrainer {
     private struct Candidate: Comparable {
         var total: Int64
         let key: UInt64
-        /// Its place in `lists`, in units of the number of parts; or `everywhere`.
+        /// Its place in `lists`, in units of the number of partitions; or `everywhere`.
         let list: UInt32
 
         /// The words are not known: all may contain it.
@@ -122,38 +100,38 @@ package struct BytePairTrainer {
         }
         while symbolCounts.count < spellings.count { symbolCounts.append(1) }
         firstCount = spellings.count
-        parts = BytePairTrainer.parts(consume words, symbols)
+        partitions = BytePairTrainer.partitions(consume words, symbols)
         returnFreedMemory()
         listPairs(rare: rare)
     }
 
     /// Here the words end: from now on they are symbols.
-    private static func parts(_ words: consuming WordCounts, _ symbols: SymbolTable) -> [TrainerPart] {
+    private static func partitions(_ words: consuming WordCounts, _ symbols: SymbolTable) -> [TrainerPartition] {
         let tables = words.tables
-        var made = [TrainerPart?](repeating: nil, count: tables.count)
+        var made = [TrainerPartition?](repeating: nil, count: tables.count)
         made.withUnsafeMutableBufferPointer { made in
             nonisolated(unsafe) let made = made
-            parallelFor(made.count) { made[$0] = TrainerPart(tables[$0], symbols) }
+            parallelFor(made.count) { made[$0] = TrainerPartition(tables[$0], symbols) }
         }
         return made.compactMap { $0 }
     }
 
-    /// Counts the pairs, each part for itself, and lists the words of those that are not rare.
+    /// Counts the pairs, each partition for itself, and lists the words of those that are not rare.
     /// - Parameter rare: what is rare at first; nil for an estimate.
     private mutating func listPairs(rare first: Int64? = nil) {
-        let (parts, idCount, isFirst) = (parts, spellings.count, totals.count == 0)
-        parallelFor(parts.count) { parts[$0].countPairs(idCount: idCount) }
+        let (partitions, idCount, isFirst) = (partitions, spellings.count, totals.count == 0)
+        parallelFor(partitions.count) { partitions[$0].countPairs(idCount: idCount) }
         if isFirst {
-            for part in parts { for pair in part.pairs { totals.add(pair.key, pair.total) } }
+            for partition in partitions { for pair in partition.pairs { totals.add(pair.key, pair.total) } }
             rare = first ?? firstRare()
         }
         (queue, waiting, lists, floor) = (Heap(), [], [], .max)
         let (known, rare) = (totals, rare)
-        parallelFor(parts.count) { parts[$0].listPairs { (known[$0] ?? 0) >= rare } }
+        parallelFor(partitions.count) { partitions[$0].listPairs { (known[$0] ?? 0) >= rare } }
         var places = PairTable()
         var candidates: [Candidate] = []
-        for (index, part) in parts.enumerated() {
-            for pair in part.pairs where pair.isListed {
+        for (index, partition) in partitions.enumerated() {
+            for pair in partition.pairs where pair.isListed {
                 guard isFirst || isAllowed(Int32(pair.key >> 32), Int32(truncatingIfNeeded: pair.key)) else { continue }
                 let place: Int
                 if let known = places[pair.key] {
@@ -163,11 +141,11 @@ package struct BytePairTrainer {
                     places.set(pair.key, Int64(place))
                     candidates.append(
                         Candidate(total: totals[pair.key] ?? 0, key: pair.key, list: UInt32(place)))
-                    for _ in parts { lists.append((0, 0)) }
+                    for _ in partitions { lists.append((0, 0)) }
                 }
-                lists[place * parts.count + index] = (pair.first, pair.count)
+                lists[place * partitions.count + index] = (pair.first, pair.count)
             }
-            part.pairs = []
+            partition.pairs = []
         }
         floor = max(1, (candidates.map(\.total).max() ?? 1) / 8)
         for candidate in candidates { push(candidate) }
@@ -178,7 +156,7 @@ package struct BytePairTrainer {
     /// no new pairs; or, for few symbols, of which nearly all pairs occur, a small share of the highest.
     private func firstRare() -> Int64 {
         var sorted: [Int64] = []
-        for part in parts { for pair in part.pairs { sorted.append(totals[pair.key] ?? 0) } }
+        for partition in partitions { for pair in partition.pairs { sorted.append(totals[pair.key] ?? 0) } }
         sorted.sort(by: >)
         let merges = vocabularySize - firstCount
         guard merges > 0, let highest = sorted.first else { return 1 }
@@ -217,12 +195,12 @@ package struct BytePairTrainer {
     }
 
     /// The tokens of the whole text: after training a word stands as the symbols that encoding would give.
-    package var tokenCount: Int { parts.reduce(0) { $0 + $1.tokenCount } }
+    package var tokenCount: Int { partitions.reduce(0) { $0 + $1.tokenCount } }
 
     /// How often each token occurs in the text, by id.
     package func tokenCounts() -> [Int] {
         var counts = [Int](repeating: 0, count: spellings.count)
-        for part in parts { part.addTokenCounts(to: &counts) }
+        for partition in partitions { partition.addTokenCounts(to: &counts) }
         return counts
     }
 
@@ -241,7 +219,7 @@ package struct BytePairTrainer {
         var merges: [Merge] = []
         var rankOfPair: [UInt64: Int] = [:]
         let idCount = max(vocabularySize, spellings.count)
-        for part in parts { part.prepare(idCount: idCount) }
+        for partition in partitions { partition.prepare(idCount: idCount) }
         var combined = CombinedNeighbours(idCount: idCount)
         while spellings.count < vocabularySize {
             guard var top = pop(), top.total >= rare else {
@@ -285,43 +263,43 @@ package struct BytePairTrainer {
     private mutating func replace(
         _ candidate: Candidate, left: Int32, right: Int32, with result: Int32, _ combined: inout CombinedNeighbours
     ) {
-        let parts = parts
-        let first = Int(candidate.list) * parts.count
+        let partitions = partitions
+        let first = Int(candidate.list) * partitions.count
         let isEverywhere = candidate.list == Candidate.everywhere
-        let own = (0..<parts.count).map { isEverywhere ? parts[$0].everywhere() : lists[first + $0] }
+        let own = (0..<partitions.count).map { isEverywhere ? partitions[$0].everywhere() : lists[first + $0] }
         let visits = own.reduce(0) { $0 + Int($1.count) }
         if visits < BytePairTrainer.fewWords {
-            for (index, part) in parts.enumerated() { part.replace(own[index], left, right, result) }
+            for (index, partition) in partitions.enumerated() { partition.replace(own[index], left, right, result) }
         } else {
-            parallelFor(parts.count) { parts[$0].replace(own[$0], left, right, result) }
+            parallelFor(partitions.count) { partitions[$0].replace(own[$0], left, right, result) }
         }
-        // What the parts found, one neighbour after the other, in ascending order of nothing but their first sight:
+        // What the partitions found, one neighbour after the other, in ascending order of nothing but their first sight:
         // sums do not depend on it, and the queue orders by total and ids.
         combined.forEach(
-            parts.map(\.before.found),
+            partitions.map(\.before.found),
             touch: { totals.touch(pairKey($0, left)) &+ totals.touch(pairKey($0, result)) }
-        ) { neighbour, total, segments in
+        ) { neighbour, total, wordLists in
             totals.addIfKnown(pairKey(neighbour, left), -total)
-            addCandidate(pairKey(neighbour, result), neighbour, result, total, segments)
+            addCandidate(pairKey(neighbour, result), neighbour, result, total, wordLists)
         }
         combined.forEach(
-            parts.map(\.after.found),
+            partitions.map(\.after.found),
             touch: { totals.touch(pairKey(right, $0)) &+ totals.touch(pairKey(result, $0)) }
-        ) { neighbour, total, segments in
+        ) { neighbour, total, wordLists in
             totals.addIfKnown(pairKey(right, neighbour), -total)
-            addCandidate(pairKey(result, neighbour), result, neighbour, total, segments)
+            addCandidate(pairKey(result, neighbour), result, neighbour, total, wordLists)
         }
         // The pair `right left` between two replaced pairs, `left right left right`, became `result result`.
-        let doubled = parts.reduce(0) { $0 + $1.doubledTotal }
+        let doubled = partitions.reduce(0) { $0 + $1.doubledTotal }
         if doubled > 0 {
             totals.addIfKnown(pairKey(right, left), -doubled)
-            addCandidate(pairKey(result, result), result, result, doubled, parts.map(\.doubledList)[...])
+            addCandidate(pairKey(result, result), result, result, doubled, partitions.map(\.doubledList)[...])
         }
     }
 
     private mutating func addCandidate(
         _ key: UInt64, _ left: Int32, _ right: Int32, _ change: Int64,
-        _ segments: ArraySlice<(first: UInt32, count: UInt32)>
+        _ wordLists: ArraySlice<(first: UInt32, count: UInt32)>
     ) {
         guard Int(symbolCounts[Int(left)]) + Int(symbolCounts[Int(right)]) < longestToken else { return }
         let total = totals.add(key, change)
@@ -331,101 +309,49 @@ package struct BytePairTrainer {
             push(Candidate(total: total, key: key, list: Candidate.everywhere))
             return
         }
-        let list = UInt32(lists.count / parts.count)
-        lists.append(contentsOf: segments)
+        let list = UInt32(lists.count / partitions.count)
+        lists.append(contentsOf: wordLists)
         push(Candidate(total: total, key: key, list: list))
     }
 }
 
-/// The id of each first symbol.
-struct SymbolTable {
-    let isByteLevel: Bool
-    /// By byte, or by scalar.
-    var ids: [Int32]
-    /// By scalar, inside a word.
-    var insideIDs: [Int32] = []
-
-    init(isByteLevel: Bool) {
-        self.isByteLevel = isByteLevel
-        ids = [Int32](repeating: -1, count: 256)
-    }
-
-    /// The characters of all words, which get their ids here.
-    init(
-        _ words: WordCounts, _ spellings: inout ByteStringTable, prefix: [UInt8], limit: Int?, insideOrder: Vocabulary?
-    ) {
-        isByteLevel = false
-        var counts = [Int64](repeating: 0, count: 0x110000)
-        var isInside = [Bool](repeating: false, count: 0x110000)
-        words.forEach { word, count in
-            var position = 0
-            while position < word.count {
-                let next = scalar(at: position, in: word)
-                counts[Int(next.value)] += count
-                if position > 0 { isInside[Int(next.value)] = true }
-                position += next.length
-            }
-        }
-        var kept = counts.indices.filter { counts[$0] > 0 }
-        if let limit, kept.count > limit {
-            kept.sort { counts[$0] != counts[$1] ? counts[$0] > counts[$1] : $0 < $1 }
-            kept = kept[..<limit].sorted()
-        }
-        ids = [Int32](repeating: -1, count: 0x110000)
-        func spelling(_ scalar: Int, _ prefix: [UInt8]) -> [UInt8] {
-            var bytes = prefix
-            appendUTF8(UInt32(scalar), to: &bytes)
-            return bytes
-        }
-        for scalar in kept { ids[scalar] = Int32(spellings.insert(spelling(scalar, []))) }
-        insideIDs = ids
-        guard !prefix.isEmpty else { return }
-        var inside = kept.filter { isInside[$0] }
-        if let insideOrder {
-            let order = inside.map { insideOrder.id(of: spelling($0, prefix)) ?? .max }
-            inside = zip(order, inside).sorted { ($0.0, $0.1) < ($1.0, $1.1) }.map(\.1)
-        }
-        for scalar in inside { insideIDs[scalar] = Int32(spellings.insert(spelling(scalar, prefix))) }
-    }
-}
-
-/// Puts together what the parts found.
+/// Puts together what the partitions found.
 private struct CombinedNeighbours {
     /// By id: one more than the place in `all`.
     private var places: [Int32]
     private var all: [(neighbour: Int32, total: Int64)] = []
-    private var segments: [(first: UInt32, count: UInt32)] = []
+    private var wordLists: [(first: UInt32, count: UInt32)] = []
     private var touched: UInt64 = 0
 
     init(idCount: Int) { places = [Int32](repeating: 0, count: idCount) }
 
-    /// Calls `body` with each neighbour, its total, and for each part the list of its words.
+    /// Calls `body` with each neighbour, its total, and for each partition the list of its words.
     /// - Parameter touch: reads what `body` is going to look at; called for some neighbours in advance.
     mutating func forEach(
         _ found: [[NeighbourPairs.Found]], touch: (Int32) -> UInt64,
         _ body: (Int32, Int64, ArraySlice<(first: UInt32, count: UInt32)>) -> Void
     ) {
         all.removeAll(keepingCapacity: true)
-        segments.removeAll(keepingCapacity: true)
-        for (part, list) in found.enumerated() {
+        wordLists.removeAll(keepingCapacity: true)
+        for (partition, list) in found.enumerated() {
             for entry in list {
                 var place = Int(places[Int(entry.neighbour)]) - 1
                 if place < 0 {
                     place = all.count
                     places[Int(entry.neighbour)] = Int32(place + 1)
                     all.append((entry.neighbour, 0))
-                    for _ in found { segments.append((0, 0)) }
+                    for _ in found { wordLists.append((0, 0)) }
                 }
                 all[place].total += entry.total
-                segments[place * found.count + part] = (entry.first, entry.count)
+                wordLists[place * found.count + partition] = (entry.first, entry.count)
             }
         }
         for (place, entry) in all.enumerated() {
-            if place % TrainerPart.ahead == 0 {
-                for next in all[place..<min(all.count, place + TrainerPart.ahead)] { touched &+= touch(next.neighbour) }
+            if place % TrainerPartition.ahead == 0 {
+                for next in all[place..<min(all.count, place + TrainerPartition.ahead)] { touched &+= touch(next.neighbour) }
             }
             places[Int(entry.neighbour)] = 0
-            body(entry.neighbour, entry.total, segments[place * found.count..<(place + 1) * found.count])
+            body(entry.neighbour, entry.total, wordLists[place * found.count..<(place + 1) * found.count])
         }
     }
 }

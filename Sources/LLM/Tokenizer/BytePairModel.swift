@@ -15,71 +15,6 @@
 // a word (`##b`) or at its end (`b</w>`), and those the vocabulary lacks become bytes (`<0xEA>`), unknown tokens, or
 // nothing: all as Hugging Face's library does it.
 
-// MARK: - the textbook
-
-package enum TextbookBytePairs {
-    /// Learns merges from words with their counts: the most frequent pair of neighbours becomes one symbol; of equally
-    /// frequent ones that with the smallest left id, then right id. A symbol's id is its place in `vocabulary`.
-    package static func train(
-        _ words: [[[UInt8]]: Int], vocabulary: inout [[UInt8]], vocabularySize: Int
-    ) -> [[[UInt8]]] {
-        var words = words.map { (symbols: $0.key, count: $0.value) }
-        var merges: [[[UInt8]]] = []
-        while vocabulary.count < vocabularySize {
-            var totals: [[[UInt8]]: Int] = [:]
-            for (symbols, count) in words {
-                for (left, right) in zip(symbols, symbols.dropFirst()) { totals[[left, right], default: 0] += count }
-            }
-            let ids = Dictionary(uniqueKeysWithValues: zip(vocabulary, 0...))
-            let best = totals.min { a, b in
-                (-a.value, ids[a.key[0]] ?? 0, ids[a.key[1]] ?? 0) < (-b.value, ids[b.key[0]] ?? 0, ids[b.key[1]] ?? 0)
-            }
-            guard let pair = best?.key else { break }
-            merges.append(pair)
-            if ids[pair[0] + pair[1]] == nil { vocabulary.append(pair[0] + pair[1]) }
-            words = words.map { (replacing(pair, in: $0.symbols), $0.count) }
-        }
-        return merges
-    }
-
-    /// Of all neighbouring pairs that are merges the one learnt first, the leftmost if it stands there twice, becomes
-    /// one symbol; until none is left.
-    package static func encode(_ symbols: [[UInt8]], _ merges: [[[UInt8]]]) -> [[UInt8]] {
-        var symbols = symbols
-        while true {
-            let ranks = zip(symbols, symbols.dropFirst()).map { merges.firstIndex(of: [$0, $1]) ?? .max }
-            guard let best = ranks.min(), best != .max, let at = ranks.firstIndex(of: best) else { return symbols }
-            symbols.replaceSubrange(at...at + 1, with: [symbols[at] + symbols[at + 1]])
-        }
-    }
-
-    private static func replacing(_ pair: [[UInt8]], in symbols: [[UInt8]]) -> [[UInt8]] {
-        var result: [[UInt8]] = []
-        var i = 0
-        while i < symbols.count {
-            let isPair = i + 1 < symbols.count && symbols[i] == pair[0] && symbols[i + 1] == pair[1]
-            result.append(isPair ? pair[0] + pair[1] : symbols[i])
-            i += isPair ? 2 : 1
-        }
-        return result
-    }
-}
-
-// MARK: - the model
-
-/// One merge: `left` and `right` in this order become `result`.
-package struct Merge: Equatable, Sendable {
-    package let left: Int32
-    package let right: Int32
-    package let result: Int32
-
-    package init(left: Int32, right: Int32, result: Int32) {
-        self.left = left
-        self.right = right
-        self.result = result
-    }
-}
-
 /// What training gives and encoding needs.
 package struct BytePairModel: Sendable {
     /// How a word becomes its first symbols.
@@ -198,33 +133,33 @@ package struct BytePairModel: Sendable {
     private static let longestSearched = 96
 
     /// What merging needs again and again.
-    struct Scratch {
+    struct MergeBuffers {
         fileprivate var ranks: [Int64] = []
         fileprivate var ids: [Int32] = []
     }
 
     /// Appends the ids of `word`, which is not empty.
-    func encode(_ word: UnsafeBufferPointer<UInt8>, to output: inout [Int32], _ scratch: inout Scratch) {
+    func encode(_ word: UnsafeBufferPointer<UInt8>, to output: inout [Int32], _ buffers: inout MergeBuffers) {
         if ignoresMerges, let id = vocabulary.id(of: word) {
             output.append(id)
             return
         }
-        scratch.ids.removeAll(keepingCapacity: true)
+        buffers.ids.removeAll(keepingCapacity: true)
         if let byteIDs, let whole, word.count <= BytePairModel.longestSearched {
             mergeBytes(word, byteIDs, whole, to: &output)
             return
         }
         if let byteIDs {
-            appendBytes(of: word, byteIDs, to: &scratch.ids)
+            appendBytes(of: word, byteIDs, to: &buffers.ids)
         } else {
-            appendCharacters(of: word, to: &scratch.ids)
+            appendCharacters(of: word, to: &buffers.ids)
         }
-        if scratch.ids.count <= BytePairModel.longestSearched {
-            mergeBySearch(&scratch)
+        if buffers.ids.count <= BytePairModel.longestSearched {
+            mergeBySearch(&buffers)
         } else {
-            mergeByQueue(&scratch)
+            mergeByQueue(&buffers)
         }
-        output.append(contentsOf: scratch.ids)
+        output.append(contentsOf: buffers.ids)
     }
 
     /// A byte the vocabulary lacks is unknown, or dropped if there is no token for that.
@@ -308,14 +243,14 @@ package struct BytePairModel: Sendable {
         }
     }
 
-    private func mergeBySearch(_ scratch: inout Scratch) {
-        guard scratch.ids.count > 1 else { return }
-        scratch.ranks.removeAll(keepingCapacity: true)
-        for i in 0..<scratch.ids.count - 1 { scratch.ranks.append(rank(scratch.ids[i], scratch.ids[i + 1])) }
-        let count = scratch.ids.withUnsafeMutableBufferPointer { ids in
-            scratch.ranks.withUnsafeMutableBufferPointer { mergeBySearch(ids, $0, count: ids.count) }
+    private func mergeBySearch(_ buffers: inout MergeBuffers) {
+        guard buffers.ids.count > 1 else { return }
+        buffers.ranks.removeAll(keepingCapacity: true)
+        for i in 0..<buffers.ids.count - 1 { buffers.ranks.append(rank(buffers.ids[i], buffers.ids[i + 1])) }
+        let count = buffers.ids.withUnsafeMutableBufferPointer { ids in
+            buffers.ranks.withUnsafeMutableBufferPointer { mergeBySearch(ids, $0, count: ids.count) }
         }
-        scratch.ids.removeLast(scratch.ids.count - count)
+        buffers.ids.removeLast(buffers.ids.count - count)
     }
 
     /// The textbook loop, but for the ranks: `ranks[i]` is that of `ids[i]` and `ids[i + 1]`, and a merge changes two.
@@ -358,12 +293,12 @@ package struct BytePairModel: Sendable {
 
     /// The same with a linked list of the symbols and a queue of the pairs. An entry is out of date when the pair at
     /// its position no longer has its rank; it is then passed over.
-    private func mergeByQueue(_ scratch: inout Scratch) {
-        let count = scratch.ids.count
+    private func mergeByQueue(_ buffers: inout MergeBuffers) {
+        let count = buffers.ids.count
         var next = (1...count).map { $0 }
         var previous = (-1..<count - 1).map { $0 }
         var queue = Heap<QueuedPair>()
-        scratch.ids.withUnsafeMutableBufferPointer { ids in
+        buffers.ids.withUnsafeMutableBufferPointer { ids in
             func currentRank(at position: Int) -> Int64 {
                 guard ids[position] >= 0, next[position] < count else { return BytePairModel.noMerge }
                 return rank(ids[position], ids[next[position]])
@@ -384,6 +319,6 @@ package struct BytePairModel: Sendable {
                 push(top.position)
             }
         }
-        scratch.ids.removeAll { $0 < 0 }
+        buffers.ids.removeAll { $0 < 0 }
     }
 }

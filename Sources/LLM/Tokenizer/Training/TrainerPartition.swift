@@ -5,7 +5,7 @@
 // order of memory; what is visited at random is touched some visits ahead.
 
 /// One part of the words, and one thread's work on it.
-final class TrainerPart: @unchecked Sendable {
+final class TrainerPartition: @unchecked Sendable {
     /// Words of at least two symbols: the number of symbols, the lower and the upper half of the count, the symbols. A
     /// word shrinks in place and leaves gaps behind it.
     private let cells: UnsafeMutablePointer<Int32>
@@ -13,7 +13,7 @@ final class TrainerPart: @unchecked Sendable {
     /// The symbols there were, and words of one symbol, which nothing happens to.
     private var singles: [Int32: Int] = [:]
     /// Where words begin in `cells`: the lists of all pairs, one after the other.
-    private var occurrences = LongList()
+    private var occurrences = SegmentedArray()
     /// What is found by counting: for each pair its total, and the list of its words in `occurrences` if it is listed.
     struct Pair {
         let key: UInt64
@@ -35,7 +35,7 @@ final class TrainerPart: @unchecked Sendable {
     private static let gap: Int32 = -1
 
     init(_ words: WordTable, _ table: SymbolTable) {
-        let capacity = words.byteCount + TrainerPart.header * words.count
+        let capacity = words.byteCount + TrainerPartition.header * words.count
         // In units of four bytes, positions take 32 bits; the system gives memory only where it is written.
         precondition(capacity < Int(UInt32.max), "more distinct words than fit")
         let cells = UnsafeMutablePointer<Int32>.allocate(capacity: max(1, capacity))
@@ -43,7 +43,7 @@ final class TrainerPart: @unchecked Sendable {
         var end = 0
         var singles: [Int32: Int] = [:]
         words.forEach { word, count in
-            var write = end + TrainerPart.header
+            var write = end + TrainerPartition.header
             if table.isByteLevel {
                 for byte in word {
                     cells[write] = table.ids[Int(byte)]
@@ -60,14 +60,14 @@ final class TrainerPart: @unchecked Sendable {
                     write += 1
                 }
             }
-            let length = write - end - TrainerPart.header
+            let length = write - end - TrainerPartition.header
             if length > 1 {
                 cells[end] = Int32(length)
                 cells[end + 1] = Int32(truncatingIfNeeded: count)
                 cells[end + 2] = Int32(truncatingIfNeeded: count >> 32)
                 end = write
             } else if length == 1 {
-                singles[cells[end + TrainerPart.header], default: 0] += Int(count)
+                singles[cells[end + TrainerPartition.header], default: 0] += Int(count)
             }
         }
         self.cells = cells
@@ -83,8 +83,8 @@ final class TrainerPart: @unchecked Sendable {
         var place = 0
         while place < cellCount {
             body(place)
-            place += TrainerPart.header + Int(cells[place])
-            while place < cellCount, cells[place] == TrainerPart.gap { place += 1 }
+            place += TrainerPartition.header + Int(cells[place])
+            while place < cellCount, cells[place] == TrainerPartition.gap { place += 1 }
         }
     }
 
@@ -99,7 +99,7 @@ final class TrainerPart: @unchecked Sendable {
         let cells = cells
         forEachWord { place in
             let count = count(ofWordAt: place)
-            let symbols = place + TrainerPart.header
+            let symbols = place + TrainerPartition.header
             for i in symbols..<symbols + Int(cells[place]) - 1 {
                 let number = numbers.number(of: cells[i], cells[i + 1])
                 if number == pairs.count { pairs.append(Pair(key: pairKey(cells[i], cells[i + 1]))) }
@@ -122,11 +122,11 @@ final class TrainerPart: @unchecked Sendable {
             pairs[i].first = UInt32(sum)
             sum += Int(pairs[i].count)
         }
-        var occurrences = LongList()
+        var occurrences = SegmentedArray()
         occurrences.grow(to: sum)
         let cells = cells
         forEachWord { place in
-            let symbols = place + TrainerPart.header
+            let symbols = place + TrainerPartition.header
             for i in symbols..<symbols + Int(cells[place]) - 1 {
                 let number = numbers.number(of: cells[i], cells[i + 1])
                 // Marked otherwise than when they were counted. `first` is the next place in the list.
@@ -153,7 +153,7 @@ final class TrainerPart: @unchecked Sendable {
     static let ahead = 32
     private var touched: Int32 = 0
 
-    private func fetch(_ indices: Range<Int>, _ occurrences: LongList) {
+    private func fetch(_ indices: Range<Int>, _ occurrences: SegmentedArray) {
         let cells = cells
         var sum: Int32 = 0
         for index in indices {
@@ -185,12 +185,12 @@ final class TrainerPart: @unchecked Sendable {
         let first = Int(list.first)
         let last = first + Int(list.count)
         for index in first..<last {
-            if (index - first) % TrainerPart.ahead == 0 {
-                fetch(index..<min(last, index + TrainerPart.ahead), occurrences)
+            if (index - first) % TrainerPartition.ahead == 0 {
+                fetch(index..<min(last, index + TrainerPartition.ahead), occurrences)
             }
             let place = Int(occurrences[index])
             let word = UInt32(place)
-            let start = place + TrainerPart.header
+            let start = place + TrainerPartition.header
             let end = start + Int(cells[place])
             var read = start
             // Up to the first pair nothing moves.
@@ -222,7 +222,7 @@ final class TrainerPart: @unchecked Sendable {
             }
             cells[place] = Int32(write - start)
             while write < end {
-                cells[write] = TrainerPart.gap
+                cells[write] = TrainerPartition.gap
                 write += 1
             }
         }
@@ -245,7 +245,7 @@ final class TrainerPart: @unchecked Sendable {
         for (symbol, count) in singles { counts[Int(symbol)] += count }
         forEachWord { place in
             let count = Int(count(ofWordAt: place))
-            for i in 0..<Int(cells[place]) { counts[Int(cells[place + TrainerPart.header + i])] += count }
+            for i in 0..<Int(cells[place]) { counts[Int(cells[place + TrainerPartition.header + i])] += count }
         }
     }
 }
@@ -276,100 +276,5 @@ private struct PairNumbers {
         table.set(pairKey(left, right), Int64(count))
         count += 1
         return count - 1
-    }
-}
-
-/// Gathers, during one merge, what stands on one side of the replaced pairs: per neighbour its total and its words.
-/// A table by id instead of a hash table, and totals changed once per neighbour instead of once per word.
-struct NeighbourPairs {
-    struct Found {
-        let neighbour: Int32
-        let total: Int64
-        /// In the list of occurrences.
-        let first: UInt32
-        let count: UInt32
-    }
-
-    private struct Entry {
-        var total: Int64 = 0
-        var wordCount: UInt32 = 0
-        var lastWord: UInt32 = 0
-    }
-    private var entries: [Entry]
-    private var touched: [Int32] = []
-    private var records: [(neighbour: Int32, word: UInt32)] = []
-    private(set) var found: [Found] = []
-
-    init(idCount: Int = 0) { entries = [Entry](repeating: Entry(), count: idCount) }
-
-    mutating func reset() {
-        touched.removeAll(keepingCapacity: true)
-        records.removeAll(keepingCapacity: true)
-        found.removeAll(keepingCapacity: true)
-    }
-
-    @inline(__always)
-    mutating func add(_ neighbour: Int32, _ word: UInt32, _ count: Int64) {
-        let id = Int(neighbour)
-        if entries[id].wordCount == 0 { touched.append(neighbour) }
-        entries[id].total += count
-        if entries[id].lastWord == word, entries[id].wordCount > 0 { return }
-        entries[id].lastWord = word
-        entries[id].wordCount += 1
-        records.append((neighbour, word))
-    }
-
-    /// Lists the words of each neighbour, in the order in which they were visited, and forgets them.
-    fileprivate mutating func list(in occurrences: inout LongList) {
-        var end = occurrences.count
-        for neighbour in touched {
-            let entry = entries[Int(neighbour)]
-            found.append(
-                Found(neighbour: neighbour, total: entry.total, first: UInt32(end), count: entry.wordCount))
-            // From now on the place of the neighbour's next word.
-            entries[Int(neighbour)].total = Int64(end)
-            end += Int(entry.wordCount)
-        }
-        occurrences.grow(to: end)
-        for record in records {
-            let id = Int(record.neighbour)
-            occurrences[Int(entries[id].total)] = record.word
-            entries[id].total += 1
-        }
-        for neighbour in touched { entries[Int(neighbour)] = Entry() }
-    }
-}
-
-/// A long list in blocks, so that growing it never moves it: a plain array holds twice its memory while it grows.
-private struct LongList {
-    private static let bits = 18
-    private static let mask = 1 << bits - 1
-    private final class Block: @unchecked Sendable {
-        let values = UnsafeMutablePointer<UInt32>.allocate(capacity: 1 << LongList.bits)
-        deinit { values.deallocate() }
-    }
-    private var owners: [Block] = []
-    private var blocks: [UnsafeMutablePointer<UInt32>] = []
-    private(set) var count = 0
-
-    mutating func grow(to newCount: Int) {
-        precondition(newCount <= Int(UInt32.max), "more pairs than fit")
-        while owners.count << LongList.bits < newCount {
-            let block = Block()
-            owners.append(block)
-            blocks.append(block.values)
-        }
-        count = newCount
-    }
-
-    mutating func append(_ value: UInt32) {
-        grow(to: count + 1)
-        self[count - 1] = value
-    }
-
-    @inline(__always)
-    subscript(index: Int) -> UInt32 {
-        get { blocks[index >> LongList.bits][index & LongList.mask] }
-        nonmutating set { blocks[index >> LongList.bits][index & LongList.mask] = newValue }
     }
 }

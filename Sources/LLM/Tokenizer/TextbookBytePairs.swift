@@ -1,0 +1,47 @@
+package enum TextbookBytePairs {
+    /// Learns merges from words with their counts: the most frequent pair of neighbours becomes one symbol; of equally
+    /// frequent ones that with the smallest left id, then right id. A symbol's id is its place in `vocabulary`.
+    package static func train(
+        _ words: [[[UInt8]]: Int], vocabulary: inout [[UInt8]], vocabularySize: Int
+    ) -> [[[UInt8]]] {
+        var words = words.map { (symbols: $0.key, count: $0.value) }
+        var merges: [[[UInt8]]] = []
+        while vocabulary.count < vocabularySize {
+            var totals: [[[UInt8]]: Int] = [:]
+            for (symbols, count) in words {
+                for (left, right) in zip(symbols, symbols.dropFirst()) { totals[[left, right], default: 0] += count }
+            }
+            let ids = Dictionary(uniqueKeysWithValues: zip(vocabulary, 0...))
+            let best = totals.min { a, b in
+                (-a.value, ids[a.key[0]] ?? 0, ids[a.key[1]] ?? 0) < (-b.value, ids[b.key[0]] ?? 0, ids[b.key[1]] ?? 0)
+            }
+            guard let pair = best?.key else { break }
+            merges.append(pair)
+            if ids[pair[0] + pair[1]] == nil { vocabulary.append(pair[0] + pair[1]) }
+            words = words.map { (replacing(pair, in: $0.symbols), $0.count) }
+        }
+        return merges
+    }
+
+    /// Of all neighbouring pairs that are merges the one learnt first, the leftmost if it stands there twice, becomes
+    /// one symbol; until none is left.
+    package static func encode(_ symbols: [[UInt8]], _ merges: [[[UInt8]]]) -> [[UInt8]] {
+        var symbols = symbols
+        while true {
+            let ranks = zip(symbols, symbols.dropFirst()).map { merges.firstIndex(of: [$0, $1]) ?? .max }
+            guard let best = ranks.min(), best != .max, let at = ranks.firstIndex(of: best) else { return symbols }
+            symbols.replaceSubrange(at...at + 1, with: [symbols[at] + symbols[at + 1]])
+        }
+    }
+
+    private static func replacing(_ pair: [[UInt8]], in symbols: [[UInt8]]) -> [[UInt8]] {
+        var result: [[UInt8]] = []
+        var i = 0
+        while i < symbols.count {
+            let isPair = i + 1 < symbols.count && symbols[i] == pair[0] && symbols[i + 1] == pair[1]
+            result.append(isPair ? pair[0] + pair[1] : symbols[i])
+            i += isPair ? 2 : 1
+        }
+        return result
+    }
+}
