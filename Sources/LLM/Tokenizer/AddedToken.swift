@@ -1,18 +1,17 @@
-// A word of the vocabulary that the model never sees: it is found in the text before anything else happens.
-
-/// A token that stands for itself wherever it appears in a text, such as <|endoftext|>.
+/// A token that is found in the text before the model runs, such as <|endoftext|>. The model never sees it.
 package struct AddedToken: Equatable, Sendable {
     package let id: Int32
-    /// UTF-8.
+    /// The text of the token, UTF-8.
     package let content: [UInt8]
-    /// Whether it is left out of a text meant for people, and never part of one.
+    /// Whether it is a control token: it is not recognized in a corpus and is left out of text meant for people.
     package let isSpecial: Bool
-    /// Whether it is looked for in the normalised text, and after all others.
+    /// Whether it is matched in normalized text, after all the others.
     package let isNormalized: Bool
-    /// Whether it counts only where no letter, digit or mark stands beside it.
+    /// Whether it matches only where no word character (`\w`) is next to it.
     package let isSingleWord: Bool
-    /// Whether it takes the white space before it, and after it.
+    /// Whether it consumes the white space before it.
     package let stripsLeft: Bool
+    /// Whether it consumes the white space after it.
     package let stripsRight: Bool
 
     package init(

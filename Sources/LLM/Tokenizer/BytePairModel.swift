@@ -1,23 +1,16 @@
-// Byte-pair encoding (Gage, 1994; Sennrich, Haddow and Birch, 2016; on bytes: Radford et al., 2019).
+// Byte-pair encoding of words (on characters: Sennrich, Haddow and Birch, 2016; on bytes: Radford et al., 2019).
 //
-// The textbook algorithm stands first, in a few lines of Swift. It is what all the rest has to agree with, and the tests
-// hold it to that. Done literally, training reads all words once per merge, and encoding is quadratic in the word.
+// TextbookBytePairs.swift is the specification. This model gives the same ids faster. A word that was encoded before is
+// looked up (WordEncoder). In a short word, the rank of each adjacent pair is kept beside it; a long word uses a queue of
+// pairs, O(n log n) at worst. With byte symbols, many characters can start as a single symbol (WholeCharacters).
 //
-// What is done instead gives the same result:
-//
-//   Training   (BytePairTrainer.swift) keeps each pair's total and the words it was seen in, so that a merge visits only
-//              those, and takes the most frequent pair from a priority queue.
-//   Encoding   A word met before is looked up (TextEncoder.swift). A short one is merged with the rank of each pair kept
-//              beside it, a long one with a queue of pairs: n log n at worst. Of bytes, many characters may begin as one
-//              symbol (WholeCharacters.swift).
-//
-// A symbol is a byte (GPT-2's way: every text can be spelt) or a character. Characters may be written differently inside
-// a word (`##b`) or at its end (`b</w>`), and those the vocabulary lacks become bytes (`<0xEA>`), unknown tokens, or
-// nothing: all as Hugging Face's library does it.
+// A symbol is a byte (as in GPT-2, where any text can be spelt) or a character. Characters may be spelt differently
+// inside a word (`##b`) or at its end (`b</w>`). Characters that the vocabulary lacks become bytes (`<0xEA>`), unknown
+// tokens, or nothing. All of this follows Hugging Face's library.
 
-/// What training gives and encoding needs.
+/// A byte-pair encoding model: the merges and the ids of the initial symbols.
 package struct BytePairModel: Sendable {
-    /// How a word becomes its first symbols.
+    /// How a word is split into its initial symbols if they are characters.
     package struct Characters: Sendable {
         package var unknown: Int32?
         package var fusesUnknown = false
@@ -28,30 +21,30 @@ package struct BytePairModel: Sendable {
         package init() {}
     }
 
-    /// In the order in which they were learnt, which is their rank.
+    /// The merges in the order in which they were learned; the index is the rank.
     package let merges: [Merge]
-    /// The id of each byte, -1 where there is none; nil if the symbols are characters.
+    /// The id of each byte, -1 if it has none; nil if the symbols are characters.
     package let byteIDs: [Int32]?
-    /// A word that is a token is taken whole, whatever the merges would make of it.
+    /// Whether a word that is itself a token becomes that token, regardless of the merges.
     package let ignoresMerges: Bool
     package let characters: Characters
     let vocabulary: Vocabulary
-    /// Rank << 32 | result.
+    /// rank << 32 | result, by `pairKey`.
     private let rankOfPair: PairTable
-    /// A bit for each pair's hash: most pairs that are asked for are no merges, and this fits the first cache.
+    /// One bit per hash of a pair. Most pairs looked up are not merges, and this table fits into the first-level cache.
     private let filter: [UInt64]
-    /// The same for two bytes, left << 8 | right, in a plain table: every word begins with these.
+    /// rank << 32 | result for pairs of bytes, indexed by left << 8 | right: every word starts out as bytes.
     private let firstRanks: [Int64]
-    /// With which symbols a word of bytes may begin, if the vocabulary has all bytes.
+    /// The characters that can start as one symbol, if the vocabulary has all bytes.
     private let whole: WholeCharacters?
-    /// The ids of single characters: by place in the word (1 not first, 2 last) << 32 | scalar.
+    /// The ids of single characters, by place in the word (bit 0: not first, bit 1: last) << 32 | scalar.
     private let characterIDs: PairTable
-    /// Of `<0x00>` … `<0xFF>`, -1 where there is none.
+    /// The ids of `<0x00>` … `<0xFF>`, -1 for those that do not exist.
     private let fallbackIDs: [Int32]
 
     /// - Parameters:
-    ///   - vocabulary: for bytes the tokens' bytes, for characters their spellings.
-    ///   - ranks: if some merges are of equal rank; else each has its place.
+    ///   - vocabulary: maps the bytes of tokens to ids if the symbols are bytes, else their spellings.
+    ///   - ranks: the rank of each merge, if some are equal; nil if the rank is the index.
     package init(
         _ vocabulary: Vocabulary, merges: [Merge], byteIDs: [Int32]?, characters: Characters = Characters(),
         ignoresMerges: Bool = false, ranks: [Int]? = nil
@@ -112,7 +105,7 @@ package struct BytePairModel: Sendable {
         fallbackIDs = fallback
     }
 
-    /// The id of the pair's merge and its rank as rank << 32 | id, so that the smallest was learnt first; or `noMerge`.
+    /// rank << 32 | result of the pair's merge, so that a smaller value was learned earlier; `noMerge` if there is none.
     @inline(__always)
     private func rank(_ left: Int32, _ right: Int32) -> Int64 {
         let bit = BytePairModel.filterBit(left, right)
@@ -129,10 +122,10 @@ package struct BytePairModel: Sendable {
 
     private static let noMerge = Int64.max
 
-    /// Up to here a search through all ranks is faster than a queue.
+    /// The most symbols for which searching all ranks is faster than a queue.
     private static let longestSearched = 96
 
-    /// What merging needs again and again.
+    /// Buffers that `encode` reuses from word to word.
     struct MergeBuffers {
         fileprivate var ranks: [Int64] = []
         fileprivate var ids: [Int32] = []
@@ -162,7 +155,8 @@ package struct BytePairModel: Sendable {
         output.append(contentsOf: buffers.ids)
     }
 
-    /// A byte the vocabulary lacks is unknown, or dropped if there is no token for that.
+    /// Appends the id of each byte. A byte that the vocabulary lacks becomes the unknown token, or nothing if there is
+    /// none.
     private func appendBytes(of word: UnsafeBufferPointer<UInt8>, _ byteIDs: [Int32], to ids: inout [Int32]) {
         var wasUnknown = false
         for byte in word {
@@ -177,7 +171,7 @@ package struct BytePairModel: Sendable {
     }
 
     private func appendCharacters(of word: UnsafeBufferPointer<UInt8>, to ids: inout [Int32]) {
-        // An unknown token waits for the next character: if that is unknown too, they may be one.
+        // An unknown token is held back until the next character, because adjacent ones may be fused.
         var isPending = false
         var position = 0
         while position < word.count {
@@ -197,7 +191,8 @@ package struct BytePairModel: Sendable {
         if isPending, let unknown = characters.unknown { ids.append(unknown) }
     }
 
-    /// False if the vocabulary lacks one of the character's bytes. (An unknown token that is pending stays so.)
+    /// Appends the fallback ids of a character's bytes. Returns false, and appends nothing, if one is missing. (A pending
+    /// unknown token stays pending.)
     private func appendBytes(_ scalar: UInt32, _ place: UInt64, to ids: inout [Int32]) -> Bool {
         var bytes = place & 1 != 0 ? characters.prefix : []
         appendUTF8(scalar, to: &bytes)
@@ -207,14 +202,14 @@ package struct BytePairModel: Sendable {
         return true
     }
 
-    /// A short word of bytes, in memory that costs nothing to get.
+    /// Appends the ids of a short word of bytes. Its buffers are on the stack.
     private func mergeBytes(
         _ word: UnsafeBufferPointer<UInt8>, _ byteIDs: [Int32], _ whole: WholeCharacters, to output: inout [Int32]
     ) {
         withUnsafeTemporaryAllocation(of: Int32.self, capacity: BytePairModel.longestSearched) { ids in
             withUnsafeTemporaryAllocation(of: Int64.self, capacity: BytePairModel.longestSearched) { ranks in
                 var count = 0
-                // The byte that is the last symbol, or -1.
+                // The last symbol if it is a single byte, or -1.
                 var lastByte = -1
                 var position = 0
                 func append(_ id: Int32, byte: Int) {
@@ -253,8 +248,8 @@ package struct BytePairModel: Sendable {
         buffers.ids.removeLast(buffers.ids.count - count)
     }
 
-    /// The textbook loop, but for the ranks: `ranks[i]` is that of `ids[i]` and `ids[i + 1]`, and a merge changes two.
-    /// - Returns: how many ids are left.
+    /// The textbook loop with stored ranks: `ranks[i]` belongs to `ids[i]` and `ids[i + 1]`, and a merge changes two.
+    /// - Returns: the number of ids left.
     @inline(__always)
     private func mergeBySearch(
         _ ids: UnsafeMutableBufferPointer<Int32>, _ ranks: UnsafeMutableBufferPointer<Int64>, count: Int
@@ -291,8 +286,8 @@ package struct BytePairModel: Sendable {
         }
     }
 
-    /// The same with a linked list of the symbols and a queue of the pairs. An entry is out of date when the pair at
-    /// its position no longer has its rank; it is then passed over.
+    /// The same with a linked list of the symbols and a queue of the pairs. An entry is stale if the pair at its position
+    /// no longer has its rank; stale entries are skipped.
     private func mergeByQueue(_ buffers: inout MergeBuffers) {
         let count = buffers.ids.count
         var next = (1...count).map { $0 }

@@ -1,4 +1,4 @@
-/// One merge: `left` and `right` in this order become `result`.
+/// A merge of byte-pair encoding: the symbols `left` and `right`, in this order, become `result`.
 package struct Merge: Equatable, Sendable {
     package let left: Int32
     package let right: Int32

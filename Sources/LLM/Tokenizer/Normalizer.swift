@@ -1,13 +1,9 @@
-// What happens to a text before it is cut into words: Unicode's normal forms, BERT's cleaning, replacements.
+// The normalizers of Hugging Face's tokenizer.json: Unicode normal forms, BERT's cleaning, replacements. They run before
+// the text is split into words.
 //
-// The steps are those of Hugging Face's tokenizer.json, by their names there, and give the same text. They work on
-// Unicode scalars (a Swift Character is a grapheme: it would join a jamo to the syllable before it).
-//
-// The normal forms are Unicode's annex 15. To decompose: replace each character by its full decomposition, then order
-// each run of marks by their combining class. To compose: walk over the result and join a mark, or a letter, to the last
-// starter wherever the pair has a composite and no mark of the same or a higher class stands between. Hangul syllables
-// follow a formula: leading consonant, vowel and final consonant are the digits of the syllable's number.
+// They work on Unicode scalars. (A Swift Character is a grapheme: it would join a jamo to the syllable before it.)
 
+/// A normalizer of tokenizer.json.
 package indirect enum Normalizer: Sendable {
     case sequence([Normalizer])
     case normalForm(NormalForm)
@@ -18,8 +14,8 @@ package indirect enum Normalizer: Sendable {
     case prepend([UInt8])
     case bert(cleans: Bool, padsIdeographs: Bool, stripsAccents: Bool, lowercases: Bool)
 
-    /// The part of a tokenizer.json; nil for `null`.
-    /// - Parameter refuse: makes the error that names what is not known here.
+    /// The normalizer that `json` describes; nil for `null`.
+    /// - Parameter refuse: makes the error that says what is unsupported or malformed.
     static func read(_ json: JSON?, refuse: (String) -> UserError) throws -> Normalizer? {
         guard let json, !json.isNull else { return nil }
         let type = json["type"]?.text ?? "without a type"
@@ -44,7 +40,7 @@ package indirect enum Normalizer: Sendable {
         case "Prepend": return .prepend(try bytes("prepend"))
         case "Replace":
             guard case .string(let pattern)? = json["pattern"]?["String"], !pattern.isEmpty else {
-                throw refuse("its normalizer Replace has a pattern that is no plain String")
+                throw refuse("its normalizer Replace has a pattern that is not a plain String")
             }
             return .replace(pattern: pattern, content: try bytes("content"))
         case "BertNormalizer":
@@ -52,11 +48,12 @@ package indirect enum Normalizer: Sendable {
             return .bert(
                 cleans: json["clean_text"]?.bool ?? true, padsIdeographs: json["handle_chinese_chars"]?.bool ?? true,
                 stripsAccents: json["strip_accents"]?.bool ?? lowercases, lowercases: lowercases)
-        default: throw refuse("it has a normalizer \(type)")
+        default: throw refuse("it has an unsupported normalizer, \(type)")
         }
     }
 
-    /// - Parameter text: UTF-8; bytes that are none become U+FFFD.
+    /// The normalized text.
+    /// - Parameter text: UTF-8; bytes that are not UTF-8 may become U+FFFD.
     package func callAsFunction(_ text: [UInt8]) -> [UInt8] {
         switch self {
         case .sequence(let steps): return steps.reduce(text) { $1($0) }
@@ -80,10 +77,10 @@ package indirect enum Normalizer: Sendable {
         }
     }
 
-    /// Whether `text` would come out as it is, seen without work: for NFC that is most text.
-    func isCertainlyNothing(for text: UnsafeBufferPointer<UInt8>) -> Bool {
+    /// Whether `text` certainly stays unchanged, by a quick check. With NFC this holds for most text.
+    func isCertainlyIdentity(for text: UnsafeBufferPointer<UInt8>) -> Bool {
         switch self {
-        case .sequence(let steps): return steps.allSatisfy { $0.isCertainlyNothing(for: text) }
+        case .sequence(let steps): return steps.allSatisfy { $0.isCertainlyIdentity(for: text) }
         case .normalForm(let form): return form.isCertainly(text)
         case .replace(let pattern, _):
             return !text.indices.contains { text[$0] == pattern[0] && text[$0...].starts(with: pattern) }
@@ -91,7 +88,7 @@ package indirect enum Normalizer: Sendable {
         }
     }
 
-    /// Whether the text may be normalised line by line: no part looks over a line end.
+    /// Whether text can be normalized line by line: nothing depends on what is beyond a line end.
     var worksByLine: Bool {
         switch self {
         case .sequence(let steps): return steps.allSatisfy(\.worksByLine)
@@ -110,7 +107,7 @@ package indirect enum Normalizer: Sendable {
         for scalar in scalars(of: text) {
             var scalar = scalar
             if cleans {
-                // The dropped ones have tab and line ends among them for some, but not here: those are spaces.
+                // Tab and line ends are control characters too, but they count as spaces here.
                 if scalar == 0 || scalar == 0xFFFD { continue }
                 let flags = classes.flags(scalar)
                 if flags & CharacterFlag.bertDropped != 0 { continue }
@@ -136,7 +133,7 @@ package indirect enum Normalizer: Sendable {
         return encoded(result)
     }
 
-    /// CJK ideographs in BERT's ranges; neither kana nor Hangul.
+    /// Whether BERT counts a character as a CJK ideograph; kana and Hangul are not.
     private func isIdeograph(_ scalar: UInt32) -> Bool {
         guard scalar >= 0x3400 else { return false }
         switch scalar {
@@ -148,13 +145,14 @@ package indirect enum Normalizer: Sendable {
     }
 }
 
+/// The UTF-8 of `scalars`.
 private func encoded<Scalars: Sequence<UInt32>>(_ scalars: Scalars) -> [UInt8] {
     var result: [UInt8] = []
     for scalar in scalars { appendUTF8(scalar, to: &result) }
     return result
 }
 
-/// Every `pattern` in `text`, from the left and without overlap, becomes `content`.
+/// `text` with every `pattern`, from the left and without overlap, replaced by `content`.
 func replacing(_ pattern: [UInt8], by content: [UInt8], in text: [UInt8]) -> [UInt8] {
     guard let first = pattern.first else { return text }
     var result: [UInt8] = []

@@ -1,4 +1,4 @@
-/// What cuts and merges: the part of a tokenizer after normalising.
+/// The model of a tokenizer: turns a word into token ids.
 package enum TokenModel: Sendable {
     case bytePair(BytePairModel)
     case wordPiece(WordPieceModel)

@@ -1,16 +1,17 @@
-// WordPiece (Schuster and Nakajima, 2012; as BERT has it: Devlin et al., 2018).
+// WordPiece (Schuster and Nakajima, 2012), as used by BERT (Devlin et al., 2018).
 //
-// A word is cut greedily: the longest token that begins it, then the longest that begins the rest, and so on; tokens
-// inside a word are written with `##` before them. A word that cannot be cut to its end, or is too long, is one unknown
-// token. There are no merges: only the list of tokens matters.
+// A word is split greedily: take the longest token that the word begins with, then the longest that the rest begins
+// with, and so on. Tokens inside a word are spelt with `##` in front. A word that cannot be split completely, or is too
+// long, becomes one unknown token. There are no merges; only the vocabulary matters.
 
+/// A WordPiece model.
 package struct WordPieceModel: Sendable {
     let prefix: [UInt8]
     package let unknown: Int32
-    /// Characters; a longer word is unknown.
+    /// The most characters a word may have; a longer word is unknown.
     let longestWord: Int
     private let vocabulary: Vocabulary
-    /// Bytes of the longest token.
+    /// The length of the longest token, in bytes.
     private let longestToken: Int
 
     init(_ vocabulary: Vocabulary, unknown: Int32, prefix: [UInt8], longestWord: Int) {
@@ -38,7 +39,7 @@ package struct WordPieceModel: Sendable {
             while end > start {
                 found = vocabulary.id(of: piece)
                 if found != nil { break }
-                // One character less.
+                // Shorten the piece by one character.
                 repeat {
                     end -= 1
                     piece.removeLast()

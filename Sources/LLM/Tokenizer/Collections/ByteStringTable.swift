@@ -1,7 +1,6 @@
-// Two hash tables for the tokenizer's inner loops: byte strings numbered in order of arrival, and numbers for pairs of
-// ids. Both are open addressing with linear probing, at most half or three quarters full. Swift's Dictionary would do the same: it was
-// measured four times slower here, for its keyed hash, and a Swift String is equal to another by canonical equivalence
-// (the Korean syllable and its jamo are one key), which a tokenizer must tell apart.
+// The hash tables here use open addressing with linear probing and are at most half or three quarters full. Swift's
+// Dictionary was four times slower in measurements, because of its keyed hash. A Dictionary of Strings would also be
+// wrong: Strings are equal by canonical equivalence (a Korean syllable equals its jamo), which a tokenizer must not do.
 
 #if canImport(Glibc)
     import Glibc
@@ -9,11 +8,11 @@
     import Darwin
 #endif
 
-/// Byte strings, each kept once, numbered 0, 1, 2 … in the order of their first appearance.
+/// A set of byte strings, numbered 0, 1, 2 … in the order of their first insertion.
 package struct ByteStringTable: Sendable {
-    /// The upper half of the hash and the string's number plus one; 0 is an empty slot.
+    /// The upper half of the hash | the string's number plus one; 0 for an empty slot.
     private var slots = [UInt64](repeating: 0, count: 1 << 10)
-    /// String i lies in `bytes` from `starts[i]` up to `starts[i + 1]`.
+    /// String i is `bytes[starts[i]..<starts[i + 1]]`.
     private var starts = [0]
     private var bytes: [UInt8] = []
 
@@ -24,6 +23,7 @@ package struct ByteStringTable: Sendable {
 
     package subscript(index: Int) -> ArraySlice<UInt8> { bytes[starts[index]..<starts[index + 1]] }
 
+    /// The number of `word`; nil if it is not in the table.
     package func index(of word: UnsafeBufferPointer<UInt8>) -> Int? {
         let slot = slot(of: word, hash: hashOf(word))
         return slots[slot] == 0 ? nil : Int(slots[slot] & 0xffff_ffff) - 1
@@ -31,7 +31,7 @@ package struct ByteStringTable: Sendable {
 
     package func index(of word: [UInt8]) -> Int? { word.withUnsafeBufferPointer { index(of: $0) } }
 
-    /// The number of `word`, a new one if it was not there.
+    /// Inserts `word` if it is not in the table, and returns its number.
     package mutating func insert(_ word: UnsafeBufferPointer<UInt8>) -> Int {
         let hash = hashOf(word)
         var slot = slot(of: word, hash: hash)
@@ -51,7 +51,7 @@ package struct ByteStringTable: Sendable {
 
     package mutating func removeAll() { self = ByteStringTable() }
 
-    /// The slot that holds `word`, or the empty one where it would go.
+    /// The slot of `word`, or the empty slot where it would go.
     @inline(__always)
     private func slot(of word: UnsafeBufferPointer<UInt8>, hash: UInt64) -> Int {
         let mask = slots.count - 1
@@ -84,6 +84,7 @@ package struct ByteStringTable: Sendable {
     }
 }
 
+/// Whether two buffers hold the same bytes.
 @inline(__always)
 func equalBytes(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
     guard a.count == b.count, let first = a.baseAddress, let second = b.baseAddress else {
@@ -92,7 +93,8 @@ func equalBytes(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Boo
     return memcmp(first, second, a.count) == 0
 }
 
-/// Eight bytes at a time: multiply, fold the upper half down. The strings are no secret and no one gains by collisions.
+/// The hash of a byte string: eight bytes at a time, multiply and fold the upper half down. It does not resist chosen
+/// collisions, and need not.
 @inline(__always)
 func hashOf(_ word: UnsafeBufferPointer<UInt8>) -> UInt64 {
     let factor: UInt64 = 0x9e37_79b9_7f4a_7c15

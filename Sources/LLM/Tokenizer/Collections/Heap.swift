@@ -1,4 +1,4 @@
-/// A binary heap: `pop` gives the element that precedes all others.
+/// A binary heap; `pop` removes the smallest element.
 package struct Heap<Element: Comparable> {
     private var elements: [Element] = []
 

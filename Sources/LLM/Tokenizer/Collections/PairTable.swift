@@ -1,4 +1,4 @@
-/// A number for each pair of ids.
+/// A hash table from pairs of ids to numbers.
 package struct PairTable: Sendable {
     private static let empty = UInt64.max
     private var slots = [(key: UInt64, value: Int64)](repeating: (empty, 0), count: 1 << 10)
@@ -12,11 +12,12 @@ package struct PairTable: Sendable {
         return slots[slot].key == key ? slots[slot].value : nil
     }
 
+    /// Sets the number of `key`.
     package mutating func set(_ key: UInt64, _ value: Int64) {
         slots[claim(key)].value = value
     }
 
-    /// Adds to the number of `key`, 0 if it had none, and returns the sum.
+    /// Adds to the number of `key`, which is 0 if the key is new, and returns the sum.
     @discardableResult
     package mutating func add(_ key: UInt64, _ change: Int64) -> Int64 {
         let slot = claim(key)
@@ -24,14 +25,14 @@ package struct PairTable: Sendable {
         return slots[slot].value
     }
 
-    /// Adds to the number of `key`, if it has one.
+    /// Adds to the number of `key` if the key is in the table.
     package mutating func addIfKnown(_ key: UInt64, _ change: Int64) {
         let slot = slot(of: key)
         if slots[slot].key == key { slots[slot].value += change }
     }
 
-    /// Reads what is going to be looked at first. Many touched at once come from memory together, where lookups one
-    /// after the other each wait.
+    /// Reads the slot that a lookup of `key` will read first. Several touches in a row are served by memory at the same
+    /// time, whereas lookups in a row wait for each other.
     @inline(__always)
     package func touch(_ key: UInt64) -> UInt64 {
         slots[Int(truncatingIfNeeded: (key &* 0x9e37_79b9_7f4a_7c15) >> 24) & (slots.count - 1)].key
@@ -46,6 +47,7 @@ package struct PairTable: Sendable {
         return slot
     }
 
+    /// The slot of `key`, which is inserted if it is new.
     private mutating func claim(_ key: UInt64) -> Int {
         var slot = slot(of: key)
         if slots[slot].key == key { return slot }
@@ -61,7 +63,7 @@ package struct PairTable: Sendable {
     }
 }
 
-/// A pair of token ids as one key.
+/// The key of a pair of token ids in a `PairTable`.
 @inline(__always)
 package func pairKey(_ left: Int32, _ right: Int32) -> UInt64 {
     UInt64(UInt32(bitPattern: left)) << 32 | UInt64(UInt32(bitPattern: right))

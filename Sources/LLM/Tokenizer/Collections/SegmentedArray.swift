@@ -1,16 +1,24 @@
-/// A long list in segments, so that growing it never moves it: a plain array holds twice its memory while it grows.
-struct SegmentedArray {
+/// A growing array of numbers in segments of fixed size, so that growing never moves elements. (A plain array holds more
+/// than twice its memory while it grows.) Copies share the elements.
+package struct SegmentedArray {
+    /// Elements in a segment.
+    package static let segmentSize = 1 << bits
     private static let bits = 18
-    private static let mask = 1 << bits - 1
+    private static let mask = segmentSize - 1
+
     private final class Segment: @unchecked Sendable {
-        let values = UnsafeMutablePointer<UInt32>.allocate(capacity: 1 << SegmentedArray.bits)
+        let values = UnsafeMutablePointer<UInt32>.allocate(capacity: SegmentedArray.segmentSize)
         deinit { values.deallocate() }
     }
+
     private var owners: [Segment] = []
     private var segments: [UnsafeMutablePointer<UInt32>] = []
-    private(set) var count = 0
+    package private(set) var count = 0
 
-    mutating func grow(to newCount: Int) {
+    package init() {}
+
+    /// Makes room up to `newCount`. The new elements are not initialized.
+    package mutating func grow(to newCount: Int) {
         precondition(newCount <= Int(UInt32.max), "more pairs than fit")
         while owners.count << SegmentedArray.bits < newCount {
             let segment = Segment()
@@ -20,13 +28,13 @@ struct SegmentedArray {
         count = newCount
     }
 
-    mutating func append(_ value: UInt32) {
+    package mutating func append(_ value: UInt32) {
         grow(to: count + 1)
         self[count - 1] = value
     }
 
     @inline(__always)
-    subscript(index: Int) -> UInt32 {
+    package subscript(index: Int) -> UInt32 {
         get { segments[index >> SegmentedArray.bits][index & SegmentedArray.mask] }
         nonmutating set { segments[index >> SegmentedArray.bits][index & SegmentedArray.mask] = newValue }
     }

@@ -1,18 +1,16 @@
-// Short words as numbers: what the tables of words compare and hash, without a loop over bytes.
-
-/// A word of up to 31 bytes, of which the last of four numbers has the length in its highest byte. All zero is no word.
-/// That of a longer word means nothing.
+/// A word of up to 31 bytes as four numbers, so that comparing and hashing need no loop over bytes. The highest byte of
+/// the last number is the length. All zero means no word. The key of a longer word is not valid.
 struct WordKey {
     private var words: SIMD4<UInt64>
 
-    /// Bytes.
+    /// The length of the longest word with a valid key, in bytes.
     static let longestWord = 31
 
     static let none = WordKey(words: SIMD4())
 
     private init(words: SIMD4<UInt64>) { self.words = words }
 
-    /// Of `length` bytes from `start` on, where `start + 32` is still inside the text.
+    /// The key of `length` bytes from `start`. `start + 32` must not be past the end of the text.
     @inline(__always)
     init(_ text: UnsafeRawBufferPointer, _ start: Int, _ length: Int) {
         let length = min(length, WordKey.longestWord)
@@ -20,7 +18,7 @@ struct WordKey {
         words[3] |= UInt64(truncatingIfNeeded: length) &<< 56
     }
 
-    /// The same for a word anywhere.
+    /// The key of a word anywhere.
     @inline(__always)
     init(_ word: UnsafeBufferPointer<UInt8>) {
         let length = min(word.count, WordKey.longestWord)
@@ -31,7 +29,7 @@ struct WordKey {
         words[3] |= UInt64(truncatingIfNeeded: length) &<< 56
     }
 
-    /// Of each length, which bits belong to a word's bytes.
+    /// For each length, the bits of a word's bytes.
     private nonisolated(unsafe) static let masks: UnsafePointer<SIMD4<UInt64>> = {
         let masks = UnsafeMutablePointer<SIMD4<UInt64>>.allocate(capacity: longestWord + 1)
         for length in 0...longestWord {
@@ -51,7 +49,7 @@ struct WordKey {
     @inline(__always)
     var isNone: Bool { words[3] == 0 }
 
-    /// Its upper bits depend on all of the word.
+    /// The hash of the word; its upper bits depend on all bytes.
     @inline(__always)
     var hash: UInt64 {
         var hash = (words[0] ^ (words[1] &* 0x9e37_79b9_7f4a_7c15)) &* 0xff51_afd7_ed55_8ccd

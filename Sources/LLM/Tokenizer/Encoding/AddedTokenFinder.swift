@@ -1,11 +1,11 @@
-/// Finds tokens in a text: the leftmost, and of those that begin there the longest.
+/// A search for added tokens in a text. The leftmost match wins; of those that begin there, the longest.
 struct AddedTokenFinder: Sendable {
     private var patterns = ByteStringTable()
     private var tokens: [AddedToken] = []
     /// The lengths of the patterns that begin with each byte, longest first.
     private var lengths = [[Int]](repeating: [], count: 256)
 
-    /// - Parameter tokens: with what is looked for, which is the content or its normalised form.
+    /// - Parameter tokens: each with the pattern to search for, which is its content or the normalized form of it.
     init(_ tokens: [(token: AddedToken, pattern: [UInt8])]) {
         for (token, pattern) in tokens where !pattern.isEmpty {
             guard patterns.insert(pattern) == self.tokens.count else { continue }
@@ -18,7 +18,7 @@ struct AddedTokenFinder: Sendable {
 
     var isEmpty: Bool { tokens.isEmpty }
 
-    /// Calls `body` with the pieces of `text` in order: a range of text, or a token.
+    /// Calls `body` with the spans of `text` in order: either a range without added tokens, or a token.
     func forEachSpan(in text: UnsafeBufferPointer<UInt8>, _ body: (Range<Int>?, AddedToken?) -> Void) {
         var done = 0
         var position = 0

@@ -1,17 +1,14 @@
-// Text to ids with a memory of the words it has met: one per thread.
-//
-// Most words of a text were met before: looking them up is what encoding mostly is. So the words are found by a scanner
-// made by hand, the table has entries that touch one line of memory each, and a hit allocates nothing.
-
+/// An encoder of text to ids, which caches the words it has encoded. It belongs to one thread.
 package struct TextEncoder {
     private let normalizer: Normalizer?
     private let preTokenizer: PreTokenizer?
     private let isPlainGPT2: Bool
-    /// Looked for in the text, then in the normalised text.
+    /// The finders of added tokens in the text, and in the normalized text.
     private let finders: (AddedTokenFinder, AddedTokenFinder)
     private var words: WordEncoder
 
-    /// - Parameter recognizesSpecialTokens: else a special token written in a text is text like any other.
+    /// - Parameter recognizesSpecialTokens: whether a special token in the text becomes its id; if not, it is ordinary
+    ///   text.
     init(_ tokenizer: Tokenizer, _ model: TokenModel, recognizesSpecialTokens: Bool) {
         normalizer = tokenizer.normalizer
         preTokenizer = tokenizer.preTokenizer
@@ -27,7 +24,7 @@ package struct TextEncoder {
     }
 
     /// Appends the ids of `text`.
-    /// - Parameter isStart: whether a document begins here.
+    /// - Parameter isStart: whether `text` is the beginning of a document.
     package mutating func encode(
         _ text: UnsafeBufferPointer<UInt8>, isStart: Bool = true, to output: inout [Int32]
     ) {
@@ -48,7 +45,7 @@ package struct TextEncoder {
         }
     }
 
-    /// What is left between the tokens that are looked for in the text as it is.
+    /// Appends the ids of text between the added tokens that are found before normalization.
     private mutating func encodeUnmarked(
         _ text: UnsafeBufferPointer<UInt8>, isStart: Bool, to output: inout [Int32]
     ) {

@@ -1,8 +1,11 @@
-/// The ids of words, with the memory.
+// Most words of a text have occurred before, so encoding is mostly looking them up. That is why the scanner is written by
+// hand, why an entry of the cache fits into one line of memory, and why a hit allocates nothing.
+
+/// An encoder of words to ids, with a cache of words. It belongs to one thread.
 struct WordEncoder {
     private let model: TokenModel
     private var buffers = BytePairModel.MergeBuffers()
-    private let memory = WordMemory()
+    private let cache = WordCache()
     private let batch = WordBatch()
     private var ids: [Int32] = []
 
@@ -10,14 +13,14 @@ struct WordEncoder {
 
     /// Appends the ids of the words of `text`.
     ///
-    /// A word's entry lies anywhere in a table larger than the nearest caches. Looked up one by one, each word would wait
-    /// for memory, and for the one before it: finding the end of a word is a branch that the processor guesses wrong. So
-    /// a few words are found first, and their entries asked for; then they are read.
+    /// The table of words is larger than the processor's near caches. Looked up one by one, each word would wait for
+    /// memory and for the word before it, because the end of a word is a branch that is often mispredicted. So a batch of
+    /// words is scanned first and their entries are prefetched; then the entries are read.
     mutating func encodeGPT2(_ text: UnsafeBufferPointer<UInt8>, to output: inout [Int32]) {
         let scanner = GPT2Words()
-        let (memory, batch) = (memory, batch)
+        let (cache, batch) = (cache, batch)
         let (words, gathered) = (batch.words, batch.ids)
-        // Of a new word. Taken out and put back, for `self` changes while it is filled.
+        // The ids of a new word. The array is taken out and put back, because `self` changes while it is filled.
         var ids: [Int32] = []
         swap(&ids, &self.ids)
         defer { swap(&ids, &self.ids) }
@@ -30,19 +33,19 @@ struct WordEncoder {
                     start &+ 32 <= text.count
                     ? WordKey(UnsafeRawBufferPointer(text), start, end &- start)
                     : WordKey(UnsafeBufferPointer(rebasing: text[start..<end]))
-                let place = memory.place(of: key)
-                memory.prefetch(place)
+                let place = cache.place(of: key)
+                cache.prefetch(place)
                 words[count] = WordBatch.Word(key: key, place: place, start: start, end: end)
                 count &+= 1
                 start = end
             }
-            // The ids gather here: appending to an array word by word costs as much as finding them.
+            // Ids are gathered here first: appending to an array word by word costs as much as finding them.
             var idCount = 0
             for i in 0..<count {
                 let word = words[i]
                 if word.end &- word.start <= WordKey.longestWord {
-                    if let entry = memory.find(word.key, at: word.place) {
-                        idCount &+= memory.copy(entry, to: gathered + idCount)
+                    if let entry = cache.find(word.key, at: word.place) {
+                        idCount &+= cache.copy(entry, to: gathered + idCount)
                         continue
                     }
                 }
@@ -66,26 +69,26 @@ struct WordEncoder {
     /// Appends the ids of one word, which is not empty.
     mutating func encode(_ word: UnsafeBufferPointer<UInt8>, to output: inout [Int32]) {
         let key = WordKey(word)
-        let place = memory.place(of: key)
-        if word.count <= WordKey.longestWord, let entry = memory.find(key, at: place) {
-            let count = memory.copy(entry, to: batch.ids)
+        let place = cache.place(of: key)
+        if word.count <= WordKey.longestWord, let entry = cache.find(key, at: place) {
+            let count = cache.copy(entry, to: batch.ids)
             output.append(contentsOf: UnsafeBufferPointer(start: batch.ids, count: count))
         } else {
             encodeNew(word, key, place, &output)
         }
     }
 
-    /// Appends the ids of a word that is not remembered, and remembers it. Longer ones are seldom met twice.
+    /// Appends the ids of a word that is not in the cache, and caches it unless it is long. Long words rarely recur.
     private mutating func encodeNew(
         _ word: UnsafeBufferPointer<UInt8>, _ key: WordKey, _ place: Int, _ output: inout [Int32]
     ) {
         let first = output.count
         model.encode(word, to: &output, &buffers)
-        if word.count <= WordKey.longestWord { memory.insert(key, at: place, output[first...]) }
+        if word.count <= WordKey.longestWord { cache.insert(key, at: place, output[first...]) }
     }
 }
 
-/// Room for a few words and their ids.
+/// Buffers for a batch of words and their ids.
 private final class WordBatch {
     struct Word {
         var key: WordKey

@@ -1,32 +1,32 @@
-// Training of byte-pair encoding. The textbook algorithm stands in BytePairEncoding.swift; this one gives the same
-// merges in the same order.
+// Training of byte-pair encoding. The textbook algorithm is in TextbookBytePairs.swift; this one gives the same merges in
+// the same order.
 //
-// Only distinct words are kept, with their counts. Each pair has its total and lists of the words it was seen in; a merge
-// visits only those words and changes only the totals of the neighbouring pairs. A priority queue gives the most frequent
-// pair. Invariants:
-//   - the totals are exact at all times (but for pairs already merged, which no one asks for again);
-//   - a pair's lists, put together, hold every word that contains it, and maybe some that no longer do;
-//   - every pair has an entry with at least its total, so an entry whose count is no longer the pair's total goes back
-//     with the right one, and the first that agrees is the largest;
-//   - pairs rarer than `rare` have a total and nothing else. They will not be reached; if they are, all pairs are listed
-//     anew from the words as they stand then, with a lower `rare`. Most of the memory would be theirs;
-//   - entries of `floor` and more are in the queue, the others wait in a heap of their own kind: a plain list. Most pairs
-//     are rare and are never asked for; the floor sinks only when the queue has nothing above it.
+// Only the distinct words are kept, with their counts. Each pair has its total and lists of the words it was seen in. A
+// merge visits only those words and changes only the totals of the adjacent pairs. A priority queue yields the most
+// frequent pair. Invariants:
+//   - Totals are always exact (except for pairs that were merged already, which are never asked for again).
+//   - A pair's lists together contain every word that contains the pair, and maybe words that no longer do.
+//   - Every pair has an entry with at least its total. An entry whose count is not the pair's total any more goes back
+//     with the right count, so the first entry that agrees is the largest.
+//   - Pairs with a total below `rare` have no lists and no entry. Usually they are never needed. If they are, all pairs
+//     are listed again from the words as they are then, with a lower `rare`. They would take most of the memory.
+//   - Entries with a count of at least `floor` are in the queue; the others wait in a plain array. Most pairs are rare and
+//     never needed. The floor is lowered only when the queue has no entry above it.
 //
-// What takes the time is memory: words lie anywhere, and each visit is a cache miss. So a word is one run of numbers,
-// its length and count in front of its symbols, and lists are in the order of memory. The words are in partitions, by their
-// hash; a merge that visits many words goes through the partitions in parallel. What a partition finds are sums of whole numbers, so
-// the result does not depend on how many there are.
+// The cost is memory latency: words lie anywhere in memory, and each visit is a cache miss. So a word is one run of
+// numbers, its length and count followed by its symbols, and lists are in the order of memory. The words are
+// hash-partitioned; a merge that visits many words processes the partitions in parallel. What they find are sums of whole
+// numbers, so the result does not depend on the number of partitions.
 //
-// Order and ties are those of Hugging Face's BpeTrainer, so the result is the same, id by id: special tokens, the alphabet
-// in the order of its code points, the characters inside of words (`##b`), then the merges; of equally frequent pairs the
-// one with the smallest left id, then the smallest right id. Where a merge spells a token that exists, that id is used
-// again. The characters inside of words are in the order of their code points here; Hugging Face's library leaves theirs
-// to a hash table with a random seed, so no two of its runs agree; `insideOrder` forces the order of one.
+// The order and the ties are those of Hugging Face's BpeTrainer, so the result is identical, id by id: special tokens,
+// the alphabet in the order of code points, the characters inside words (`##b`), then the merges. Ties between equally
+// frequent pairs go to the smallest left id, then the smallest right id. A merge that spells an existing token uses its
+// id. The characters inside words are in the order of code points here; Hugging Face's library takes theirs from a hash
+// table with a random seed, so its runs differ from each other. `insideOrder` imposes the order of one of them.
 
 import Kernels
 
-/// The state of a training run: the words as symbols, and what is known of their pairs.
+/// A trainer of byte-pair encoding: the words as symbols, the totals of their pairs, and the queue of pairs.
 package struct BytePairTrainer {
     private var partitions: [TrainerPartition] = []
     private var totals = PairTable()
@@ -37,25 +37,26 @@ package struct BytePairTrainer {
     /// Per candidate and partition, where its list of words begins and how long it is.
     private var lists: [(first: UInt32, count: UInt32)] = []
 
-    /// By id: how a token is written, and of how many first symbols it is made.
+    /// The spelling of each token, by id.
     private var spellings = ByteStringTable()
+    /// The number of initial symbols in each token, by id.
     private var symbolCounts: [Int32] = []
     private let specialCount: Int
     private let prefix: [UInt8]
     private let isByteLevel: Bool
     private let longestToken: Int
     private let vocabularySize: Int
-    /// The symbols before the first merge.
+    /// The number of tokens before the first merge.
     private let firstCount: Int
 
     /// A pair that might be merged next.
     private struct Candidate: Comparable {
         var total: Int64
         let key: UInt64
-        /// Its place in `lists`, in units of the number of partitions; or `everywhere`.
+        /// Its index in `lists`, divided by the number of partitions; or `everywhere`.
         let list: UInt32
 
-        /// The words are not known: all may contain it.
+        /// Any word may contain the pair: there is no list.
         static let everywhere = UInt32.max
 
         static func < (a: Candidate, b: Candidate) -> Bool {
@@ -67,10 +68,10 @@ package struct BytePairTrainer {
 
     /// - Parameters:
     ///   - specialTokens: all different; their ids are 0, 1, 2 …
-    ///   - vocabularySize: how many tokens there will be, if there are pairs enough.
+    ///   - vocabularySize: the number of tokens to reach, if there are enough pairs.
+    ///   - longestToken: a pair is merged only if the result has fewer characters (with `Alphabet.bytes`, bytes) than
+    ///     this. Pairs of initial symbols are always merged.
     ///   - rare: pairs that occur less often are not listed until they are needed; nil for an estimate.
-    ///   - longestToken: a pair is merged only if the result has fewer characters than this (bytes, for bytes);
-    ///     pairs of single ones always are.
     package init(
         _ words: consuming WordCounts, alphabet: Alphabet = .bytes, specialTokens: [[UInt8]], vocabularySize: Int,
         longestToken: Int = .max, rare: Int64? = nil
@@ -105,7 +106,7 @@ package struct BytePairTrainer {
         listPairs(rare: rare)
     }
 
-    /// Here the words end: from now on they are symbols.
+    /// Turns the words into symbols, each table into a partition.
     private static func partitions(_ words: consuming WordCounts, _ symbols: SymbolTable) -> [TrainerPartition] {
         let tables = words.tables
         var made = [TrainerPartition?](repeating: nil, count: tables.count)
@@ -116,8 +117,8 @@ package struct BytePairTrainer {
         return made.compactMap { $0 }
     }
 
-    /// Counts the pairs, each partition for itself, and lists the words of those that are not rare.
-    /// - Parameter rare: what is rare at first; nil for an estimate.
+    /// Counts the pairs of each partition, and lists the words of the pairs that are not rare.
+    /// - Parameter rare: the initial `rare`; nil for an estimate.
     private mutating func listPairs(rare first: Int64? = nil) {
         let (partitions, idCount, isFirst) = (partitions, spellings.count, totals.count == 0)
         parallelFor(partitions.count) { partitions[$0].countPairs(idCount: idCount) }
@@ -152,8 +153,8 @@ package struct BytePairTrainer {
         returnFreedMemory()
     }
 
-    /// A total that the last merge will hardly go below: a quarter of that of the pair that would be the last if merges made
-    /// no new pairs; or, for few symbols, of which nearly all pairs occur, a small share of the highest.
+    /// A total that the last merge is unlikely to go below: a quarter of the total of the pair that would be merged last
+    /// if merges made no new pairs. With few symbols, nearly all of whose pairs occur: a small share of the highest total.
     private func firstRare() -> Int64 {
         var sorted: [Int64] = []
         for partition in partitions { for pair in partition.pairs { sorted.append(totals[pair.key] ?? 0) } }
@@ -164,7 +165,7 @@ package struct BytePairTrainer {
         return max(1, last / 4, highest / Int64(4 * merges))
     }
 
-    /// Whether the result of a merge is not too long. Pairs of first symbols always may be merged.
+    /// Whether the result of a merge is short enough. Pairs of initial symbols always are.
     private func isAllowed(_ left: Int32, _ right: Int32) -> Bool {
         (Int(left) < firstCount && Int(right) < firstCount)
             || Int(symbolCounts[Int(left)]) + Int(symbolCounts[Int(right)]) < longestToken
@@ -174,12 +175,12 @@ package struct BytePairTrainer {
         if candidate.total >= floor { queue.push(candidate) } else { waiting.append(candidate) }
     }
 
-    /// The next candidate, by the count it was pushed with.
+    /// The candidate with the highest total at the time it was pushed.
     private mutating func pop() -> Candidate? {
         while true {
             if let top = queue.pop() {
                 if top.total >= floor { return top }
-                // It went back below the floor: it may no longer be the first.
+                // Its total is below the floor, so a waiting candidate may have a higher one.
                 waiting.append(top)
             }
             if !queue.isEmpty { continue }
@@ -194,23 +195,23 @@ package struct BytePairTrainer {
         }
     }
 
-    /// The tokens of the whole text: after training a word stands as the symbols that encoding would give.
+    /// The number of tokens in the text. After training, the symbols of a word are what encoding would give.
     package var tokenCount: Int { partitions.reduce(0) { $0 + $1.tokenCount } }
 
-    /// How often each token occurs in the text, by id.
+    /// The number of occurrences of each token in the text, by id.
     package func tokenCounts() -> [Int] {
         var counts = [Int](repeating: 0, count: spellings.count)
         for partition in partitions { partition.addTokenCounts(to: &counts) }
         return counts
     }
 
-    /// Merges until the vocabulary is full or no pair occurs `minimumFrequency` times (nor once).
+    /// Merges until the vocabulary is full or no pair occurs at least `minimumFrequency` times and at least once.
     /// - Parameter progress: called after each merge with the size of the vocabulary.
     package mutating func train(
         minimumFrequency: Int = 0, progress: (Int) -> Void = { _ in }
     ) -> LearntBytePairs {
         var learnt = LearntBytePairs(spellings: [], merges: [])
-        // A merge takes some 20 microseconds, and as many to wake a thread for it.
+        // A merge takes about 20 microseconds; waking a thread for it would take as long.
         withThreadsAwake { learnt = merge(minimumFrequency: minimumFrequency, progress: progress) }
         return learnt
     }
@@ -223,7 +224,7 @@ package struct BytePairTrainer {
         var combined = CombinedNeighbours(idCount: idCount)
         while spellings.count < vocabularySize {
             guard var top = pop(), top.total >= rare else {
-                // There may be others as frequent, which are not listed.
+                // A pair that is not listed may be more frequent.
                 if rare <= max(1, minimumFrequency) { break }
                 rare = max(1, rare / 8)
                 listPairs()
@@ -243,9 +244,9 @@ package struct BytePairTrainer {
             let result = Int32(spellings.insert(Array(spellings[Int(left)] + tail)))
             let symbolCount = symbolCounts[Int(left)] + symbolCounts[Int(right)]
             if Int(result) == symbolCounts.count { symbolCounts.append(symbolCount) }
-            // A special token stands in no word before a merge spells it.
+            // A special token is in no word until a merge spells it.
             if Int(result) < specialCount { symbolCounts[Int(result)] = symbolCount }
-            // A pair can come twice if one of its tokens was spelt in two ways; then its last rank counts.
+            // A pair can be merged twice if one of its tokens was spelt in two ways; its last rank counts.
             rankOfPair[top.key] = merges.count
             merges.append(Merge(left: left, right: right, result: result))
             replace(top, left: left, right: right, with: result, &combined)
@@ -255,11 +256,11 @@ package struct BytePairTrainer {
         return LearntBytePairs(spellings: (0..<spellings.count).map { Array(spellings[$0]) }, merges: lasting)
     }
 
-    /// Below so many words to visit, sharing them with the other threads costs more than they bring.
+    /// With fewer words to visit than this, one thread is faster than several.
     private static let fewWords = 100
 
-    /// Replaces the pair in every word it was seen in, and brings the totals up to date: from `p left right n` to
-    /// `p result n` the pairs (p, left) and (right, n) are lost, (p, result) and (result, n) are new.
+    /// Replaces the pair in every word it was seen in, and updates the totals: when `p left right n` becomes
+    /// `p result n`, the pairs (p, left) and (right, n) are lost, and (p, result) and (result, n) are new.
     private mutating func replace(
         _ candidate: Candidate, left: Int32, right: Int32, with result: Int32, _ combined: inout CombinedNeighbours
     ) {
@@ -273,8 +274,8 @@ package struct BytePairTrainer {
         } else {
             parallelFor(partitions.count) { partitions[$0].replace(own[$0], left, right, result) }
         }
-        // What the partitions found, one neighbour after the other, in ascending order of nothing but their first sight:
-        // sums do not depend on it, and the queue orders by total and ids.
+        // The neighbours are in the order in which they were first seen. The result does not depend on it: totals are
+        // sums, and the queue orders by total and ids.
         combined.forEach(
             partitions.map(\.before.found),
             touch: { totals.touch(pairKey($0, left)) &+ totals.touch(pairKey($0, result)) }
@@ -289,7 +290,7 @@ package struct BytePairTrainer {
             totals.addIfKnown(pairKey(right, neighbour), -total)
             addCandidate(pairKey(result, neighbour), result, neighbour, total, wordLists)
         }
-        // The pair `right left` between two replaced pairs, `left right left right`, became `result result`.
+        // In `left right left right`, the pair `right left` between two replaced pairs became `result result`.
         let doubled = partitions.reduce(0) { $0 + $1.doubledTotal }
         if doubled > 0 {
             totals.addIfKnown(pairKey(right, left), -doubled)
@@ -305,7 +306,7 @@ package struct BytePairTrainer {
         let total = totals.add(key, change)
         guard total >= rare else { return }
         if total > change, total - change < rare {
-            // A token was spelt in a second way, and where the pair was before was not listed.
+            // A token was spelt in a second way, and the earlier occurrences of the pair are not listed.
             push(Candidate(total: total, key: key, list: Candidate.everywhere))
             return
         }
@@ -315,9 +316,9 @@ package struct BytePairTrainer {
     }
 }
 
-/// Puts together what the partitions found.
+/// The sums of the neighbours that the partitions found.
 private struct CombinedNeighbours {
-    /// By id: one more than the place in `all`.
+    /// The index in `all` plus one, by id; 0 for none.
     private var places: [Int32]
     private var all: [(neighbour: Int32, total: Int64)] = []
     private var wordLists: [(first: UInt32, count: UInt32)] = []
@@ -325,8 +326,8 @@ private struct CombinedNeighbours {
 
     init(idCount: Int) { places = [Int32](repeating: 0, count: idCount) }
 
-    /// Calls `body` with each neighbour, its total, and for each partition the list of its words.
-    /// - Parameter touch: reads what `body` is going to look at; called for some neighbours in advance.
+    /// Calls `body` with each neighbour, its total, and the list of its words for each partition.
+    /// - Parameter touch: reads the memory that `body` will read; called for some neighbours in advance.
     mutating func forEach(
         _ found: [[NeighbourPairs.Found]], touch: (Int32) -> UInt64,
         _ body: (Int32, Int64, ArraySlice<(first: UInt32, count: UInt32)>) -> Void

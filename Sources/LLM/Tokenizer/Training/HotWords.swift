@@ -1,5 +1,5 @@
-/// The counts of some of the last words met: most words of a text are among a few thousand, and these stay in a near
-/// cache, where the table of all words does not.
+/// A small table with the counts of recent words. A few thousand words make up most of a text; this table fits into a near
+/// cache of the processor, and the table of all words does not.
 final class HotWords {
     struct Entry {
         var key = WordKey.none
@@ -14,8 +14,8 @@ final class HotWords {
 
     deinit { entries.deallocate() }
 
-    /// Counts a word. If another was in its place, that is put aside.
-    /// - Returns: whether it is time to take those.
+    /// Counts a word. If another word was in its entry, that one moves to the replaced words.
+    /// - Returns: whether there are enough replaced words to take them.
     @inline(__always)
     func count(_ key: WordKey) -> Bool {
         let entry = entries + Int(truncatingIfNeeded: key.hash >> UInt64(64 &- HotWords.bits))
@@ -28,10 +28,12 @@ final class HotWords {
         return replaced.count >= HotWords.batch
     }
 
+    /// The replaced words, which are removed.
     func takeReplaced() -> [Entry] {
         defer { replaced.removeAll(keepingCapacity: true) }
         return replaced
     }
 
+    /// The words in the table.
     func takeAll() -> [Entry] { (0..<1 << HotWords.bits).map { entries[$0] }.filter { !$0.key.isNone } }
 }

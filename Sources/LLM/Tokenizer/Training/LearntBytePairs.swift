@@ -1,7 +1,8 @@
-/// What training gives.
+/// The result of training: a vocabulary and its merges.
 package struct LearntBytePairs: Sendable {
-    /// Of the tokens, by id, as in tokenizer.json.
+    /// The spellings of the tokens, by id, as in tokenizer.json.
     package let spellings: [[UInt8]]
+    /// The merges in the order in which they were learned.
     package let merges: [Merge]
 
     package init(spellings: [[UInt8]], merges: [Merge]) {

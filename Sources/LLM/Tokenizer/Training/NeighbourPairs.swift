@@ -1,10 +1,10 @@
-/// Gathers, during one merge, what stands on one side of the replaced pairs: per neighbour its total and its words.
-/// A table by id instead of a hash table, and totals changed once per neighbour instead of once per word.
+/// The neighbours on one side of the pairs that a merge replaces: the total and the words of each. The table is indexed by
+/// id, which is faster than hashing, and the trainer's totals change once per neighbour instead of once per word.
 struct NeighbourPairs {
     struct Found {
         let neighbour: Int32
         let total: Int64
-        /// In the list of occurrences.
+        /// The range of its words in the partition's `occurrences`.
         let first: UInt32
         let count: UInt32
     }
@@ -38,14 +38,14 @@ struct NeighbourPairs {
         records.append((neighbour, word))
     }
 
-    /// Lists the words of each neighbour, in the order in which they were visited, and forgets them.
+    /// Appends the words of each neighbour to `occurrences`, in the order in which they were visited, and clears the table.
     mutating func list(in occurrences: inout SegmentedArray) {
         var end = occurrences.count
         for neighbour in touched {
             let entry = entries[Int(neighbour)]
             found.append(
                 Found(neighbour: neighbour, total: entry.total, first: UInt32(end), count: entry.wordCount))
-            // From now on the place of the neighbour's next word.
+            // From here on `total` is the index of the neighbour's next word.
             entries[Int(neighbour)].total = Int64(end)
             end += Int(entry.wordCount)
         }

@@ -1,9 +1,9 @@
-/// The id of each first symbol.
+/// The ids of the initial symbols: bytes or characters.
 struct SymbolTable {
     let isByteLevel: Bool
-    /// By byte, or by scalar.
+    /// The ids by byte, or by scalar at the beginning of a word; -1 for none.
     var ids: [Int32]
-    /// By scalar, inside a word.
+    /// The ids by scalar inside a word; empty for bytes.
     var insideIDs: [Int32] = []
 
     init(isByteLevel: Bool) {
@@ -11,7 +11,7 @@ struct SymbolTable {
         ids = [Int32](repeating: -1, count: 256)
     }
 
-    /// The characters of all words, which get their ids here.
+    /// A table of the characters of all words, whose spellings are inserted into `spellings`.
     init(
         _ words: WordCounts, _ spellings: inout ByteStringTable, prefix: [UInt8], limit: Int?, insideOrder: Vocabulary?
     ) {

@@ -1,26 +1,24 @@
-// A part of the words in training, and what one thread does with it: count the pairs, list the words they are in, replace
-// a pair by its merge. What it is for stands in BytePairTrainer.swift.
-//
-// All of it is about memory. A word is one run of numbers, its length and count in front of its symbols; lists are in the
-// order of memory; what is visited at random is touched some visits ahead.
-
-/// One part of the words, and one thread's work on it.
+/// A partition of the words in training. Its methods are the work of one thread: count the pairs, list the words of each
+/// pair, replace a pair by its merge. BytePairTrainer.swift explains the algorithm.
+///
+/// All of it is arranged for memory latency: a word is one run of numbers, lists are in the order of memory, and what is
+/// visited at random is touched several visits ahead.
 final class TrainerPartition: @unchecked Sendable {
-    /// Words of at least two symbols: the number of symbols, the lower and the upper half of the count, the symbols. A
-    /// word shrinks in place and leaves gaps behind it.
+    /// The words of at least two symbols. Each is: the number of symbols, the lower and the upper half of the count, the
+    /// symbols. A word shrinks in place; `gap` fills the rest.
     private let cells: UnsafeMutablePointer<Int32>
     private let cellCount: Int
-    /// The symbols there were, and words of one symbol, which nothing happens to.
+    /// The counts of words of one symbol, by symbol. Training does not change these words.
     private var singles: [Int32: Int] = [:]
-    /// Where words begin in `cells`: the lists of all pairs, one after the other.
+    /// The lists of all pairs, one after the other. A word is represented by its position in `cells`.
     private var occurrences = SegmentedArray()
-    /// What is found by counting: for each pair its total, and the list of its words in `occurrences` if it is listed.
+    /// A counted pair: its total and, if it is listed, the range of its words in `occurrences`.
     struct Pair {
         let key: UInt64
         var total: Int64 = 0
         var first: UInt32 = 0
         var count: UInt32 = 0
-        /// The word it was last seen in.
+        /// The word in which it was last seen.
         var last: Int = -1
         var isListed = false
     }
@@ -36,7 +34,7 @@ final class TrainerPartition: @unchecked Sendable {
 
     init(_ words: WordTable, _ table: SymbolTable) {
         let capacity = words.byteCount + TrainerPartition.header * words.count
-        // In units of four bytes, positions take 32 bits; the system gives memory only where it is written.
+        // Positions in `cells` take 32 bits. The system allocates memory only where it is written.
         precondition(capacity < Int(UInt32.max), "more distinct words than fit")
         let cells = UnsafeMutablePointer<Int32>.allocate(capacity: max(1, capacity))
         useLargePages(cells, bytes: 4 * capacity)
@@ -77,7 +75,7 @@ final class TrainerPartition: @unchecked Sendable {
 
     deinit { cells.deallocate() }
 
-    /// Calls `body` with the place of each word.
+    /// Calls `body` with the position of each word.
     @inline(__always)
     private func forEachWord(_ body: (Int) -> Void) {
         var place = 0
@@ -93,6 +91,7 @@ final class TrainerPartition: @unchecked Sendable {
         Int64(UInt32(bitPattern: cells[place + 1])) | Int64(cells[place + 2]) << 32
     }
 
+    /// Counts the pairs of all words into `pairs`.
     func countPairs(idCount: Int) {
         numbers = PairNumbers(idCount: idCount)
         var pairs: [Pair] = []
@@ -111,7 +110,7 @@ final class TrainerPartition: @unchecked Sendable {
         self.pairs = pairs
     }
 
-    /// Lists the words of the pairs that were counted, but for those that `isListed` leaves out.
+    /// Lists the words of the counted pairs for which `isListed` is true.
     func listPairs(_ isListed: (UInt64) -> Bool) {
         var (pairs, numbers) = ([Pair](), PairNumbers(idCount: 0))
         swap(&pairs, &self.pairs)
@@ -129,7 +128,7 @@ final class TrainerPartition: @unchecked Sendable {
             let symbols = place + TrainerPartition.header
             for i in symbols..<symbols + Int(cells[place]) - 1 {
                 let number = numbers.number(of: cells[i], cells[i + 1])
-                // Marked otherwise than when they were counted. `first` is the next place in the list.
+                // `~place` differs from all marks that counting left. `first` is the next free index of the list.
                 guard pairs[number].isListed, pairs[number].last != ~place else { continue }
                 pairs[number].last = ~place
                 occurrences[Int(pairs[number].first)] = UInt32(place)
@@ -141,38 +140,41 @@ final class TrainerPartition: @unchecked Sendable {
         self.pairs = pairs
     }
 
-    /// A list of all words.
+    /// A new list of all words.
     func everywhere() -> (first: UInt32, count: UInt32) {
         let first = occurrences.count
         forEachWord { occurrences.append(UInt32($0)) }
         return (UInt32(first), UInt32(occurrences.count - first))
     }
 
-    /// Words come from memory one after the other, each a hundred nanoseconds late, because the processor does not see
-    /// past the branches of the one before. So the next few are touched first, all at once: four times faster.
+    /// The number of words that are touched in advance. Visited one by one, each word is a cache miss of about a hundred
+    /// nanoseconds, because the processor cannot look past the branches of the word before. Touching the next words all
+    /// at once is four times as fast.
     static let ahead = 32
     private var touched: Int32 = 0
 
+    /// Touches the words at `indices` of `occurrences`.
     private func fetch(_ indices: Range<Int>, _ occurrences: SegmentedArray) {
         let cells = cells
         var sum: Int32 = 0
         for index in indices {
             let place = Int(occurrences[index])
-            // A word of middle length reaches into the next cache line.
+            // A word of medium length extends into the next cache line.
             sum &+= cells[place] &+ cells[min(place + 15, cellCount - 1)]
         }
         touched = sum
     }
 
+    /// Allocates the tables of neighbours.
     func prepare(idCount: Int) {
         before = NeighbourPairs(idCount: idCount)
         after = NeighbourPairs(idCount: idCount)
     }
 
-    /// Replaces the pair in the words of `list`; what stood beside it is in `before` and `after`, and between two of them
-    /// in `doubledTotal`.
+    /// Replaces the pair in the words of `list`. Its neighbours are then in `before` and `after`; places where two
+    /// replaced pairs are adjacent are in `doubledTotal` and `doubledList`.
     func replace(_ list: (first: UInt32, count: UInt32), _ left: Int32, _ right: Int32, _ result: Int32) {
-        // Taken out and put back: the language checks each access to what a class holds.
+        // Taken out and put back: Swift checks exclusive access to a class's properties at each use.
         var (before, after) = (NeighbourPairs(), NeighbourPairs())
         swap(&before, &self.before)
         swap(&after, &self.after)
@@ -193,7 +195,7 @@ final class TrainerPartition: @unchecked Sendable {
             let start = place + TrainerPartition.header
             let end = start + Int(cells[place])
             var read = start
-            // Up to the first pair nothing moves.
+            // Nothing moves before the first pair.
             while read + 1 < end, cells[read] != left || cells[read + 1] != right { read += 1 }
             if read + 1 >= end { continue }
             let count = count(ofWordAt: place)
@@ -250,7 +252,7 @@ final class TrainerPartition: @unchecked Sendable {
     }
 }
 
-/// Numbers pairs in the order of their appearance; those of few symbols in a plain table.
+/// A numbering of pairs in the order of their appearance. With few symbols it is a plain two-dimensional table.
 private struct PairNumbers {
     private let idCount: Int
     private var dense: [Int32]

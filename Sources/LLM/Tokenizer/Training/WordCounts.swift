@@ -1,18 +1,18 @@
-// How often each distinct word of a corpus occurs: all that training needs to know of it. Memory follows the number of
-// distinct words, not the text.
+// The counts of the distinct words of a corpus are all that training needs. Memory depends on the number of distinct words,
+// not on the length of the text.
 //
-// Each thread counts the lines it is given. Its table is in partitions, by the word's hash, so that in the end each partition can be
-// put together from all threads' tables by one thread, and training can go on with the partitions in parallel.
+// Each thread counts the lines it is given. Its counts are hash-partitioned into tables, so that in the end one thread per
+// partition can add the tables of all threads, and training can continue with the partitions in parallel.
 
 import Kernels
 
-/// The distinct words of a corpus.
+/// The distinct words of a corpus and their counts.
 package struct WordCounts: Sendable {
     package private(set) var tables: [WordTable]
-    /// So that the compiler does not leave out the touching.
+    /// Keeps the compiler from removing the touches.
     private var touched: UInt64 = 0
 
-    /// - Parameter partitions: how many tables; which word goes where depends on nothing else.
+    /// - Parameter partitions: the number of tables. The table of a word depends only on this number.
     package init(partitions: Int = 1) { tables = [WordTable](repeating: WordTable(), count: partitions) }
 
     @inline(__always)
@@ -21,15 +21,15 @@ package struct WordCounts: Sendable {
         tables[partition(of: hash)].add(word, hash: hash, count: count)
     }
 
-    /// Adds a word through `hot`, if it is short enough.
+    /// Adds a word, through `hot` if it is short enough.
     @inline(__always)
     private mutating func add(_ word: UnsafeBufferPointer<UInt8>, through hot: HotWords) {
         guard word.count <= WordKey.longestWord else { return add(word) }
         if hot.count(WordKey(word)) { add(hot.takeReplaced()) }
     }
 
-    /// Adds several words: first what is looked at in the tables is touched for all of them, so that they need not wait
-    /// for each other.
+    /// Adds several words. The memory they need is touched for all of them first, so that they do not wait for each
+    /// other.
     private mutating func add(_ words: [HotWords.Entry]) {
         let hashes = words.map { $0.key.withBytes { hashOf($0) } }
         var touched: UInt64 = 0
@@ -44,12 +44,12 @@ package struct WordCounts: Sendable {
 
     @inline(__always)
     private func partition(of hash: UInt64) -> Int {
-        // The slots take the bits above 32, this takes the lowest.
+        // Slots use the bits from 32 up; partitions use the lowest.
         tables.count == 1 ? 0 : Int(((hash & 0xffff) * UInt64(tables.count)) >> 16)
     }
 
-    /// Adds the words of `text` line by line, each with its line end, as Hugging Face's trainer does: white space at a
-    /// line's end is not the beginning of the next line's.
+    /// Adds the words of `text` line by line, each line with its line end. Like Hugging Face's trainer, this does not join
+    /// white space at the end of a line with white space at the beginning of the next.
     package mutating func add(
         linesOf text: UnsafeBufferPointer<UInt8>, _ preTokenizer: PreTokenizer, _ normalizer: Normalizer? = nil
     ) {
@@ -58,7 +58,7 @@ package struct WordCounts: Sendable {
         while start < text.count {
             let end = newline(in: text, from: start).map { $0 + 1 } ?? text.count
             let line = UnsafeBufferPointer(rebasing: text[start..<end])
-            if let normalizer, !normalizer.isCertainlyNothing(for: line) {
+            if let normalizer, !normalizer.isCertainlyIdentity(for: line) {
                 normalizer(Array(line)).withUnsafeBufferPointer {
                     preTokenizer.forEachWord(in: $0) { add($0, through: hot) }
                 }
@@ -71,7 +71,7 @@ package struct WordCounts: Sendable {
         add(hot.takeAll())
     }
 
-    /// Distinct words.
+    /// The number of distinct words.
     package var count: Int { tables.reduce(0) { $0 + $1.count } }
 
     /// Calls `body` with every word and its count.
@@ -79,7 +79,7 @@ package struct WordCounts: Sendable {
         for table in tables { table.forEach(body) }
     }
 
-    /// Puts the tables of all threads together, and empties `partial`: no table is held twice.
+    /// The sum of the counts of all threads. Empties `partial`, so that no table exists twice.
     static func sum(_ partial: inout [WordCounts]) -> WordCounts {
         guard var all = partial.popLast() else { return WordCounts() }
         let others = partial
@@ -97,10 +97,11 @@ package struct WordCounts: Sendable {
 }
 
 extension WordCounts {
-    /// The words of all lines of `files`, counted by all cores. The counts do not depend on how many there are.
+    /// The words of all lines of `files`, counted on all cores. The counts do not depend on the number of cores.
     /// - Parameters:
-    ///   - lossy: whether bytes that are no UTF-8 become U+FFFD; else they are an error.
-    ///   - progress: called after each block with the bytes read so far.
+    ///   - lossy: whether bytes that are not UTF-8 become U+FFFD; if not, they are an error.
+    ///   - progress: called after each block with the number of bytes read so far.
+    /// - Throws: if a file cannot be read, or is not UTF-8 and `lossy` is false.
     package static func counting(
         linesOf files: [InputFile], _ preTokenizer: PreTokenizer = .byteLevel(addsPrefixSpace: false, splits: true),
         _ normalizer: Normalizer? = nil, lossy: Bool = false, progress: (Int) -> Void = { _ in }
@@ -108,7 +109,7 @@ extension WordCounts {
         let threads = max(1, threadCount)
         var partial = [WordCounts](repeating: WordCounts(partitions: threads), count: threads)
         var findings = [CorpusFindings](repeating: CorpusFindings(), count: threads)
-        // A line longer than a block may be cut between GPT-2's words, for which its end is no different.
+        // A line longer than a block may be cut between GPT-2's words; cutting there does not change them.
         let cut: TextCut = preTokenizer.isGPT2 && normalizer == nil ? .afterLineOrWord : .afterLine
         var read = 0
         for file in files {
@@ -144,7 +145,7 @@ extension WordCounts {
                     throw UserError(
                         "\(file.path), \(try lineAndByte(in: file, at: offset + position)): not UTF-8",
                         hint:
-                            "--lossy replaces such bytes; or convert the file: iconv -f CP949 -t UTF-8 FILE, or -f UTF-16 if it begins with FF FE"
+                            "replace such bytes with --lossy, or convert the file: iconv -f CP949 -t UTF-8 FILE (-f UTF-16 if it begins with FF FE)"
                     )
                 }
                 read += block.count

@@ -1,17 +1,19 @@
-/// Byte strings with a count. A table of 8-byte slots points into one row of records, so that finding a word touches two
-/// places in memory: most words of a corpus are rare, and each place is a cache miss.
+/// A hash table from byte strings to counts. 8-byte slots point into one array of records, so that finding a word touches
+/// two places in memory. (Most words of a corpus are rare, so each place is a cache miss.)
 package struct WordTable: Sendable {
-    /// The upper half of the hash and the record's place plus one; 0 is an empty slot.
+    /// The upper half of the hash | the record's position plus one; 0 for an empty slot.
     private var slots = [UInt64](repeating: 0, count: 1 << 10)
-    /// Records, in words of four bytes: the count (lower and upper half), the length, the bytes.
+    /// The records, in units of four bytes: the count (lower and upper half), the length, the bytes.
     private var records: [UInt32] = []
+    /// The number of strings.
     package private(set) var count = 0
+    /// The number of bytes in all strings.
+    package private(set) var byteCount = 0
 
     package init() {}
 
-    /// Of all strings.
-    package private(set) var byteCount = 0
-
+    /// Adds to the count of `word`.
+    /// - Parameter hash: `hashOf(word)`.
     package mutating func add(_ word: UnsafeBufferPointer<UInt8>, hash: UInt64, count: Int64) {
         let mask = slots.count - 1
         var slot = Int(truncatingIfNeeded: hash >> 32) & mask
@@ -41,18 +43,18 @@ package struct WordTable: Sendable {
         if 4 * self.count > 3 * slots.count { grow() }
     }
 
-    /// Reads what `add` is going to look at first.
+    /// Reads the slot that `add` will read first.
     @inline(__always)
     func touchSlot(_ hash: UInt64) -> UInt64 { slots[Int(truncatingIfNeeded: hash >> 32) & (slots.count - 1)] }
 
-    /// Reads the record there.
+    /// Reads the record that the slot points to.
     @inline(__always)
     func touchRecord(_ hash: UInt64) -> UInt64 {
         let slot = touchSlot(hash)
         return slot == 0 ? 0 : UInt64(records[Int(slot & 0xffff_ffff) - 1])
     }
 
-    /// Calls `body` with every string and its count, in the order of their first appearance.
+    /// Calls `body` with every string and its count, in the order of insertion.
     package func forEach(_ body: (UnsafeBufferPointer<UInt8>, Int64) -> Void) {
         records.withUnsafeBytes { raw in
             var place = 0

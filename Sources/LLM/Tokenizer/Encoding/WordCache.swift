@@ -1,42 +1,46 @@
 import Kernels
 
-/// Some of the last words met, with their ids, in entries of a cache line: a hit touches one line of memory, or two, makes
-/// four comparisons and allocates nothing. A word may lie in one of two places, which its hash names. A new one takes the
-/// first, and what was there moves to the second: a word that comes often is never away for long. So memory is bounded.
+/// A cache of recent words and their ids, of bounded size. It belongs to one thread.
 ///
-/// An entry is the key, all zero if it is empty, and then as much room for ids. The ids take two bytes each, or four if
-/// the number has the mark `isWide`; the number takes the last two bytes. It belongs to one thread.
-final class WordMemory {
+/// It is two-way associative: the hash of a word selects a pair of entries. A new word takes the first entry, and the
+/// previous content of the first moves to the second, so a frequent word soon returns. An entry is one cache line, so a
+/// hit touches one or two lines and allocates nothing.
+///
+/// Layout of an entry: 32 bytes of key (all zero if empty), 30 bytes of ids, 2 bytes for the number of ids. Ids take two
+/// bytes each, or four if the number has the flag `isWide`.
+final class WordCache {
+    /// The most ids that `copy` writes.
     static let mostIDs = 16
 
     private static let entryBytes = 64
 
-    /// 2^pairBits pairs of entries.
+    /// log2 of the number of pairs of entries.
     private static let pairBits = 17
-    /// As floats, because that is what large buffers are asked for in: 16 MB.
+    /// The size in floats, the unit of `allocateFloats`: 16 MB.
     private static let size = (2 * entryBytes / 4) << pairBits
     private let entries = UnsafeMutableRawPointer(allocateFloats(size))
 
-    deinit { freeFloats(entries.assumingMemoryBound(to: Float.self), count: WordMemory.size) }
+    deinit { freeFloats(entries.assumingMemoryBound(to: Float.self), count: WordCache.size) }
 
-    /// Where the two entries are in which the word may be.
+    /// The offset of the pair of entries that may hold the word.
     @inline(__always)
     func place(of key: WordKey) -> Int {
-        Int(truncatingIfNeeded: key.hash >> UInt64(64 &- WordMemory.pairBits)) &* (2 &* WordMemory.entryBytes)
+        Int(truncatingIfNeeded: key.hash >> UInt64(64 &- WordCache.pairBits)) &* (2 &* WordCache.entryBytes)
     }
 
-    /// Asks for what `find` is going to look at.
+    /// Prefetches what `find` will read.
     @inline(__always)
     func prefetch(_ place: Int) {
         Kernels.prefetch(entries + place, write: 0, caches: 3, kind: 1)
-        Kernels.prefetch(entries + place + WordMemory.entryBytes, write: 0, caches: 3, kind: 1)
+        Kernels.prefetch(entries + place + WordCache.entryBytes, write: 0, caches: 3, kind: 1)
     }
 
+    /// The entry of the word; nil if it is not cached.
     @inline(__always)
     func find(_ key: WordKey, at place: Int) -> UnsafeMutableRawPointer? {
         let first = entries + place
         if holds(first, key) { return first }
-        let second = first + WordMemory.entryBytes
+        let second = first + WordCache.entryBytes
         return holds(second, key) ? second : nil
     }
 
@@ -45,12 +49,12 @@ final class WordMemory {
         entry.load(as: WordKey.self).isSame(as: key)
     }
 
-    /// Writes the ids of an entry and returns their number. There must be room for `mostIDs`.
+    /// Writes the ids of an entry and returns their number. `output` must have room for `mostIDs`.
     @inline(__always)
     func copy(_ entry: UnsafeMutableRawPointer, to output: UnsafeMutablePointer<Int32>) -> Int {
-        let count = entry.load(fromByteOffset: WordMemory.entryBytes &- 2, as: UInt16.self)
+        let count = entry.load(fromByteOffset: WordCache.entryBytes &- 2, as: UInt16.self)
         let output = UnsafeMutableRawPointer(output)
-        if count & WordMemory.isWide == 0 {
+        if count & WordCache.isWide == 0 {
             for half in 0..<2 {
                 let eight = entry.load(fromByteOffset: 32 &+ 16 &* half, as: SIMD8<UInt16>.self)
                 output.storeBytes(
@@ -59,17 +63,17 @@ final class WordMemory {
         } else {
             output.copyMemory(from: entry + 32, byteCount: 32)
         }
-        return Int(count & ~WordMemory.isWide)
+        return Int(count & ~WordCache.isWide)
     }
 
     private static let isWide: UInt16 = 0x8000
 
-    /// Remembers a word that is not there, unless it has too many ids.
+    /// Caches a word that is not in the cache, unless it has too many ids.
     func insert(_ key: WordKey, at place: Int, _ ids: ArraySlice<Int32>) {
         let isWide = ids.contains { $0 > Int32(UInt16.max) }
         guard ids.count < (isWide ? 8 : 16) else { return }
         let entry = entries + place
-        (entry + WordMemory.entryBytes).copyMemory(from: entry, byteCount: WordMemory.entryBytes)
+        (entry + WordCache.entryBytes).copyMemory(from: entry, byteCount: WordCache.entryBytes)
         entry.storeBytes(of: key, as: WordKey.self)
         for (i, id) in zip(0..., ids) {
             if isWide {
@@ -79,7 +83,7 @@ final class WordMemory {
             }
         }
         entry.storeBytes(
-            of: UInt16(ids.count) | (isWide ? WordMemory.isWide : 0), toByteOffset: WordMemory.entryBytes - 2,
+            of: UInt16(ids.count) | (isWide ? WordCache.isWide : 0), toByteOffset: WordCache.entryBytes - 2,
             as: UInt16.self)
     }
 }
