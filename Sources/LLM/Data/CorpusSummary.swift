@@ -1,4 +1,4 @@
-/// What came out.
+/// Statistics of a corpus that was written.
 package struct CorpusSummary: Equatable, Sendable {
     package var bytes = 0
     package var documents = 0

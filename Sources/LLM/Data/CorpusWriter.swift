@@ -1,23 +1,21 @@
-// From text files to token shards: which bytes are a document, which documents are kept for validation, and the ids.
+// From text files to token shards. As in llm.c's data scripts, an end-of-text token comes before each document, followed by
+// its text. No byte of the text is dropped: the documents, in order, decode to the bytes of the files. A special token
+// written in a text is ordinary text, so only a document boundary becomes the end-of-text token.
 //
-// As in llm.c's data scripts an end-of-text token stands before each document, and its text follows. Nothing of the
-// text is dropped: the documents, in order, decode to the bytes of the files. A special token written in a text is
-// text like any other, so only a true border becomes the end-of-text token.
-//
-// Files are read twice, in blocks: once to count documents (at the speed of memory), once to encode them. What a
-// block's sections give is put together in order, so the shards do not depend on the number of threads.
+// Files are read twice, in blocks: once to count documents (at the speed of memory), once to encode them. The results of a
+// block's sections are joined in order, so the shards do not depend on the number of threads.
 
 import Foundation
 import Kernels
 
-/// Encodes files into the shards of a directory.
+/// A writer of token shards: encodes text files into the shards of a directory.
 package struct CorpusWriter {
     package let tokenizer: Tokenizer
     package let mode: DocumentMode
     package var tokensPerShard = 100_000_000
-    /// If not nil, every document is padded to a row of so many tokens, and shards hold whole rows.
+    /// The number of tokens to which every document is padded; shards then hold whole rows. nil for no padding.
     package var rowLength: Int?
-    /// Bytes of text per thread between two writes.
+    /// The size in bytes of the section of text that a thread encodes between two writes.
     package var sectionSize = 4 << 20
 
     package init(tokenizer: Tokenizer, mode: DocumentMode) {
@@ -27,9 +25,11 @@ package struct CorpusWriter {
 
     /// Writes `train_*.bin`, `val_*.bin` and the tokenizer into `directory`, and removes the shards of an earlier run.
     /// - Parameters:
-    ///   - validationFiles: if there are any, they are the validation set, and `fraction` counts for nothing.
-    ///   - fraction: how much of the documents goes to validation; 0 for none.
-    ///   - progress: called with the bytes encoded so far.
+    ///   - validationFiles: if not empty, the validation set; `fraction` is then ignored.
+    ///   - fraction: the probability that a document goes to validation; 0 for no validation.
+    ///   - progress: called with the number of bytes encoded so far.
+    /// - Throws: if the tokenizer has no end-of-text token, a document does not fit into a row, or a file cannot be read or
+    ///   written. Older shards are then unchanged.
     package func write(
         _ files: [InputFile], validationFiles: [InputFile] = [], fraction: Double, seed: UInt64, to directory: String,
         progress: (Int) -> Void = { _ in }
@@ -47,7 +47,7 @@ package struct CorpusWriter {
                 tokensPerShard: rowLength.map { max(1, tokensPerShard / $0) * $0 } ?? tokensPerShard)
         }
         var paddings = rowLength.map { [RowPadding](repeating: .init(length: $0, endOfText: endOfText), count: 2) }
-        // Each has a memory of its own.
+        // One encoder per thread, each with its own cache.
         var encoders = try (0..<max(1, threadCount)).map { _ in try tokenizer.makeEncoder() }
         var summary = CorpusSummary()
 
@@ -65,7 +65,7 @@ package struct CorpusWriter {
                     sections.withUnsafeMutableBufferPointer { sections in
                         nonisolated(unsafe) let sections = sections
                         parallelFor(sections.count) { sections[$0].findDocuments(mode, dividesAt: dividesAt) }
-                        // Now it is known how many documents came before each section.
+                        // Only now is the number of documents before each section known.
                         for i in sections.indices {
                             let first = document + 1
                             document += sections[i].starts.count
@@ -106,7 +106,7 @@ package struct CorpusWriter {
         return summary
     }
 
-    /// What an earlier run may have left.
+    /// The shards that an earlier run left in the directory.
     private func shards(in directory: String) throws -> [String] {
         try FileManager.default.contentsOfDirectory(atPath: directory).filter { name in
             guard name.hasSuffix(".bin"), let prefix = ["train_", "val_"].first(where: name.hasPrefix) else {
@@ -118,18 +118,20 @@ package struct CorpusWriter {
     }
 }
 
-/// What one thread encodes of a block.
+/// A section of a block, which one thread encodes.
 private struct Section {
     private(set) var text = UnsafeBufferPointer<UInt8>(start: nil, count: 0)
-    /// Of its first byte in the file.
+    /// The offset of the first byte in the file.
     private(set) var offset = 0
+    /// The offsets in the section at which documents begin.
     var starts: [Int] = []
-    /// First of the document that goes on from the section before, then of each that starts here.
+    /// Whether each document is for validation: first the one continued from the section before, then those that start
+    /// here.
     var isValidation: [Bool] = []
     var training: [Int32] = []
     var validation: [Int32] = []
 
-    /// The next section, in the memory of the one before.
+    /// Starts a new section, reusing the buffers.
     mutating func begin(_ text: UnsafeBufferPointer<UInt8>, _ offset: Int) {
         self.text = text
         self.offset = offset

@@ -1,9 +1,9 @@
-/// Puts each document into a row of its own: padded with end-of-text to `length` tokens, so that a batch of sequences of
-/// this length is a batch of whole documents.
+/// Padding that gives each document its own row: it is filled with end-of-text to `length` tokens, so that a batch of
+/// sequences of this length is a batch of whole documents.
 package struct RowPadding {
     package let length: Int
     private let endOfText: Int32
-    /// Tokens of the row begun; 0 before the first document.
+    /// The number of tokens in the current row; 0 before the first document.
     private var used = 0
     private var rows = 0
 
@@ -13,8 +13,8 @@ package struct RowPadding {
         self.endOfText = endOfText
     }
 
-    /// The padded form of the next tokens of a corpus in which an end-of-text stands before each document.
-    /// - Throws: if a document and its end-of-text are longer than a row.
+    /// The padded form of the next tokens of a corpus with an end-of-text before each document.
+    /// - Throws: if a document with its end-of-text is longer than a row.
     package mutating func pad(_ tokens: [Int32]) throws -> [Int32] {
         var padded: [Int32] = []
         padded.reserveCapacity(tokens.count + tokens.count / 8)
@@ -26,7 +26,7 @@ package struct RowPadding {
             guard used < length else {
                 throw UserError(
                     "document \(rows) is longer than a row of \(length) tokens",
-                    hint: "take a larger --row-length, shorter documents, or no --row-length")
+                    hint: "use a larger --row-length, shorter documents, or no --row-length")
             }
             padded.append(token)
             used += 1
@@ -34,7 +34,8 @@ package struct RowPadding {
         return padded
     }
 
-    /// What completes the last row, and one token more: the target of its last one.
+    /// The padding of the last row, and one token more, which is the target of the row's last token. Empty if there is no
+    /// document.
     package mutating func finish() -> [Int32] {
         var padded: [Int32] = []
         appendPadding(to: &padded)

@@ -1,8 +1,7 @@
-// Text files of any size, read in blocks that can be worked on apart from each other.
-//
-// A block ends where the words of the text do not depend on what follows: after a line where lines are taken one by
-// one, else at a safe cut of the pre-tokeniser. So what is computed from the blocks, and from the pieces of a block
-// that go to different threads, is what would be computed from the whole text.
+// Text files of any size are read in blocks that can be processed separately. A block ends where the words of the text do
+// not depend on what follows: after a line if lines are processed one by one, else at a safe cut of the pre-tokenizer. So
+// the results of the blocks, and of the sections of a block that go to different threads, are the results of the whole
+// text.
 
 #if canImport(Glibc)
     import Glibc
@@ -10,14 +9,14 @@
     import Darwin
 #endif
 
-/// Calls `body` with each block of `file` and its offset. A block grows where it has no cut: memory follows `blockSize`
-/// and the longest word.
+/// Calls `body` with each block of `file` and its offset. A block has `blockSize` bytes or fewer; it grows if it contains
+/// no cut.
 package func forEachBlock(
     of file: InputFile, blockSize: Int, cut: TextCut, _ body: (UnsafeBufferPointer<UInt8>, Int) throws -> Void
 ) throws {
     var offset = 0
     var size = blockSize
-    // One buffer for all blocks: the system clears every page that it gives anew.
+    // One buffer for all blocks, because the system clears every new page.
     var buffer: [UInt8] = []
     while offset < file.size {
         let count = min(size, file.size - offset)
@@ -36,7 +35,7 @@ package func forEachBlock(
     }
 }
 
-/// The first line end at `start` or after it, or nil.
+/// The first line end at `start` or after it; nil if there is none.
 @inline(__always)
 func newline(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int? {
     guard let base = bytes.baseAddress, start < bytes.count,
@@ -45,7 +44,7 @@ func newline(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int? {
     return UnsafeRawPointer(found) - UnsafeRawPointer(base)
 }
 
-/// `line 12, byte 5`, both counted from 1, of the byte at `offset`; for messages.
+/// The position of the byte at `offset` for messages: `line 12, byte 5`, both counted from 1.
 package func lineAndByte(in file: InputFile, at offset: Int) throws -> String {
     var line = 1
     var lineStart = 0

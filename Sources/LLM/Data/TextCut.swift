@@ -1,16 +1,17 @@
+/// The places where a text may be cut into sections that are processed separately.
 package enum TextCut {
     /// After a line end.
     case afterLine
-    /// After a line end; in a block without one at a safe cut between words of GPT-2's.
+    /// After a line end; in a block without one, at a safe cut between GPT-2's words.
     case afterLineOrWord
-    /// At a safe cut between words of GPT-2's.
+    /// At a safe cut between GPT-2's words.
     case betweenWords
-    /// Before white space that has a line end in it, for any words that do not span lines.
+    /// Before white space that contains a line end, for words that do not span lines.
     case beforeLineEnds
     /// Nowhere: a file is one block.
     case nowhere
 
-    /// The last cut in `bytes`, or nil.
+    /// The last cut in `bytes`; nil if there is none.
     func last(in bytes: UnsafeBufferPointer<UInt8>) -> Int? {
         let newline = UInt8(ascii: "\n")
         switch self {
@@ -32,7 +33,7 @@ package enum TextCut {
         }
     }
 
-    /// Cuts a block into at most `count` sections of about the same size; none is empty.
+    /// At most `count` sections of a block, of about the same size; none is empty.
     package func sections(of block: UnsafeBufferPointer<UInt8>, count: Int) -> [Range<Int>] {
         var sections: [Range<Int>] = []
         var start = 0

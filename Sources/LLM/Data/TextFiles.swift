@@ -1,20 +1,19 @@
-// The text files of a command line: files, directories, standard input.
-
 #if canImport(Glibc)
     import Glibc
 #elseif canImport(Darwin)
     import Darwin
 #endif
 
-/// Opens the text files of a command line. A directory stands for the files in it and below, in the order of their
-/// names, but hidden and empty ones. `-` is standard input, which is copied to a temporary file, for it may be
+/// The opened text files of a command line. A directory stands for the files in it and below it, in the order of their
+/// names, except hidden and empty ones. `-` is standard input, which is copied to a temporary file, because it may be
 /// read more than once.
+/// - Throws: if a file cannot be read or is empty.
 package func openTexts(_ paths: [String]) throws -> [InputFile] {
     try paths.flatMap { path in
         if path != "-", isDirectory(path) {
-            let files = try files(below: path).map { try InputFile($0, hint: "check the file's rights") }
+            let files = try files(below: path).map { try InputFile($0, hint: "check the file's permissions") }
             guard files.contains(where: { $0.size > 0 }) else {
-                throw UserError("\(path) has no file with text in it", hint: "give a file, or a directory of files")
+                throw UserError("\(path) has no file with text in it", hint: "give a file or a directory of files")
             }
             return files.filter { $0.size > 0 }
         }
@@ -38,10 +37,11 @@ private func files(below directory: String) -> [String] {
 }
 
 private func copyOfStandardInput() throws -> InputFile {
-    // A file without a name: nothing is left of it, however the program ends.
+    // A file without a name: nothing of it remains, however the program ends.
     guard let copy = tmpfile() else {
         throw UserError(
-            "no temporary file: \(String(cString: strerror(errno)))", hint: "standard input is copied to one")
+            "cannot create a temporary file: \(String(cString: strerror(errno)))",
+            hint: "standard input is copied to one")
     }
     defer { fclose(copy) }
     var buffer = [UInt8](repeating: 0, count: 1 << 20)
@@ -51,14 +51,14 @@ private func copyOfStandardInput() throws -> InputFile {
         guard count > 0 else { break }
         guard fwrite(buffer, 1, count, copy) == count else {
             throw UserError(
-                "standard input could not be copied: \(String(cString: strerror(errno)))",
-                hint: "it takes as much room in the folder for temporary files")
+                "cannot copy standard input: \(String(cString: strerror(errno)))",
+                hint: "the directory for temporary files needs as much space")
         }
     }
     guard fflush(copy) == 0 else {
         throw UserError(
-            "standard input could not be copied: \(String(cString: strerror(errno)))",
-            hint: "it takes as much room in the folder for temporary files")
+            "cannot copy standard input: \(String(cString: strerror(errno)))",
+            hint: "the directory for temporary files needs as much space")
     }
     return try InputFile(copyOf: fileno(copy), name: "standard input")
 }

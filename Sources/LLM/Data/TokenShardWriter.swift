@@ -1,9 +1,9 @@
 import Foundation
 
-/// Writes the shards of one split. Nothing has its final name before `files` is committed.
+/// A writer of the token shards of one split. Files get their final names when the caller commits `files`.
 package struct TokenShardWriter {
     private let files: DurableFiles
-    /// `data/train`, to which `_000000.bin` is added.
+    /// The path without `_000000.bin`, such as `data/train`.
     private let prefix: String
     private let format: ShardFormat
     private let tokensPerShard: Int
@@ -12,7 +12,7 @@ package struct TokenShardWriter {
     private var shardCount = 0
     package private(set) var tokenCount = 0
 
-    /// - Parameter tokensPerShard: llm.c's scripts take 100 million, too.
+    /// - Parameter tokensPerShard: the size limit of a shard; 100 million is also llm.c's default.
     package init(
         files: DurableFiles, prefix: String, vocabularySize: Int, tokensPerShard: Int = 100_000_000
     ) {
@@ -23,19 +23,19 @@ package struct TokenShardWriter {
         self.tokensPerShard = tokensPerShard
     }
 
-    /// Appends tokens, whose ids must be in the vocabulary.
+    /// Appends tokens. Their ids must be in the vocabulary.
     package mutating func write(_ tokens: ArraySlice<Int32>) throws {
         var rest = tokens
         while !rest.isEmpty {
             let shard = try self.shard ?? startShard()
-            let part = rest.prefix(tokensPerShard - shardTokens)
+            let chunk = rest.prefix(tokensPerShard - shardTokens)
             switch format {
-            case .narrow: try shard.write(part.map { UInt16($0) })
-            case .wide: try shard.write(part.map { UInt32($0) })
+            case .narrow: try shard.write(chunk.map { UInt16($0) })
+            case .wide: try shard.write(chunk.map { UInt32($0) })
             }
-            shardTokens += part.count
-            tokenCount += part.count
-            rest = rest.dropFirst(part.count)
+            shardTokens += chunk.count
+            tokenCount += chunk.count
+            rest = rest.dropFirst(chunk.count)
             if shardTokens == tokensPerShard { try finish() }
         }
     }
@@ -50,7 +50,7 @@ package struct TokenShardWriter {
         return shard
     }
 
-    /// Completes the last shard: its header, and all of it on the disk.
+    /// Completes the last shard: writes its header and syncs it to the disk.
     package mutating func finish() throws {
         guard let shard else { return }
         try [format.magic, format.version, Int32(shardTokens)].withUnsafeBytes { try shard.overwrite($0, at: 0) }

@@ -1,11 +1,11 @@
-/// Which documents are kept for validation: each by a number drawn from the seed and its place in the corpus, so that
-/// it does not depend on the others; but both parts get something of a text that can be divided.
+/// The choice of the documents for validation. Each is drawn from the seed and its index in the corpus, independently of
+/// the others. Both splits get something of any text that can be divided.
 struct ValidationChoice {
     var seed: UInt64
     var fraction: Double
-    /// A document whose part is settled beforehand.
+    /// A document whose split is not drawn.
     var forced: (document: Int, isValidation: Bool)?
-    /// Where a text of one document is divided in two, the second for validation.
+    /// Where a text of one document is divided in two; the second part is for validation.
     var dividesAt: Int?
 
     func isValidation(_ document: Int) -> Bool {
@@ -47,8 +47,8 @@ struct ValidationChoice {
         }
     }
 
-    /// The place between words nearest before the last `fraction` of the file; within a word if there is no other; nil
-    /// if there is nothing to divide.
+    /// The last offset between words that leaves at least `fraction` of the file after it; an offset inside a word if there
+    /// is no other; nil if the file cannot be divided.
     private static func cut(_ file: InputFile, fraction: Double) throws -> Int? {
         let target = min(file.size - 1, Int(Double(file.size) * (1 - fraction)))
         let start = max(0, target - 1 << 20)

@@ -1,5 +1,6 @@
-/// Draws questions. The same seed draws the same questions on any machine.
+/// A generator of lottery questions. The same seed gives the same questions on any machine.
 package struct LottoMachine {
+    /// The split that a question belongs to.
     package enum Side: Sendable { case train, validation }
 
     private var random: Xorshift
@@ -11,9 +12,9 @@ package struct LottoMachine {
         self.maxTickets = maxTickets
     }
 
-    /// A question of 1…maxTickets tickets. Honest draws hit three numbers once in 45 tickets and six once in eight
-    /// million, too rarely to be learnt: here each of the eight outcomes, 0…6 hits and five with the bonus, is wanted
-    /// equally often, and the ticket is built to give it.
+    /// A question of 1…maxTickets tickets. With honest draws, three hits occur once in 45 tickets and six hits once in
+    /// eight million, too rarely to be learnt. So each of the eight outcomes, 0…6 hits and five with the bonus, is chosen
+    /// equally often, and the ticket is drawn to match it.
     package mutating func next() -> LottoQuestion {
         let ticketCount = 1 + random.below(maxTickets)
         let drawn = draw(7, from: Array(1...45))
@@ -27,7 +28,7 @@ package struct LottoMachine {
                 switch outcome {
                 case 7: [bonus]
                 case 5: draw(1, from: losing.filter { $0 != bonus })
-                // The bonus may be among these: a model must learn that it counts only beside five hits.
+                // These may include the bonus: a model must learn that it counts only together with five hits.
                 default: draw(6 - hits, from: losing)
                 }
             return (draw(hits, from: winning) + rest).sorted()
@@ -35,15 +36,15 @@ package struct LottoMachine {
         return LottoQuestion(tickets: tickets, winning: winning, bonus: bonus)
     }
 
-    /// Draws until both sides are full, and hands over each question as it comes. None comes twice.
+    /// Draws questions until both sides are full, and calls `body` with each. No question occurs twice.
     ///
-    /// A hash of the question alone decides its side, so no training question can be a validation question: not in
-    /// this corpus, and not between corpora of other seeds and sizes either.
+    /// A hash of the question alone decides its side. So no training question can be a validation question, not even
+    /// across corpora of different seeds and sizes.
     package mutating func fill(
         train trainCount: Int, validation validationCount: Int, _ body: (Side, LottoQuestion) throws -> Void
     ) rethrows {
         var left: [Side: Int] = [.train: trainCount, .validation: validationCount]
-        // Hashes stand for the questions: 8 bytes each, and a collision merely drops a question that could have stayed.
+        // Hashes stand for the questions, at 8 bytes each. A collision only drops a question that could have stayed.
         var seen = Set<UInt64>()
         while left.values.contains(where: { $0 > 0 }) {
             let question = next()
@@ -55,13 +56,13 @@ package struct LottoMachine {
         }
     }
 
-    /// One question in sixteen is for validation.
+    /// The side of a question: one in sixteen is for validation.
     package static func side(of question: LottoQuestion) -> Side {
         hash(of: question) >> 60 == 0 ? .validation : .train
     }
 
-    /// FNV-1a over the numbers, with a last mixing so that the high bits depend on all of them. Swift's own hashes
-    /// differ from run to run.
+    /// The hash of a question: FNV-1a of its numbers, finally mixed so that the high bits depend on all of them. (Swift's
+    /// own hashes differ from run to run.)
     static func hash(of question: LottoQuestion) -> UInt64 {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         for number in question.tickets.joined() + question.winning + [question.bonus] {
@@ -71,7 +72,7 @@ package struct LottoMachine {
         return hash ^ (hash >> 29)
     }
 
-    /// `count` different ones of `numbers`: the beginning of a Fisher–Yates shuffle.
+    /// `count` different numbers of `numbers`: the first steps of a Fisher–Yates shuffle.
     private mutating func draw(_ count: Int, from numbers: [Int]) -> [Int] {
         var numbers = numbers
         for i in 0..<count { numbers.swapAt(i, i + random.below(numbers.count - i)) }

@@ -1,8 +1,8 @@
-/// What a ticket wins.
+/// The rank of a winning ticket.
 package enum LottoRank: Int, CaseIterable, Sendable {
     case fifth, fourth, third, second, first
 
-    /// - Returns: nil if so many hits win nothing. The bonus number counts only beside five hits.
+    /// The rank of a ticket; nil if it wins nothing. The bonus number counts only together with five hits.
     package init?(hits: Int, bonus: Bool) {
         switch hits {
         case 3: self = .fifth
@@ -13,7 +13,7 @@ package enum LottoRank: Int, CaseIterable, Sendable {
         }
     }
 
-    /// In won.
+    /// The prize in won.
     package var prize: Int {
         switch self {
         case .fifth: 5_000
@@ -24,6 +24,6 @@ package enum LottoRank: Int, CaseIterable, Sendable {
         }
     }
 
-    /// Fifth … first prize, in words: one token each, where 5등 is two.
+    /// Fifth … first prize in words. Each is one token, whereas 5등 would be two.
     package var name: String { ["오등", "사등", "삼등", "이등", "일등"][rawValue] }
 }

@@ -1,4 +1,4 @@
-/// What an answer says, part by part; a part that cannot be read is nil. Nothing here knows the lottery's rules.
+/// The parsed text of an answer. What cannot be parsed is nil. The rules of the lottery play no role here.
 package struct LottoReading: Equatable, Sendable {
     package enum Mark: Character, Sendable {
         case hit = "○"
@@ -8,7 +8,7 @@ package struct LottoReading: Equatable, Sendable {
 
     package enum Slot: Equatable, Sendable {
         case empty
-        /// Six numbers with their marks; rank nil is no prize.
+        /// Six numbers with their marks; a nil rank means no prize.
         case ticket(numbers: [Int], marks: [Mark], rank: LottoRank?)
 
         package var rank: LottoRank? {
@@ -16,30 +16,31 @@ package struct LottoReading: Equatable, Sendable {
         }
     }
 
+    /// The slots of the slip.
     package let slots: [Slot?]
-    /// Tickets bought.
+    /// The number of tickets bought.
     package let bought: Int?
-    /// How many of each prize, by `LottoRank.rawValue`.
+    /// The number of tickets of each rank, by `LottoRank.rawValue`.
     package let counts: [Int]?
-    /// In thousands of won.
+    /// The prize money in thousands of won.
     package let winnings: Int?
-    /// In tenths of a percent.
+    /// The rate of return in tenths of a percent.
     package let rate: Int?
-    /// Whether every line is there, in order, and nothing else.
+    /// Whether every line is present, in order, and nothing else.
     package let hasForm: Bool
 
-    /// Six numbers, six marks and the rank.
+    /// The number of tokens in the line of a ticket: six numbers, six marks and the rank.
     static let ticketTokens = 13
 
-    /// Reads whatever a model wrote: a line is known by its first word, and read only if all of it has its form.
+    /// Parses whatever a model wrote. A line is identified by its first word and parsed only if all of it is well formed.
     package init(_ text: String, slots slotCount: Int) {
         var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map {
             $0.split(separator: " ", omittingEmptySubsequences: false).map { String($0) }
         }
-        // The line feed after the last line, and the blank line that separates documents.
+        // Drop the line feed after the last line and the blank line that separates documents.
         while lines.last == [""] { lines.removeLast() }
         let names = (0..<slotCount).map(slotName) + ["구입", "당첨금", "수익률"]
-        // The first line of a name counts.
+        // If a name occurs in several lines, the first one counts.
         let rest = names.map { name in lines.first { $0.first == name }?.dropFirst() ?? [] }
         slots = rest.prefix(slotCount).map { LottoReading.slot(Array($0)) }
         let summary = LottoReading.summary(Array(rest[slotCount]))
@@ -90,7 +91,7 @@ package struct LottoReading: Equatable, Sendable {
         return (bought, counts)
     }
 
-    /// A number of one digit to a box, the boxes before it empty.
+    /// A number with one digit per box, after empty boxes.
     private static func number(_ words: ArraySlice<String>, digits: Int) -> Int? {
         let used = words.drop { $0 == "_" }
         guard words.count == digits, !used.isEmpty, used.count == 1 || used.first != "0" else { return nil }
@@ -104,7 +105,7 @@ package struct LottoReading: Equatable, Sendable {
 
     private static func digit(_ word: String) -> Int? { word.utf8.count == 1 ? natural(word[...]) : nil }
 
-    /// Two ASCII digits at most, no sign, no zero in front.
+    /// A number of at most two ASCII digits, without a sign or a leading zero.
     private static func natural(_ word: Substring) -> Int? {
         guard (1...2).contains(word.utf8.count), word.utf8.allSatisfy({ (48...57).contains($0) }),
             word == "0" || word.first != "0"

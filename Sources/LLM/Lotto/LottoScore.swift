@@ -1,11 +1,12 @@
-/// How many answers are right, as a whole and criterion by criterion.
+/// A score: the number of right answers, as a whole and by criterion.
 package struct LottoScore: Sendable {
+    /// A criterion that an answer meets or not.
     package enum Criterion: String, CaseIterable, Sendable {
         case form, tickets, hits, ranks, bonus, counts, winnings, rate
 
         package var explanation: String {
             switch self {
-            case .form: "every line is there and can be read"
+            case .form: "every line is present and well formed"
             case .tickets: "the number of tickets bought"
             case .hits: "every number of every ticket with its mark"
             case .ranks: "the rank of every ticket"
@@ -17,9 +18,11 @@ package struct LottoScore: Sendable {
         }
     }
 
-    /// By number of tickets: questions asked, and those answered exactly.
+    /// The number of questions, by number of tickets.
     package private(set) var asked: [Int: Int] = [:]
+    /// The number of exact answers, by number of tickets.
     package private(set) var exact: [Int: Int] = [:]
+    /// The number of answers that meet each criterion.
     package private(set) var right: [Criterion: Int] = [:]
     package private(set) var failures: [LottoFailure] = []
 
@@ -27,10 +30,10 @@ package struct LottoScore: Sendable {
 
     package var questions: Int { asked.values.reduce(0, +) }
     package var exactCount: Int { exact.values.reduce(0, +) }
-    /// The share of answers that are the program's, character by character.
+    /// The share of exact answers.
     package var accuracy: Double { Double(exactCount) / Double(max(1, questions)) }
 
-    /// Compares an answer with the program's. White space at its end counts for nothing.
+    /// Adds an answer to the score. It is exact if it equals the program's answer, except for white space at the end.
     package mutating func add(_ question: LottoQuestion, answer: String, slots: Int) {
         let wanted = question.answer(slots: slots)
         let count = question.tickets.count
@@ -41,7 +44,9 @@ package struct LottoScore: Sendable {
             failures.append(LottoFailure(question: question, answer: answer))
         }
         let (read, truth) = (LottoReading(answer, slots: slots), LottoReading(wanted, slots: slots))
-        for criterion in Criterion.allCases where LottoScore.agree(criterion, read, truth) { right[criterion, default: 0] += 1 }
+        for criterion in Criterion.allCases where LottoScore.agree(criterion, read, truth) {
+            right[criterion, default: 0] += 1
+        }
     }
 
     private static func agree(_ criterion: Criterion, _ a: LottoReading, _ b: LottoReading) -> Bool {
@@ -59,7 +64,7 @@ package struct LottoScore: Sendable {
         }
     }
 
-    /// A slot without its rank; nil if it could not be read.
+    /// A slot without its rank; nil if it could not be parsed.
     private static func hits(_ slot: LottoReading.Slot?) -> LottoReading.Slot? {
         guard case .ticket(let numbers, let marks, _) = slot else { return slot }
         return .ticket(numbers: numbers, marks: marks, rank: nil)

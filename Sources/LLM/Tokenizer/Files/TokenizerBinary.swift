@@ -1,8 +1,12 @@
+// tokenizer.bin, llm.c's format: 256 int32 (20240328, version, number of tokens, end-of-text id; version 1 is GPT-2's and
+// lacks the last field), then for each token a length byte, 1 to 255, and its bytes. It has no merges, so it can only
+// decode. llm.c's programs read it, and `Tokenizer` does if there is nothing else.
+
 extension Tokenizer {
     private static let binaryMagic: Int32 = 20_240_328
     private static let headerBytes = 1024
 
-    /// The contents of a tokenizer.bin, version 2; nil if a token is longer than the 255 bytes the format has room for.
+    /// The contents of a tokenizer.bin, version 2; nil if a token does not have 1 to 255 bytes, as the format requires.
     package func binary() -> [UInt8]? {
         var header = [Int32](repeating: 0, count: 256)
         header[0] = Tokenizer.binaryMagic
@@ -19,9 +23,10 @@ extension Tokenizer {
         return result
     }
 
+    /// The tokens of a tokenizer.bin, by id, and the end-of-text id.
     static func readBinary(_ bytes: [UInt8], name: String) throws -> (tokens: [[UInt8]], endOfText: Int?) {
         func refuse(_ what: String) -> UserError {
-            UserError("\(name): \(what)", hint: "write it anew with train_tokenizer, or with llm.c's train_gpt2.py")
+            UserError("\(name): \(what)", hint: "write it again with train_tokenizer or with llm.c's train_gpt2.py")
         }
         guard bytes.count >= headerBytes else { throw refuse("\(bytes.count) bytes are too few for the header") }
         let header = bytes.withUnsafeBytes { raw in
@@ -30,7 +35,7 @@ extension Tokenizer {
         let (magic, version, count) = (header[0], header[1], header[2])
         guard magic == Int(binaryMagic) else { throw refuse("its first number is \(magic), not \(binaryMagic)") }
         guard version == 1 || version == 2 else { throw refuse("version \(version) is unknown") }
-        // Two bytes per token at least.
+        // Every token takes at least two bytes.
         guard count > 0, count <= (bytes.count - headerBytes) / 2 else {
             throw refuse("\(count) tokens do not fit in its \(bytes.count) bytes")
         }

@@ -1,6 +1,6 @@
 extension Tokenizer {
-    /// Writes tokenizer.json and what belongs to it into `directory`: tokenizer.bin, and for people and for Hugging
-    /// Face's transformers vocab.txt, tokenizer_config.json and special_tokens_map.json.
+    /// Writes the tokenizer to `directory`: tokenizer.json and tokenizer.bin, vocab.txt for people, and for Hugging Face's
+    /// transformers tokenizer_config.json and special_tokens_map.json.
     package func write(to directory: String) throws {
         try createDirectory(directory)
         let set = DurableFiles()
@@ -16,16 +16,16 @@ extension Tokenizer {
         try set.commit(removing: stale)
     }
 
-    /// Writes tokenizer.json and tokenizer.bin, to last only with the other files of `set`. If a token is too long for tokenizer.bin, that file is left
-    /// out, and an older one must go, so that the two never disagree.
-    /// - Returns: the path that must go, if any.
+    /// Writes tokenizer.json and tokenizer.bin as files of `set`, which the caller commits. If a token is too long for
+    /// tokenizer.bin, that file is not written, and an older one must be removed, so that the two never disagree.
+    /// - Returns: the path to remove, if any.
     package func write(to directory: String, in set: DurableFiles) throws -> [String] {
         let text = try set.create("\(directory)/tokenizer.json")
         try text.write(json())
         try set.finish(text)
         let path = "\(directory)/tokenizer.bin"
         guard let bytes = binary() else {
-            note("note: a token is longer than 255 bytes, which llm.c's format has no room for: no tokenizer.bin")
+            note("note: no tokenizer.bin, because a token is longer than the 255 bytes that llm.c's format allows")
             return [path]
         }
         let file = try set.create(path)
@@ -34,14 +34,14 @@ extension Tokenizer {
         return []
     }
 
-    /// One token a line, in the order of the ids: as it reads in a text, with escapes for what would not show.
+    /// The contents of vocab.txt: one readable token per line, in the order of the ids.
     private func readableVocabulary() -> [UInt8] {
         var text: [UInt8] = []
         for id in 0..<vocabularySize { text += Array(readableToken(id).utf8) + [UInt8(ascii: "\n")] }
         return text
     }
 
-    /// The names that transformers has for some special tokens.
+    /// The special tokens that transformers has names for.
     private func namedTokens() -> [(key: [UInt8], value: JSON)] {
         let names = [
             ("bos_token", ["<|endoftext|>", "<s>", "<bos>", "[BOS]", "<|begin_of_text|>"]),
@@ -59,7 +59,7 @@ extension Tokenizer {
         return result
     }
 
-    /// tokenizer_config.json: the keys sorted, as transformers writes them.
+    /// The contents of tokenizer_config.json, with sorted keys, as transformers writes it.
     private func configuration() -> JSON {
         let added = JSON.object(
             addedTokens.map { token in
@@ -72,7 +72,7 @@ extension Tokenizer {
             })
         var members: [(key: [UInt8], value: JSON)] = [
             (Array("added_tokens_decoder".utf8), added), (Array("clean_up_tokenization_spaces".utf8), false),
-            // transformers' way to say that there is no limit.
+            // In transformers, this means no limit.
             (Array("model_max_length".utf8), .number(1e30)),
             (Array("tokenizer_class".utf8), "PreTrainedTokenizerFast"),
         ]

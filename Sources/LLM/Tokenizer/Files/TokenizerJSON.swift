@@ -1,3 +1,7 @@
+// tokenizer.json, Hugging Face's format (huggingface/tokenizers, version "1.0"). What is written here loads there with the
+// same ids and the same decoding. Byte-pair encoding and WordPiece are read, with the components that Normalizer,
+// PreTokenizer, PostProcessor and Decoder know. Anything else is refused by name, never half understood.
+
 extension Tokenizer {
     /// The contents of a tokenizer.json, in Hugging Face's own layout: two spaces, no newline at the end.
     /// - Precondition: the tokenizer has a model.
@@ -14,12 +18,12 @@ extension Tokenizer {
                 ]
             })
         put("{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null")
-        for (name, part) in [
+        for (name, component) in [
             ("added_tokens", added), ("normalizer", components.normalizer), ("pre_tokenizer", components.preTokenizer),
             ("post_processor", components.postProcessor), ("decoder", components.decoder),
         ] {
             put(",\n  \"\(name)\": ")
-            text += part.text(depth: 1)
+            text += component.text(depth: 1)
         }
         put(",\n  \"model\": {\n    \"type\": ")
         switch model {
@@ -36,7 +40,7 @@ extension Tokenizer {
         put("\n  }\n}")
         return text
 
-        // The vocabulary is long, so it is not made a JSON value first.
+        // The vocabulary is long, so it is written without building a JSON value.
         func putVocabulary() {
             put(",\n    \"vocab\": {")
             for id in 0..<modelSize {
@@ -75,24 +79,25 @@ extension Tokenizer {
 // MARK: - reading
 
 extension Tokenizer {
+    /// The tokenizer that a tokenizer.json describes.
     static func readJSON(_ json: JSON, name: String) throws -> Tokenizer {
         func refuse(_ what: String) -> UserError {
             UserError(
                 "\(name): \(what)",
-                hint: "it is damaged, or of a kind that this program does not read; tokenize --help lists what it does")
+                hint: "the file is damaged or not supported; tokenize --help lists the supported formats")
         }
         guard case .object = json, let model = json["model"], case .object = model else {
             throw refuse("it has no \"model\"; is it a tokenizer.json of Hugging Face's kind?")
         }
-        for part in ["truncation", "padding"] {
-            if let value = json[part], !value.isNull { note("note: \(name): its \(part) is left out") }
+        for key in ["truncation", "padding"] {
+            if let value = json[key], !value.isNull { note("note: \(name): its \(key) is ignored") }
         }
         let components = Components(
             normalizer: json["normalizer"] ?? .null, preTokenizer: json["pre_tokenizer"] ?? .null,
             postProcessor: json["post_processor"] ?? .null, decoder: json["decoder"] ?? .null)
         let isByteLevel = try PreTokenizer.read(components.preTokenizer, refuse: refuse)?.isByteLevel ?? false
 
-        // GPT-2's own file is older than the type.
+        // GPT-2's own file is older than this key.
         let type = model["type"].map { $0.text ?? "of no known type" } ?? (model["merges"] == nil ? "WordPiece" : "BPE")
         guard ["BPE", "WordPiece"].contains(type) else {
             throw refuse("its model is \(type), neither BPE nor WordPiece")
@@ -102,9 +107,9 @@ extension Tokenizer {
         for (id, spelling) in spellings.enumerated() { _ = vocabulary.insert(spelling, Int32(id)) }
         let added = try readAddedTokens(json["added_tokens"], vocabulary, refuse: refuse)
 
-        func id(of part: JSON?, _ what: String) throws -> Int32? {
-            guard let part, !part.isNull else { return nil }
-            guard case .string(let content) = part else { throw refuse("its \(what) is no string") }
+        func id(of token: JSON?, _ what: String) throws -> Int32? {
+            guard let token, !token.isNull else { return nil }
+            guard case .string(let content) = token else { throw refuse("its \(what) is not a string") }
             guard let id = vocabulary.id(of: content) else {
                 throw refuse("its \(what) \"\(String(decoding: content, as: UTF8.self))\" is not in the vocabulary")
             }
@@ -120,7 +125,7 @@ extension Tokenizer {
                 WordPieceModel(vocabulary, unknown: unknown, prefix: prefix, longestWord: longest))
         } else {
             if let dropout = model["dropout"], !dropout.isNull, dropout.int != 0 {
-                throw refuse("its model has a dropout, which is for training only")
+                throw refuse("its model has a dropout, which is only for training")
             }
             var characters = BytePairModel.Characters()
             characters.unknown = try id(of: model["unk_token"], "unk_token")
@@ -130,7 +135,7 @@ extension Tokenizer {
                 ("continuing_subword_prefix", \BytePairModel.Characters.prefix), ("end_of_word_suffix", \.suffix),
             ] {
                 guard let value = model[key], !value.isNull else { continue }
-                guard case .string(let affix) = value else { throw refuse("its \(key) is no string") }
+                guard case .string(let affix) = value else { throw refuse("its \(key) is not a string") }
                 characters[keyPath: path] = affix
             }
             let isPlain = characters.prefix.isEmpty && characters.suffix.isEmpty && !characters.fallsBackToBytes
@@ -150,8 +155,8 @@ extension Tokenizer {
         return try Tokenizer(model: read, spellings: spellings, addedTokens: added, components: components, refuse: refuse)
     }
 
-    /// A model whose symbols are bytes.
-    /// - Parameter spellings: of all tokens by id, in the byte alphabet.
+    /// A byte-pair model whose symbols are bytes.
+    /// - Parameter spellings: the spellings of all tokens in the byte alphabet, by id.
     package static func byteLevelModel(
         _ spellings: [[UInt8]], merges: [Merge], addedTokens: [AddedToken], unknown: Int32? = nil,
         ignoresMerges: Bool = false, ranks: [Int]? = nil
@@ -171,15 +176,16 @@ extension Tokenizer {
             ranks: ranks)
     }
 
-    /// The spellings by id: every number from 0 up, each once.
+    /// The spellings of a vocabulary, by id.
+    /// - Throws: unless the ids are 0, 1, 2 …, each once.
     static func readVocabulary(_ json: JSON?, refuse: (String) -> UserError) throws -> [[UInt8]] {
-        guard case .object(let vocabulary)? = json else { throw refuse("model.vocab is no object") }
+        guard case .object(let vocabulary)? = json else { throw refuse("model.vocab is not an object") }
         var spellings = [[UInt8]](repeating: [], count: vocabulary.count)
         var seen = ByteStringTable()
         for (index, (spelling, value)) in vocabulary.enumerated() {
             let shown = String(decoding: spelling, as: UTF8.self)
             guard let id = value.int, id >= 0, id <= Int(Int32.max) else {
-                throw refuse("the id of \"\(shown)\" is no whole number from 0 to \(Int32.max)")
+                throw refuse("the id of \"\(shown)\" is not an integer from 0 to \(Int32.max)")
             }
             guard !spelling.isEmpty else { throw refuse("the token with id \(id) is empty") }
             guard seen.insert(spelling) == index else { throw refuse("the token \"\(shown)\" occurs twice") }
@@ -195,18 +201,20 @@ extension Tokenizer {
     private static func readMerges(
         _ json: JSON?, _ vocabulary: Vocabulary, prefix: [UInt8], refuse: (String) -> UserError
     ) throws -> [Merge] {
-        guard case .array(let list)? = json else { throw refuse("model.merges is no array") }
+        guard case .array(let list)? = json else { throw refuse("model.merges is not an array") }
         var pairs: [([UInt8], [UInt8])] = []
         pairs.reserveCapacity(list.count)
         for (rank, merge) in list.enumerated() {
-            // The first line of a merges.txt, which older versions of Hugging Face's library passed over here, too.
+            // The first line of a merges.txt. Older versions of Hugging Face's library skip it here, too.
             if rank == 0, case .string(let text) = merge, text.starts(with: Array("#version".utf8)) { continue }
-            guard let pair = sides(of: merge) else { throw refuse("merge \(rank) is no pair of tokens") }
+            guard let pair = sides(of: merge) else { throw refuse("merge \(rank) is not a pair of tokens") }
             pairs.append(pair)
         }
         return try Tokenizer.merges(pairs, vocabulary, prefix: prefix, refuse: refuse)
     }
 
+    /// The merges of pairs of spellings, in the order of their rank.
+    /// - Throws: if a token is not in the vocabulary.
     static func merges(
         _ pairs: [([UInt8], [UInt8])], _ vocabulary: Vocabulary, prefix: [UInt8], refuse: (String) -> UserError
     ) throws -> [Merge] {
@@ -220,7 +228,7 @@ extension Tokenizer {
         return try pairs.enumerated().map { rank, pair in
             guard pair.1.starts(with: prefix) else {
                 let shown = String(decoding: pair.1, as: UTF8.self)
-                throw refuse("merge \(rank) has \"\(shown)\" on its right, without the prefix")
+                throw refuse("merge \(rank) has \"\(shown)\" on its right, which lacks the prefix")
             }
             return Merge(
                 left: try id(of: pair.0, rank: rank), right: try id(of: pair.1, rank: rank),
@@ -228,7 +236,7 @@ extension Tokenizer {
         }
     }
 
-    /// `["a", "b"]`, or `"a b"` as files had it before version 0.20 of Hugging Face's library.
+    /// The two sides of a merge: `["a", "b"]`, or `"a b"` as in files of Hugging Face's library before version 0.20.
     private static func sides(of merge: JSON) -> ([UInt8], [UInt8])? {
         switch merge {
         case .array(let pair):
@@ -241,7 +249,7 @@ extension Tokenizer {
         }
     }
 
-    /// `a b`
+    /// The two sides of a line `a b`; nil if it has another form.
     static func sides(of line: ArraySlice<UInt8>) -> ([UInt8], [UInt8])? {
         let components = line.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
         return components.count == 2 ? (Array(components[0]), Array(components[1])) : nil
@@ -251,7 +259,7 @@ extension Tokenizer {
         _ list: JSON?, _ vocabulary: Vocabulary, refuse: (String) -> UserError
     ) throws -> [AddedToken] {
         guard let list, !list.isNull else { return [] }
-        guard case .array(let values) = list else { throw refuse("added_tokens is no array") }
+        guard case .array(let values) = list else { throw refuse("added_tokens is not an array") }
         var tokens: [AddedToken] = []
         var contents = ByteStringTable()
         var ids: Set<Int32> = []
@@ -261,12 +269,12 @@ extension Tokenizer {
             }
             let shown = String(decoding: content, as: UTF8.self)
             guard let id = value["id"]?.int, let id = Int32(exactly: id), id >= 0 else {
-                throw refuse("the id of the added token \"\(shown)\" is no whole number from 0 to \(Int32.max)")
+                throw refuse("the id of the added token \"\(shown)\" is not an integer from 0 to \(Int32.max)")
             }
             let known = vocabulary.id(of: content)
             guard known == nil ? Int(id) >= vocabulary.count : known == id else {
                 throw refuse(
-                    "\"\(shown)\" has id \(id) as added token, and \(known.map { "\($0)" } ?? "none") in the vocabulary"
+                    "\"\(shown)\" has id \(id) as added token and \(known.map { "\($0)" } ?? "none") in the vocabulary"
                 )
             }
             guard contents.insert(content) == tokens.count, ids.insert(id).inserted else {

@@ -34,7 +34,7 @@ package struct BytePairTrainer {
     private var waiting: [Candidate] = []
     private var floor = Int64.max
     private var rare: Int64 = 1
-    /// Per candidate and partition, where its list of words begins and how long it is.
+    /// The range of the list of words, per candidate and partition.
     private var lists: [(first: UInt32, count: UInt32)] = []
 
     /// The spelling of each token, by id.

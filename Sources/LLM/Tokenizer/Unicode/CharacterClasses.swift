@@ -1,10 +1,8 @@
-// Which characters are letters, numbers and white space, and how to read one from UTF-8.
-//
-// A tokenizer must split text exactly as the one its ids come from, for good. The classes of the Swift toolchain
-// follow whatever Unicode version it was built with, so the ranges are embedded (UnicodeTables.swift), as tiktoken and
-// Hugging Face's tokenizers see them.
+// A tokenizer must always split text exactly as it did when its ids were made. The character classes in the Swift
+// toolchain depend on its version of Unicode. So the ranges are embedded (UnicodeTables.swift), as tiktoken and Hugging
+// Face's tokenizers see them.
 
-/// The classes and flags of all characters.
+/// A table of the classes and flags of all characters.
 package struct CharacterClasses: Sendable {
     package static let shared = CharacterClasses()
 
@@ -35,14 +33,14 @@ package struct CharacterClasses: Sendable {
         CharacterClass(rawValue: table[scalar] & 3) ?? .other
     }
 
-    /// The class in the lower two bits, and the bits of `CharacterFlag`.
+    /// The class in the lowest two bits, and the bits of `CharacterFlag`.
     /// - Parameter scalar: below 0x110000.
     @inline(__always)
     package func flags(_ scalar: UInt32) -> UInt8 { table[scalar] }
 
-    /// The class and the length in bytes of the character at `position`. A byte that begins no well-formed UTF-8
-    /// sequence (RFC 3629: no overlong forms, no surrogates, nothing above 10FFFF) is one character of class `other`,
-    /// as the replacement character would be, but the byte itself is kept.
+    /// The class and the length in bytes of the character at `position`. A byte that does not begin a well-formed UTF-8
+    /// sequence (RFC 3629: no overlong forms, no surrogates, nothing above 10FFFF) is one character of class `other`, like
+    /// the replacement character.
     @inline(__always)
     package func character(
         at position: Int, in bytes: UnsafeBufferPointer<UInt8>
@@ -57,7 +55,7 @@ package struct CharacterClasses: Sendable {
     package func character(
         before position: Int, in bytes: UnsafeBufferPointer<UInt8>
     ) -> (class: CharacterClass, length: Int) {
-        // A lead byte never lies inside another sequence, so the nearest one decides.
+        // A lead byte is never inside another sequence, so the nearest one decides.
         for length in 1...min(4, position) where bytes[position - length] & 0xC0 != 0x80 {
             let found = character(at: position - length, in: bytes)
             if found.length == length { return found }
@@ -67,9 +65,9 @@ package struct CharacterClasses: Sendable {
     }
 }
 
-/// What GPT-2's pre-tokenisation tells apart.
+/// The character classes of GPT-2's pre-tokenization.
 package enum CharacterClass: UInt8, Sendable {
-    /// Neither of the others: punctuation, symbols, combining marks, control characters, and bytes that are no UTF-8.
+    /// Everything else: punctuation, symbols, combining marks, control characters, and bytes that are not UTF-8.
     case other = 0
     /// `\p{L}`
     case letter = 1
@@ -79,11 +77,11 @@ package enum CharacterClass: UInt8, Sendable {
     case space = 3
 }
 
-/// What else the tokenizers ask of a character; bits of `CharacterClasses.flags`, above the two of its class.
+/// Further properties of characters: bits of `CharacterClasses.flags`, above the two of the class.
 package enum CharacterFlag {
-    /// `\w` of the regex library: letters, marks, decimal digits, connectors.
+    /// `\w` of Hugging Face's regex library: letters, marks, decimal digits, connectors.
     package static let word: UInt8 = 4
-    /// Punctuation, and all of ASCII's symbols.
+    /// Punctuation and all ASCII symbols.
     package static let punctuation: UInt8 = 8
     /// Control, format and private characters, which BERT's cleaning drops.
     package static let bertDropped: UInt8 = 16
@@ -91,19 +89,19 @@ package enum CharacterFlag {
     package static let nonspacing: UInt8 = 32
     /// All marks.
     package static let mark: UInt8 = 64
-    /// What Digits takes for a number.
+    /// Numbers for the pre-tokenizer Digits.
     package static let numeric: UInt8 = 128
 }
 
-/// Past letters of ASCII and of Hangul, maybe not all that follow: eight bytes at a time, because a loop that
-/// ends after a few steps, nobody knows when, costs more for its end than for its steps.
+/// A position after some, maybe not all, of the ASCII and Hangul letters at `start`. It reads eight bytes at a time: in a
+/// loop of a few steps, the mispredicted end costs more than the steps.
 @inline(__always)
 func plainLettersEnd(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
     let raw = UnsafeRawBufferPointer(bytes)
     var position = start
     while position &+ 8 <= raw.count {
         let eight = UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: position, as: UInt64.self))
-        // Of each byte the highest bit: whether it is not in a … z, with the bit that makes capitals small.
+        // The highest bit of each byte: whether the byte, in lower case, is not in a … z.
         let lower = (eight | 0x2020_2020_2020_2020) & 0x7f7f_7f7f_7f7f_7f7f
         let atLeastA = lower &+ 0x1f1f_1f1f_1f1f_1f1f
         let pastZ = lower &+ 0x0505_0505_0505_0505
@@ -113,8 +111,8 @@ func plainLettersEnd(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> I
             continue
         }
         position &+= others.trailingZeroBitCount >> 3
-        // Syllables, EA B0 80 … ED 9E A3, and single letters, E3 84 B1 … E3 86 8E; the fourth byte belongs to what
-        // follows.
+        // Hangul syllables, EA B0 80 … ED 9E A3, and letters, E3 84 B1 … E3 86 8E. The fourth byte is the next
+        // character's.
         let syllables = position
         while position &+ 4 <= raw.count {
             let four = UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: position, as: UInt32.self))

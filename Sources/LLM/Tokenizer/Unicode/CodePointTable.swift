@@ -1,18 +1,18 @@
-/// A byte for every code point, in two levels: a page number per 256 code points, and the pages. Most of the 4,352 pages
-/// are equal (all letters, all other), so some 180 remain, 45 KB, and text of one script stays in two or three.
-/// Built once and never freed: pointers, because an array's bounds check costs a tenth of the scanner's speed.
+/// A table with a byte for every code point, in two levels: a page number per 256 code points, and the pages. Most of the
+/// 4,352 pages are equal (all letters, all other), so about 180 remain, 45 KB; text of one script uses two or three.
+/// It is never freed and uses pointers, because bounds checks would cost a tenth of the scanner's speed.
 struct CodePointTable: Sendable {
     private nonisolated(unsafe) let pageStarts: UnsafePointer<UInt16>
     private nonisolated(unsafe) let pages: UnsafePointer<UInt8>
 
-    /// - Parameter flat: 0x110000 values.
+    /// - Parameter flat: the 0x110000 values.
     init(_ flat: [UInt8]) {
         var starts: [UInt16] = []
         var distinct: [ArraySlice<UInt8>: UInt16] = [:]
         var bytes: [UInt8] = []
         for first in stride(from: 0, to: flat.count, by: 256) {
             let page = flat[first..<first + 256]
-            // Most are as the one before: no need to look for those.
+            // Most pages equal the one before: no lookup needed.
             if first > 0, page.elementsEqual(flat[first - 256..<first]) {
                 starts.append(starts[starts.count - 1])
                 continue

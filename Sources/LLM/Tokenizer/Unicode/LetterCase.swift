@@ -1,4 +1,4 @@
-/// Lower case, scalar by scalar: the context (a final sigma, a Turkish i) does not count.
+/// The lower-case mapping, scalar by scalar. It ignores context (a final sigma, a Turkish i).
 struct LetterCase: Sendable {
     static let shared = LetterCase()
     private var lower: [UInt32: [UInt32]] = [:]
@@ -9,10 +9,10 @@ struct LetterCase: Sendable {
                 lower[scalar] = hexadecimals(entry[entry.index(after: equals)...])
                 continue
             }
-            // first-last/2:difference
-            let parts = entry.split(separator: ":")
-            guard parts.count == 2, let difference = Int(parts[1]) else { continue }
-            let span = parts[0].split(separator: "/")
+            // first-last:difference, or first-last/2:difference for every second character
+            let fields = entry.split(separator: ":")
+            guard fields.count == 2, let difference = Int(fields[1]) else { continue }
+            let span = fields[0].split(separator: "/")
             let ends = span[0].split(separator: "-").compactMap { Int($0, radix: 16) }
             guard let first = ends.first, let last = ends.last else { continue }
             for scalar in stride(from: first, through: last, by: span.count == 2 ? 2 : 1) {
@@ -21,6 +21,7 @@ struct LetterCase: Sendable {
         }
     }
 
+    /// Appends the lower case of `scalar`.
     @inline(__always)
     func appendLower(_ scalar: UInt32, to result: inout [UInt32]) {
         if scalar < 0x80 {

@@ -1,7 +1,13 @@
+/// A Unicode normal form (Unicode Standard Annex #15).
+///
+/// To decompose, replace each character by its full decomposition, then sort each run of marks by combining class. To
+/// compose, walk over the result and combine a mark or letter with the last starter if the pair has a composite and no
+/// mark of the same or a higher class is in between. Hangul syllables follow a formula: leading consonant, vowel and
+/// final consonant are the digits of the syllable's number.
 package enum NormalForm: Sendable {
     case nfc, nfd, nfkc, nfkd
 
-    /// Whether `text` is in this form for certain, seen without decomposing it. For NFC that is most text.
+    /// Whether `text` is certainly in this form, by a check that does not decompose it. With NFC this holds for most text.
     func isCertainly(_ text: UnsafeBufferPointer<UInt8>) -> Bool {
         let bit: UInt8
         switch self {
@@ -17,13 +23,14 @@ package enum NormalForm: Sendable {
         var position = 0
         while position < text.count {
             let next = scalar(at: position, in: text)
-            // An ill-formed byte reads as U+FFFD of length 1, and is to become that.
+            // An ill-formed byte reads as U+FFFD of length 1 and must be replaced by it.
             if next.value >= 0x80, tables.flags[next.value] & bit != 0 || next.length == 1 { return false }
             position += next.length
         }
         return true
     }
 
+    /// `text` in this form.
     func callAsFunction(_ text: [UInt32]) -> [UInt32] {
         let tables = NormalizationTables.shared
         switch self {
@@ -35,7 +42,7 @@ package enum NormalForm: Sendable {
     }
 }
 
-/// Whether `text` has Hangul letters that NFC would join to syllables, as a Mac types and stores them.
+/// Whether `text` contains Hangul in decomposed form (NFD), as macOS stores it in file names.
 package func hasDecomposedHangul(_ text: UnsafeBufferPointer<UInt8>) -> Bool {
     // U+1161 … U+1175 are E1 85 A1 … E1 85 B5.
     guard text.count > 2 else { return false }

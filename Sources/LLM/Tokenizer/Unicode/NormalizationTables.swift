@@ -1,3 +1,4 @@
+/// The tables of the Unicode normal forms, and the algorithms on them.
 struct NormalizationTables: Sendable {
     static let shared = NormalizationTables()
     static let decomposes: UInt8 = 1
@@ -18,28 +19,28 @@ struct NormalizationTables: Sendable {
             guard let mark = entry.firstIndex(where: { "=!~".contains($0) }),
                 let scalar = UInt32(entry[..<mark], radix: 16)
             else { continue }
-            let parts = hexadecimals(entry[entry.index(after: mark)...])
+            let decomposition = hexadecimals(entry[entry.index(after: mark)...])
             if entry[mark] == "~" {
-                compatible[scalar] = parts
+                compatible[scalar] = decomposition
                 bits[Int(scalar)] |= NormalizationTables.decomposesCompatibly
                 continue
             }
-            canonical[scalar] = parts
+            canonical[scalar] = decomposition
             bits[Int(scalar)] |= NormalizationTables.decomposes
-            if entry[mark] == "=" { primary[parts] = scalar } else { bits[Int(scalar)] |= Self.mayChangeInNFC }
+            if entry[mark] == "=" { primary[decomposition] = scalar } else { bits[Int(scalar)] |= Self.mayChangeInNFC }
         }
-        // The table has full decompositions; composition needs them one step at a time: all but the last part is a
-        // character of its own, or the decomposition of one.
-        for (parts, scalar) in primary where parts.count > 1 {
-            let head = Array(parts.dropLast())
-            guard let first = head.count == 1 ? head[0] : primary[head], let last = parts.last else { continue }
+        // The table has full decompositions, but composition needs single steps: all of a decomposition but its last
+        // character is a character, or the decomposition of one.
+        for (decomposition, scalar) in primary where decomposition.count > 1 {
+            let head = Array(decomposition.dropLast())
+            guard let first = head.count == 1 ? head[0] : primary[head], let last = decomposition.last else { continue }
             composites[UInt64(first) << 32 | UInt64(last)] = scalar
             bits[Int(last)] |= Self.mayChangeInNFC
         }
         for entry in combiningClasses.split(separator: " ") {
-            let parts = entry.split(separator: ":")
-            let ends = parts[0].split(separator: "-").compactMap { UInt32($0, radix: 16) }
-            guard parts.count == 2, let number = UInt8(parts[1]), let first = ends.first, let last = ends.last else {
+            let fields = entry.split(separator: ":")
+            let ends = fields[0].split(separator: "-").compactMap { UInt32($0, radix: 16) }
+            guard fields.count == 2, let number = UInt8(fields[1]), let first = ends.first, let last = ends.last else {
                 continue
             }
             for scalar in first...last {
@@ -58,10 +59,11 @@ struct NormalizationTables: Sendable {
         static let last: UInt32 = 0xD7A3
         static let leading: UInt32 = 0x1100
         static let vowel: UInt32 = 0x1161
-        /// One before the first final consonant: 0 means none.
+        /// One before the first final consonant, because 0 means none.
         static let final: UInt32 = 0x11A7
     }
 
+    /// The full canonical decomposition of `text`, or its compatibility decomposition.
     func decompose(_ text: [UInt32], compatibly: Bool) -> [UInt32] {
         var result: [UInt32] = []
         result.reserveCapacity(text.count)
@@ -74,13 +76,13 @@ struct NormalizationTables: Sendable {
                 result.append(Hangul.leading + index / 588)
                 result.append(Hangul.vowel + index % 588 / 28)
                 if index % 28 > 0 { result.append(Hangul.final + index % 28) }
-            } else if compatibly, let parts = compatible[scalar] {
-                result += parts
+            } else if compatibly, let decomposition = compatible[scalar] {
+                result += decomposition
             } else {
                 result += canonical[scalar] ?? [scalar]
             }
         }
-        // Marks in the order of their classes; a stable sort of each run.
+        // Sort each run of marks by class; the sort is stable.
         var start = 0
         while start < result.count {
             guard flags[result[start]] & Self.isCombining != 0 else {
@@ -101,11 +103,12 @@ struct NormalizationTables: Sendable {
         return result
     }
 
+    /// The canonical composition of decomposed text.
     func compose(_ text: [UInt32]) -> [UInt32] {
         var result: [UInt32] = []
         result.reserveCapacity(text.count)
         var starter: Int?
-        // The class of the last mark that stayed behind the starter.
+        // The class of the last mark after the starter that was not combined with it.
         var blocking: UInt8 = 0
         for scalar in text {
             let number = flags[scalar] & Self.isCombining != 0 ? combiningClass[scalar] ?? 0 : 0
@@ -126,6 +129,7 @@ struct NormalizationTables: Sendable {
         return result
     }
 
+    /// The character that combines the two; nil if there is none.
     private func composite(_ first: UInt32, _ second: UInt32) -> UInt32? {
         if first >= Hangul.leading, first < Hangul.leading + 19, second >= Hangul.vowel, second < Hangul.vowel + 21 {
             return Hangul.first + ((first - Hangul.leading) * 21 + second - Hangul.vowel) * 28
@@ -139,6 +143,7 @@ struct NormalizationTables: Sendable {
     }
 }
 
+/// The numbers of a list such as `41.300`.
 func hexadecimals(_ text: Substring) -> [UInt32] {
     text.split(separator: ".").compactMap { UInt32($0, radix: 16) }
 }

@@ -1,4 +1,4 @@
-/// `token` as text on one line: what is no UTF-8, and control characters, as `\\x0A`.
+/// `token` as text on one line, with escapes such as `\\x0A` for control characters and bytes that are not UTF-8.
 package func readable(_ token: [UInt8]) -> String {
     var text = ""
     token.withUnsafeBufferPointer { token in

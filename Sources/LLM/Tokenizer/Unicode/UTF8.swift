@@ -1,6 +1,7 @@
-// Reading and writing UTF-8, byte by byte: text may hold bytes that are not UTF-8, and those are kept.
+// Reading and writing UTF-8. Text may contain bytes that are not UTF-8; they are characters of their own.
 
-/// The character at `position` and its length in bytes; a byte that begins no well-formed sequence reads as U+FFFD.
+/// The scalar at `position` and its length in bytes. A byte that does not begin a well-formed sequence reads as U+FFFD of
+/// length 1.
 @inline(__always)
 package func scalar(at position: Int, in bytes: UnsafeBufferPointer<UInt8>) -> (value: UInt32, length: Int) {
     let lead = UInt32(bytes[position])
@@ -16,7 +17,7 @@ package func scalar(at position: Int, in bytes: UnsafeBufferPointer<UInt8>) -> (
     }
 }
 
-/// The scalars of `text`; bytes that are no UTF-8 as U+FFFD.
+/// The scalars of `text`, with U+FFFD for each byte that is not UTF-8.
 func scalars(of text: [UInt8]) -> [UInt32] {
     var result: [UInt32] = []
     result.reserveCapacity(text.count)
@@ -51,14 +52,14 @@ func appendUTF8(_ scalar: UInt32, to bytes: inout [UInt8]) {
     }
 }
 
-/// The length of the UTF-8 sequence that begins at `position`, or 0 if none that is well formed does.
+/// The length of the well-formed UTF-8 sequence that begins at `position`; 0 if there is none.
 @inline(__always)
 package func wellFormedLength(at position: Int, in bytes: UnsafeBufferPointer<UInt8>) -> Int {
     let lead = bytes[position]
     if lead < 0x80 { return 1 }
     let length = lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0
     guard length > 0, position + length <= bytes.count else { return 0 }
-    // The second byte carries the limits against overlong forms, surrogates and numbers past the end.
+    // The range of the second byte excludes overlong forms, surrogates and values above 10FFFF.
     let second = bytes[position + 1]
     let lowest: UInt8 = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80
     let highest: UInt8 = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF
@@ -68,12 +69,12 @@ package func wellFormedLength(at position: Int, in bytes: UnsafeBufferPointer<UI
     return length
 }
 
-/// The offset of the first byte that is not UTF-8, or nil.
+/// The offset of the first byte that is not UTF-8; nil if all are.
 package func firstInvalidUTF8(in bytes: UnsafeBufferPointer<UInt8>) -> Int? {
     let raw = UnsafeRawBufferPointer(bytes)
     var position = 0
     while position < bytes.count {
-        // Most text: eight bytes of ASCII, or three of a character for which no second byte is special.
+        // The common cases: eight bytes of ASCII, or a three-byte character whose second byte has the full range.
         while position &+ 8 <= raw.count {
             let eight = UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: position, as: UInt64.self))
             if eight & 0x8080_8080_8080_8080 == 0 {
@@ -92,7 +93,7 @@ package func firstInvalidUTF8(in bytes: UnsafeBufferPointer<UInt8>) -> Int? {
     return nil
 }
 
-/// `bytes` with each byte that is no UTF-8 replaced by U+FFFD; `count` grows by their number.
+/// `bytes` with each byte that is not UTF-8 replaced by U+FFFD. Their number is added to `count`.
 package func replacingInvalid(in bytes: UnsafeBufferPointer<UInt8>, count: inout Int) -> [UInt8] {
     var result: [UInt8] = []
     result.reserveCapacity(bytes.count + 64)
@@ -110,12 +111,12 @@ package func replacingInvalid(in bytes: UnsafeBufferPointer<UInt8>, count: inout
     return result
 }
 
-/// The characters of a text that is UTF-8.
+/// The number of characters in UTF-8 text.
 package func characterCount(of bytes: UnsafeBufferPointer<UInt8>) -> Int {
     let raw = UnsafeRawBufferPointer(bytes)
     var (position, tails) = (0, 0)
     while position &+ 8 <= raw.count {
-        // Of each byte that is 10xxxxxx one bit.
+        // One bit for each byte of the form 10xxxxxx.
         let eight = raw.loadUnaligned(fromByteOffset: position, as: UInt64.self)
         tails &+= (eight & ~(eight &<< 1) & 0x8080_8080_8080_8080).nonzeroBitCount
         position &+= 8
