@@ -1,6 +1,6 @@
 import LLM
 
-/// What the options ask for: the components of the tokenizer, and how it is learnt.
+/// The plan that the options describe: the components of the tokenizer and the parameters of its training.
 struct Plan {
     private var components = Tokenizer.Components()
     private var characters = BytePairModel.Characters()
@@ -21,12 +21,12 @@ struct Plan {
         let unknownText = options.text("unk") ?? (isByteLevel ? "" : "[UNK]")
         guard !isByteLevel || (prefix.isEmpty && unknownText.isEmpty && !options.isGiven("limit-alphabet")) else {
             throw refuse(
-                "byte-level words need all 256 bytes as they are: no --prefix, --unk or --limit-alphabet",
-                "take --scheme prefix or --scheme whitespace")
+                "byte-level words use all 256 bytes; --prefix, --unk and --limit-alphabet do not apply",
+                "use --scheme prefix or --scheme whitespace")
         }
         guard scheme != "byte-level" || isByteLevel else {
             throw refuse(
-                "--scheme byte-level has its own --pre-tokenizer", "take --scheme whitespace --pre-tokenizer \(words)")
+                "--scheme byte-level has its own --pre-tokenizer", "use --scheme whitespace --pre-tokenizer \(words)")
         }
         unknown = unknownText.isEmpty ? nil : Array(unknownText.utf8)
         let given = options.texts("special").map { Array($0.utf8) }
@@ -55,7 +55,8 @@ struct Plan {
         for rule in options.texts("replace") {
             let sides = rule.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             guard sides.count == 2, !sides[0].isEmpty else {
-                throw refuse("--replace \"\(rule)\" is no rule", "write --replace \"new word=newword\"")
+                throw refuse(
+                    "--replace \"\(rule)\" is not of the form OLD=NEW", "for example: --replace \"new word=newword\"")
             }
             normalizers.append([
                 "type": "Replace", "pattern": ["String": .string(Array(sides[0].utf8))],

@@ -1,9 +1,9 @@
-// From text files to token shards. As in llm.c's data scripts, an end-of-text token comes before each document, followed by
-// its text. No byte of the text is dropped: the documents, in order, decode to the bytes of the files. A special token
-// written in a text is ordinary text, so only a document boundary becomes the end-of-text token.
+// From text files to token shards. As in llm.c's data scripts, an end-of-text token comes before each document,
+// followed by its text. No byte of the text is dropped: the documents, in order, decode to the bytes of the files. A
+// special token written in a text is ordinary text, so only a document boundary becomes the end-of-text token.
 //
-// Files are read twice, in blocks: once to count documents (at the speed of memory), once to encode them. The results of a
-// block's sections are joined in order, so the shards do not depend on the number of threads.
+// Files are read twice, in blocks: once to count documents (at the speed of memory), once to encode them. The results
+// of a block's sections are joined in order, so the shards do not depend on the number of threads.
 
 import Foundation
 import Kernels
@@ -28,8 +28,8 @@ package struct CorpusWriter {
     ///   - validationFiles: if not empty, the validation set; `fraction` is then ignored.
     ///   - fraction: the probability that a document goes to validation; 0 for no validation.
     ///   - progress: called with the number of bytes encoded so far.
-    /// - Throws: if the tokenizer has no end-of-text token, a document does not fit into a row, or a file cannot be read or
-    ///   written. Older shards are then unchanged.
+    /// - Throws: if the tokenizer has no end-of-text token, a document does not fit into a row, or a file cannot be
+    ///   read or written. Older shards are then unchanged.
     package func write(
         _ files: [InputFile], validationFiles: [InputFile] = [], fraction: Double, seed: UInt64, to directory: String,
         progress: (Int) -> Void = { _ in }
@@ -55,7 +55,8 @@ package struct CorpusWriter {
             var document = -1
             var sections: [Section] = []
             for file in files {
-                try forEachBlock(of: file, blockSize: encoders.count * sectionSize, cut: tokenizer.cut) { block, offset in
+                try forEachBlock(of: file, blockSize: encoders.count * sectionSize, cut: tokenizer.cut) {
+                    block, offset in
                     let ranges = tokenizer.cut.sections(of: block, count: encoders.count)
                     while sections.count < ranges.count { sections.append(Section()) }
                     sections.removeLast(sections.count - ranges.count)

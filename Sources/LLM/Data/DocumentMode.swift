@@ -1,15 +1,15 @@
 /// The definition of a document in a text file.
 package enum DocumentMode: String, CaseIterable, Sendable {
-    /// Documents are separated by blank lines (only white space), which belong to the document before them. Blank lines at
-    /// the beginning of a file belong to its first document.
+    /// Documents are separated by blank lines (only white space), which belong to the document before them. Blank lines
+    /// at the beginning of a file belong to its first document.
     case blank
     /// Each line, with its line end, is a document.
     case line
     /// Each file is a document.
     case file
 
-    /// The offsets in `block` at which documents begin. The block starts and ends at the start and end of a file or at safe
-    /// cuts. Runs of white space are never cut, so each boundary is in one block.
+    /// The offsets in `block` at which documents begin. The block starts and ends at the start and end of a file or at
+    /// safe cuts. Runs of white space are never cut, so each boundary is in one block.
     package func starts(in block: UnsafeBufferPointer<UInt8>, isFileStart: Bool) -> [Int] {
         var starts = isFileStart && !block.isEmpty ? [0] : []
         let newline = UInt8(ascii: "\n")

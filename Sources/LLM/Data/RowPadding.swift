@@ -34,8 +34,8 @@ package struct RowPadding {
         return padded
     }
 
-    /// The padding of the last row, and one token more, which is the target of the row's last token. Empty if there is no
-    /// document.
+    /// The padding of the last row, and one token more, which is the target of the row's last token. Empty if there is
+    /// no document.
     package mutating func finish() -> [Int32] {
         var padded: [Int32] = []
         appendPadding(to: &padded)

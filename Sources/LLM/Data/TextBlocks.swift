@@ -1,7 +1,7 @@
-// Text files of any size are read in blocks that can be processed separately. A block ends where the words of the text do
-// not depend on what follows: after a line if lines are processed one by one, else at a safe cut of the pre-tokenizer. So
-// the results of the blocks, and of the sections of a block that go to different threads, are the results of the whole
-// text.
+// Text files of any size are read in blocks that can be processed separately. A block ends where the words of the text
+// do not depend on what follows: after a line if lines are processed one by one, else at a safe cut of the
+// pre-tokenizer. So the results of the blocks, and of the sections of a block that go to different threads, are the
+// results of the whole text.
 
 #if canImport(Glibc)
     import Glibc
@@ -9,8 +9,8 @@
     import Darwin
 #endif
 
-/// Calls `body` with each block of `file` and its offset. A block has `blockSize` bytes or fewer; it grows if it contains
-/// no cut.
+/// Calls `body` with each block of `file` and its offset. A block has `blockSize` bytes or fewer; it grows if it
+/// contains no cut.
 package func forEachBlock(
     of file: InputFile, blockSize: Int, cut: TextCut, _ body: (UnsafeBufferPointer<UInt8>, Int) throws -> Void
 ) throws {

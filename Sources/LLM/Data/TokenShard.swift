@@ -1,8 +1,8 @@
 // Token shards hold the corpus as token ids, in llm.c's format (dev/data/data_common.py and llmc/dataloader.h there).
 //
-// The header is 256 int32: 20240520, 1, the number of tokens; then the tokens as uint16. With a vocabulary over 65,536 it
-// is llm.c's wide format: 20240801, 7, the number of tokens; then uint32. The file ends exactly after the last token. A
-// corpus is train_000000.bin, train_000001.bin … and val_000000.bin …, which readers find by `train_*.bin`.
+// The header is 256 int32: 20240520, 1, the number of tokens; then the tokens as uint16. With a vocabulary over 65,536
+// it is llm.c's wide format: 20240801, 7, the number of tokens; then uint32. The file ends exactly after the last
+// token. A corpus is train_000000.bin, train_000001.bin … and val_000000.bin …, which readers find by `train_*.bin`.
 
 /// A token shard, open for reading.
 package final class TokenShard: Sendable {
@@ -16,7 +16,8 @@ package final class TokenShard: Sendable {
     package init(_ path: String) throws {
         let file = try InputFile(path, hint: "write token shards first: tokenize --tokenizer DIR --input text.txt")
         func refuse(_ what: String) -> UserError {
-            UserError("\(path): \(what)", hint: "it is not a token shard, or is truncated; write it again with tokenize")
+            UserError(
+                "\(path): \(what)", hint: "it is not a token shard, or is truncated; write it again with tokenize")
         }
         guard file.size >= ShardFormat.headerBytes else {
             throw refuse("\(file.size) bytes are too few for the header of 1024")
@@ -44,13 +45,15 @@ package final class TokenShard: Sendable {
     package func read(_ count: Int, at position: Int) throws -> [Int32] {
         guard count >= 0, position >= 0, position <= self.count, count <= self.count - position else {
             throw UserError(
-                "\(path) has \(self.count) tokens; \(count) from \(position) are out of range", hint: "use a longer text")
+                "\(path) has \(self.count) tokens; \(count) from \(position) are out of range",
+                hint: "use a longer text")
         }
         let offset = ShardFormat.headerBytes + position * format.bytesPerToken
         // Opened for every read, because a corpus may have more shards than a process may have open files.
         let file = try InputFile(path, hint: "the shard was there at the start; write it again with tokenize")
         guard file.size == size else {
-            throw UserError("the length of \(path) has changed since the start", hint: "start again with the new shards")
+            throw UserError(
+                "the length of \(path) has changed since the start", hint: "start again with the new shards")
         }
         switch format {
         case .narrow: return try file.read(count, of: UInt16.self, at: offset).map { Int32($0) }

@@ -1,5 +1,5 @@
-/// The choice of the documents for validation. Each is drawn from the seed and its index in the corpus, independently of
-/// the others. Both splits get something of any text that can be divided.
+/// The choice of the documents for validation. Each is drawn from the seed and its index in the corpus, independently
+/// of the others. Both splits get something of any text that can be divided.
 struct ValidationChoice {
     var seed: UInt64
     var fraction: Double
@@ -47,8 +47,8 @@ struct ValidationChoice {
         }
     }
 
-    /// The last offset between words that leaves at least `fraction` of the file after it; an offset inside a word if there
-    /// is no other; nil if the file cannot be divided.
+    /// The last offset between words that leaves at least `fraction` of the file after it; an offset inside a word if
+    /// there is no other; nil if the file cannot be divided.
     private static func cut(_ file: InputFile, fraction: Double) throws -> Int? {
         let target = min(file.size - 1, Int(Double(file.size) * (1 - fraction)))
         let start = max(0, target - 1 << 20)

@@ -13,8 +13,8 @@ package struct LottoMachine {
     }
 
     /// A question of 1…maxTickets tickets. With honest draws, three hits occur once in 45 tickets and six hits once in
-    /// eight million, too rarely to be learnt. So each of the eight outcomes, 0…6 hits and five with the bonus, is chosen
-    /// equally often, and the ticket is drawn to match it.
+    /// eight million, too rarely to be learnt. So each of the eight outcomes, 0…6 hits and five with the bonus, is
+    /// chosen equally often, and the ticket is drawn to match it.
     package mutating func next() -> LottoQuestion {
         let ticketCount = 1 + random.below(maxTickets)
         let drawn = draw(7, from: Array(1...45))
@@ -61,8 +61,8 @@ package struct LottoMachine {
         hash(of: question) >> 60 == 0 ? .validation : .train
     }
 
-    /// The hash of a question: FNV-1a of its numbers, finally mixed so that the high bits depend on all of them. (Swift's
-    /// own hashes differ from run to run.)
+    /// The hash of a question: FNV-1a of its numbers, finally mixed so that the high bits depend on all of them.
+    /// (Swift's own hashes differ from run to run.)
     static func hash(of question: LottoQuestion) -> UInt64 {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         for number in question.tickets.joined() + question.winning + [question.bonus] {

@@ -1,9 +1,9 @@
 // The lottery machine: a synthetic corpus in which every answer is known to be right.
 //
-// A question consists of the winning numbers, the bonus number and some tickets of six numbers, in the form of a lottery
-// slip: games A, B, C …, the unused ones empty. The answer marks every number, names the rank of each ticket, counts the
-// ranks, and gives the prize money and the rate of return. The task is a well-known Korean programming exercise, with its
-// prizes.
+// A question consists of the winning numbers, the bonus number and some tickets of six numbers, in the form of a
+// lottery slip: games A, B, C …, the unused ones empty. The answer marks every number, names the rank of each ticket,
+// counts the ranks, and gives the prize money and the rate of return. The task is a well-known Korean programming
+// exercise, with its prizes.
 //
 //     당첨 3 12 17 25 33 41 보너스 7         winning numbers, bonus number
 //     A 3 5 12 25 30 41
@@ -15,12 +15,13 @@
 //     당첨금 _ _ _ _ _ _ 5 0 천원             prize money in thousands of won, one digit per box
 //     수익률 _ _ _ _ _ 5 0 0 0 . 0 %          rate of return
 //
-// This form is what enables a small model to learn the task (dev/LOG.md has the figures). Every number, mark and digit is
-// one token, and every document has the same number of tokens, so each item is always at the same position. Each token of
-// the answer follows in one simple step from a few earlier ones: copy a number from its position; check whether it is
-// among the winning ones; count the marks of a line; count the ranks; compute a digit of the prize money from two of the
-// counts, because 5·오등 + 50·사등 + 1500·삼등 + 30000·이등 + 2000000·일등 rarely carries; compute a digit of the rate by
-// long division. The same code writes questions and answers for training and for scoring, so the two cannot diverge.
+// This form is what enables a small model to learn the task (dev/LOG.md has the figures). Every number, mark and digit
+// is one token, and every document has the same number of tokens, so each item is always at the same position. Each
+// token of the answer follows in one simple step from a few earlier ones: copy a number from its position; check
+// whether it is among the winning ones; count the marks of a line; count the ranks; compute a digit of the prize money
+// from two of the counts, because 5·오등 + 50·사등 + 1500·삼등 + 30000·이등 + 2000000·일등 rarely carries; compute a digit of the
+// rate by long division. The same code writes questions and answers for training and for scoring, so the two cannot
+// diverge.
 
 /// A question of the lottery machine; it can write itself and its answer.
 package struct LottoQuestion: Hashable, Sendable {

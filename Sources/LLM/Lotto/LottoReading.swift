@@ -32,7 +32,8 @@ package struct LottoReading: Equatable, Sendable {
     /// The number of tokens in the line of a ticket: six numbers, six marks and the rank.
     static let ticketTokens = 13
 
-    /// Parses whatever a model wrote. A line is identified by its first word and parsed only if all of it is well formed.
+    /// Parses whatever a model wrote. A line is identified by its first word and parsed only if all of it is well
+    /// formed.
     package init(_ text: String, slots slotCount: Int) {
         var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map {
             $0.split(separator: " ", omittingEmptySubsequences: false).map { String($0) }

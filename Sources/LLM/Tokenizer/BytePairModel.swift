@@ -1,8 +1,8 @@
 // Byte-pair encoding of words (on characters: Sennrich, Haddow and Birch, 2016; on bytes: Radford et al., 2019).
 //
 // TextbookBytePairs.swift is the specification. This model gives the same ids faster. A word that was encoded before is
-// looked up (WordEncoder). In a short word, the rank of each adjacent pair is kept beside it; a long word uses a queue of
-// pairs, O(n log n) at worst. With byte symbols, many characters can start as a single symbol (WholeCharacters).
+// looked up (WordEncoder). In a short word, the rank of each adjacent pair is kept beside it; a long word uses a queue
+// of pairs, O(n log n) at worst. With byte symbols, many characters can start as a single symbol (WholeCharacters).
 //
 // A symbol is a byte (as in GPT-2, where any text can be spelt) or a character. Characters may be spelt differently
 // inside a word (`##b`) or at its end (`b</w>`). Characters that the vocabulary lacks become bytes (`<0xEA>`), unknown
@@ -21,7 +21,7 @@ package struct BytePairModel: Sendable {
         package init() {}
     }
 
-    /// The merges in the order in which they were learned; the index is the rank.
+    /// The merges in the order in which they were learnt; the index is the rank.
     package let merges: [Merge]
     /// The id of each byte, -1 if it has none; nil if the symbols are characters.
     package let byteIDs: [Int32]?
@@ -105,7 +105,8 @@ package struct BytePairModel: Sendable {
         fallbackIDs = fallback
     }
 
-    /// rank << 32 | result of the pair's merge, so that a smaller value was learned earlier; `noMerge` if there is none.
+    /// rank << 32 | result of the pair's merge, so that a smaller value was learnt earlier; `noMerge` if there is
+    /// none.
     @inline(__always)
     private func rank(_ left: Int32, _ right: Int32) -> Int64 {
         let bit = BytePairModel.filterBit(left, right)
@@ -191,8 +192,8 @@ package struct BytePairModel: Sendable {
         if isPending, let unknown = characters.unknown { ids.append(unknown) }
     }
 
-    /// Appends the fallback ids of a character's bytes. Returns false, and appends nothing, if one is missing. (A pending
-    /// unknown token stays pending.)
+    /// Appends the fallback ids of a character's bytes. Returns false, and appends nothing, if one is missing. (A
+    /// pending unknown token stays pending.)
     private func appendBytes(_ scalar: UInt32, _ place: UInt64, to ids: inout [Int32]) -> Bool {
         var bytes = place & 1 != 0 ? characters.prefix : []
         appendUTF8(scalar, to: &bytes)
@@ -286,8 +287,8 @@ package struct BytePairModel: Sendable {
         }
     }
 
-    /// The same with a linked list of the symbols and a queue of the pairs. An entry is stale if the pair at its position
-    /// no longer has its rank; stale entries are skipped.
+    /// The same with a linked list of the symbols and a queue of the pairs. An entry is stale if the pair at its
+    /// position no longer has its rank; stale entries are skipped.
     private func mergeByQueue(_ buffers: inout MergeBuffers) {
         let count = buffers.ids.count
         var next = (1...count).map { $0 }

@@ -6,11 +6,11 @@
 //
 // That is: an English contraction; or a run of letters, numbers or other characters, each with at most one space in
 // front; or white space, whose last character is left to the word that follows. Every byte belongs to exactly one word,
-// so the words joined are the text. The pattern has no look-behind, so text can be cut between some words and scanned in
-// sections: see `safeCut`.
+// so the words joined are the text. The pattern has no look-behind, so text can be cut between some words and scanned
+// in sections: see `safeCut`.
 //
-// A regex engine would try the alternatives at every word; this scanner looks at each byte once. Tests compare it with a
-// textbook version and with the words of Hugging Face's library.
+// A regex engine would try the alternatives at every word; this scanner looks at each byte once. Tests compare it with
+// a textbook version and with the words of Hugging Face's library.
 //
 // Bytes that are not UTF-8 count as other characters, one by one (`CharacterClasses.character`). Nothing is lost and
 // nothing fails; Hugging Face's library does not accept such text.
@@ -95,11 +95,11 @@ package struct GPT2Words: Sendable {
         }
     }
 
-    /// The last position in `bytes`, other than 0, where the text can be cut so that both sides, scanned separately, give
-    /// the words of the whole; nil if there is none. It is between two characters of different classes. The first must
-    /// not be white space (a space may belong to the next word, and white space looks ahead), and the two must not be
-    /// another character and a letter (an apostrophe may begin a contraction). The last three bytes are excluded, because
-    /// the character there may continue in text that has not been read yet.
+    /// The last position in `bytes`, other than 0, where the text can be cut so that both sides, scanned separately,
+    /// give the words of the whole; nil if there is none. It is between two characters of different classes. The first
+    /// must not be white space (a space may belong to the next word, and white space looks ahead), and the two must not
+    /// be another character and a letter (an apostrophe may begin a contraction). The last three bytes are excluded,
+    /// because the character there may continue in text that has not been read yet.
     package func safeCut(in bytes: UnsafeBufferPointer<UInt8>) -> Int? {
         guard bytes.count > 4 else { return nil }
         var position = bytes.count - 4

@@ -1,5 +1,5 @@
-// The normalizers of Hugging Face's tokenizer.json: Unicode normal forms, BERT's cleaning, replacements. They run before
-// the text is split into words.
+// The normalizers of Hugging Face's tokenizer.json: Unicode normal forms, BERT's cleaning, replacements. They run
+// before the text is split into words.
 //
 // They work on Unicode scalars. (A Swift Character is a grapheme: it would join a jamo to the syllable before it.)
 

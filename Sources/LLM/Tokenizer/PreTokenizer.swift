@@ -1,7 +1,7 @@
 // The pre-tokenizers of Hugging Face's tokenizer.json: they split a text into words, and the model works inside a word.
 //
-// In a sequence each word is split further by the next pre-tokenizer. GPT-2's has a scanner of its own (GPT2Words.swift),
-// because large corpora go through it.
+// In a sequence each word is split further by the next pre-tokenizer. GPT-2's has a scanner of its own
+// (GPT2Words.swift), because large corpora go through it.
 
 /// A pre-tokenizer of tokenizer.json.
 package indirect enum PreTokenizer: Sendable {

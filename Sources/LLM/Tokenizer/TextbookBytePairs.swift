@@ -1,13 +1,13 @@
 // Byte-pair encoding as the textbook has it (Gage, 1994; Sennrich, Haddow and Birch, 2016), in a few lines of Swift.
 //
-// It is the specification: the tests check BytePairTrainer and BytePairModel against it. It is slow: training rescans all
-// words for every merge, and encoding takes quadratic time in the length of a word.
+// It is the specification: the tests check BytePairTrainer and BytePairModel against it. It is slow: training rescans
+// all words for every merge, and encoding takes quadratic time in the length of a word.
 
 /// The textbook algorithms of byte-pair encoding. A symbol is a byte string.
 package enum TextbookBytePairs {
-    /// The merges learned from words and their counts. Each step merges the most frequent pair of adjacent symbols; ties
-    /// go to the smallest left id, then the smallest right id. A symbol's id is its index in `vocabulary`, to which the
-    /// new symbols are appended.
+    /// The merges learnt from words and their counts. Each step merges the most frequent pair of adjacent symbols;
+    /// ties go to the smallest left id, then the smallest right id. A symbol's id is its index in `vocabulary`, to
+    /// which the new symbols are appended.
     package static func train(
         _ words: [[[UInt8]]: Int], vocabulary: inout [[UInt8]], vocabularySize: Int
     ) -> [[[UInt8]]] {
@@ -30,8 +30,8 @@ package enum TextbookBytePairs {
         return merges
     }
 
-    /// The symbols that `merges` leave. Each step merges the adjacent pair that was learned first, at its leftmost place,
-    /// until no adjacent pair is a merge.
+    /// The symbols that `merges` leave. Each step merges the adjacent pair that was learnt first, at its leftmost
+    /// place, until no adjacent pair is a merge.
     package static func encode(_ symbols: [[UInt8]], _ merges: [[[UInt8]]]) -> [[UInt8]] {
         var symbols = symbols
         while true {

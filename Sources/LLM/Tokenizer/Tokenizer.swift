@@ -55,7 +55,8 @@ package struct Tokenizer: Sendable {
     private let decodedSpellings: [[UInt8]]
     /// The bytes of each token, by id, if the decoder is GPT-2's.
     let bytesOfTokens: [[UInt8]]?
-    /// The id of the token that separates documents: <|endoftext|>, else another usual one, else the first special token.
+    /// The id of the token that separates documents: <|endoftext|>, else another usual one, else the first special
+    /// token.
     package let endOfText: Int?
 
     package var vocabularySize: Int { spellings.count }
@@ -148,8 +149,8 @@ package struct Tokenizer: Sendable {
 
     // MARK: - Encoding and decoding
 
-    /// The bytes that a token adds to a text in the middle of other tokens; empty for an id outside the vocabulary, such
-    /// as the padding of a model's vocabulary. A byte-level token may be only part of a character.
+    /// The bytes that a token adds to a text in the middle of other tokens; empty for an id outside the vocabulary,
+    /// such as the padding of a model's vocabulary. A byte-level token may be only part of a character.
     package func bytes(of id: Int) -> [UInt8] {
         guard spellings.indices.contains(id) else { return [] }
         if let bytesOfTokens { return bytesOfTokens[id] }
@@ -229,8 +230,8 @@ package struct Tokenizer: Sendable {
     /// The text of a token for display: as it appears in a text, with escapes for invisible characters.
     package func readableToken(_ id: Int) -> String { readable(bytesOfTokens?[id] ?? spellings[id]) }
 
-    /// The tokenizer with more added tokens, each of which is one token from then on. Their ids follow the highest id in
-    /// use; a token of the vocabulary keeps its id, and a token that was added before stays as it is.
+    /// The tokenizer with more added tokens, each of which is one token from then on. Their ids follow the highest id
+    /// in use; a token of the vocabulary keeps its id, and a token that was added before stays as it is.
     package func adding(_ contents: [[UInt8]]) throws -> Tokenizer {
         guard let model else {
             throw UserError("tokens cannot be added to a tokenizer.bin", hint: "use a directory with a tokenizer.json")

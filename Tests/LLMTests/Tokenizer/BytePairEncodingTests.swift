@@ -100,8 +100,8 @@ private func merges(_ tokenizer: Tokenizer) -> [[[UInt8]]] {
     }
 }
 
-/// Syllables that share bytes, so that partitions of neighbours merge before a syllable is whole; merges also in an order that
-/// no training gives.
+/// Syllables that share bytes, so that partitions of neighbours merge before a syllable is whole; merges also in an
+/// order that no training gives.
 @Test func `syllables that begin as one token give the textbook's ids`() throws {
     var random = Xorshift(seed: 12)
     let syllables = ["가", "각", "갂", "나", "는", "늬", "바", "밬", "한", "日", "ァ", "a", " ", "é", "😀"].map { Array($0.utf8) }

@@ -110,8 +110,8 @@ private let endOfText = Array("<|endoftext|>".utf8)
         (try changed("\"!\": 1,", ""), "out of range"),
         (try changed("\"id\": 0", "\"id\": 5"), "as added token"),
         (try changed("\"merges\": [", "\"merges\": [[\"가\", \"b\"],"), "not in the vocabulary"),
-        (try changed("\"merges\": [", "\"merges\": [[\"a\"],"), "no pair"),
-        (try changed("\"merges\": [", "\"merges\": [7,"), "no pair"),
+        (try changed("\"merges\": [", "\"merges\": [[\"a\"],"), "not a pair"),
+        (try changed("\"merges\": [", "\"merges\": [7,"), "not a pair"),
         (try changed("\"vocab\": {", "\"vocab\": 1, \"x\": {"), "model.vocab"),
         ("{\"a\": \"\\ud800\"}", "surrogate"), ("{\"a\": \"\u{1}\"}", "control"), ("{\"a\" 1}", "colon"),
     ]

@@ -1,5 +1,5 @@
-/// A growing array of numbers in segments of fixed size, so that growing never moves elements. (A plain array holds more
-/// than twice its memory while it grows.) Copies share the elements.
+/// A growing array of numbers in segments of fixed size, so that growing never moves elements. (A plain array holds
+/// more than twice its memory while it grows.) Copies share the elements.
 package struct SegmentedArray {
     /// Elements in a segment.
     package static let segmentSize = 1 << bits

@@ -1,17 +1,18 @@
 // A Korean word of bytes needs two merges for each syllable before any merge that tells something about the word. Most
 // syllables always become one token first; those can start as that token, which is three times as fast.
 //
-// When is the result the same? Merges are applied in the order of their ranks. Consider the merges that turn a character
-// alone into one token. At each step, compare the rank of the character's own next merge with the ranks of all merges
-// that its leftmost or rightmost symbol has with symbols outside. If the own merge always has the lower rank, no
-// neighbour can take a symbol of the character before it is complete. If, in addition, every merge of the complete token
-// with a symbol outside has a higher rank than all of the character's own merges, then having the token early does not
-// let anything happen early. Merges elsewhere are unaffected. (The tests check this against the textbook, with
-// vocabularies in which most characters fail the conditions.)
+// When is the result the same? Merges are applied in the order of their ranks. Consider the merges that turn a
+// character alone into one token. At each step, compare the rank of the character's own next merge with the ranks of
+// all merges that its leftmost or rightmost symbol has with symbols outside. If the own merge always has the lower
+// rank, no neighbour can take a symbol of the character before it is complete. If, in addition, every merge of the
+// complete token with a symbol outside has a higher rank than all of the character's own merges, then having the token
+// early does not let anything happen early. Merges elsewhere are unaffected. (The tests check this against the
+// textbook, with vocabularies in which most characters fail the conditions.)
 //
-// Any symbol outside, whatever it was merged from, ends or begins with the byte next to the character. So the conditions
-// are stored by that byte. In Korean reviews nine of ten syllables satisfy them. GPT-2's words begin with a space, which
-// merges early with first bytes; by the same argument a space and a character may be one token, with nothing to the left.
+// Any symbol outside, whatever it was merged from, ends or begins with the byte next to the character. So the
+// conditions are stored by that byte. In Korean reviews nine of ten syllables satisfy them. GPT-2's words begin with a
+// space, which merges early with first bytes; by the same argument a space and a character may be one token, with
+// nothing to the left.
 
 /// The characters that can start as one token, of those with three bytes in UTF-8: Hangul, Han, Kana.
 struct WholeCharacters: Sendable {

@@ -6,8 +6,8 @@ import Kernels
 /// previous content of the first moves to the second, so a frequent word soon returns. An entry is one cache line, so a
 /// hit touches one or two lines and allocates nothing.
 ///
-/// Layout of an entry: 32 bytes of key (all zero if empty), 30 bytes of ids, 2 bytes for the number of ids. Ids take two
-/// bytes each, or four if the number has the flag `isWide`.
+/// Layout of an entry: 32 bytes of key (all zero if empty), 30 bytes of ids, 2 bytes for the number of ids. Ids take
+/// two bytes each, or four if the number has the flag `isWide`.
 final class WordCache {
     /// The most ids that `copy` writes.
     static let mostIDs = 16

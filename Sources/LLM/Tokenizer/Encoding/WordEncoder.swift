@@ -1,5 +1,5 @@
-// Most words of a text have occurred before, so encoding is mostly looking them up. That is why the scanner is written by
-// hand, why an entry of the cache fits into one line of memory, and why a hit allocates nothing.
+// Most words of a text have occurred before, so encoding is mostly looking them up. That is why the scanner is written
+// by hand, why an entry of the cache fits into one line of memory, and why a hit allocates nothing.
 
 /// An encoder of words to ids, with a cache of words. It belongs to one thread.
 struct WordEncoder {
@@ -14,8 +14,8 @@ struct WordEncoder {
     /// Appends the ids of the words of `text`.
     ///
     /// The table of words is larger than the processor's near caches. Looked up one by one, each word would wait for
-    /// memory and for the word before it, because the end of a word is a branch that is often mispredicted. So a batch of
-    /// words is scanned first and their entries are prefetched; then the entries are read.
+    /// memory and for the word before it, because the end of a word is a branch that is often mispredicted. So a batch
+    /// of words is scanned first and their entries are prefetched; then the entries are read.
     mutating func encodeGPT2(_ text: UnsafeBufferPointer<UInt8>, to output: inout [Int32]) {
         let scanner = GPT2Words()
         let (cache, batch) = (cache, batch)

@@ -1,6 +1,6 @@
-// tokenizer.bin, llm.c's format: 256 int32 (20240328, version, number of tokens, end-of-text id; version 1 is GPT-2's and
-// lacks the last field), then for each token a length byte, 1 to 255, and its bytes. It has no merges, so it can only
-// decode. llm.c's programs read it, and `Tokenizer` does if there is nothing else.
+// tokenizer.bin, llm.c's format: 256 int32 (20240328, version, number of tokens, end-of-text id; version 1 is GPT-2's
+// and lacks the last field), then for each token a length byte, 1 to 255, and its bytes. It has no merges, so it can
+// only decode. llm.c's programs read it, and `Tokenizer` does if there is nothing else.
 
 extension Tokenizer {
     private static let binaryMagic: Int32 = 20_240_328

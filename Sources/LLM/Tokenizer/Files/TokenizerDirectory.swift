@@ -1,6 +1,6 @@
 extension Tokenizer {
-    /// Writes the tokenizer to `directory`: tokenizer.json and tokenizer.bin, vocab.txt for people, and for Hugging Face's
-    /// transformers tokenizer_config.json and special_tokens_map.json.
+    /// Writes the tokenizer to `directory`: tokenizer.json and tokenizer.bin, vocab.txt for people, and for Hugging
+    /// Face's transformers tokenizer_config.json and special_tokens_map.json.
     package func write(to directory: String) throws {
         try createDirectory(directory)
         let set = DurableFiles()

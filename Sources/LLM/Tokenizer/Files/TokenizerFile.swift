@@ -56,7 +56,8 @@ extension Tokenizer {
     static func contents(of path: String) throws -> [UInt8] {
         let file = try InputFile(path, hint: "make one: train_tokenizer --input text.txt --output DIR")
         guard file.size <= largestFile else {
-            throw UserError("\(path) has \(file.size) bytes, which is too many for a tokenizer", hint: "is it the right file?")
+            throw UserError(
+                "\(path) has \(file.size) bytes, which is too many for a tokenizer", hint: "is it the right file?")
         }
         let bytes = try file.read(file.size, of: UInt8.self, at: 0)
         // Some editors write one. It would become part of the first token, or make the JSON invalid.

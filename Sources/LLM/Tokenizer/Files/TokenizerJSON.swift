@@ -1,5 +1,5 @@
-// tokenizer.json, Hugging Face's format (huggingface/tokenizers, version "1.0"). What is written here loads there with the
-// same ids and the same decoding. Byte-pair encoding and WordPiece are read, with the components that Normalizer,
+// tokenizer.json, Hugging Face's format (huggingface/tokenizers, version "1.0"). What is written here loads there with
+// the same ids and the same decoding. Byte-pair encoding and WordPiece are read, with the components that Normalizer,
 // PreTokenizer, PostProcessor and Decoder know. Anything else is refused by name, never half understood.
 
 extension Tokenizer {
@@ -152,7 +152,8 @@ extension Tokenizer {
                     : BytePairModel(
                         vocabulary, merges: merges, byteIDs: nil, characters: characters, ignoresMerges: ignores))
         }
-        return try Tokenizer(model: read, spellings: spellings, addedTokens: added, components: components, refuse: refuse)
+        return try Tokenizer(
+            model: read, spellings: spellings, addedTokens: added, components: components, refuse: refuse)
     }
 
     /// A byte-pair model whose symbols are bytes.

@@ -123,9 +123,10 @@ extension Tokenizer {
 
     // MARK: - tiktoken
 
-    /// Reads tiktoken's rank file. Each line has a token's bytes in base64 and its rank, which is its id. Pairs are merged
-    /// by the rank of their result, and a word that is a token becomes that token. The file does not define special tokens
-    /// or words: <|endoftext|> and GPT-2's words are assumed. Vocabularies known to split words differently are refused.
+    /// Reads tiktoken's rank file. Each line has a token's bytes in base64 and its rank, which is its id. Pairs are
+    /// merged by the rank of their result, and a word that is a token becomes that token. The file does not define
+    /// special tokens or words: <|endoftext|> and GPT-2's words are assumed. Vocabularies known to split words
+    /// differently are refused.
     static func readRanks(_ bytes: [UInt8], name: String) throws -> Tokenizer {
         func refuse(_ what: String) -> UserError {
             UserError("\(name): \(what)", hint: "is it a rank file of tiktoken, such as r50k_base.tiktoken?")

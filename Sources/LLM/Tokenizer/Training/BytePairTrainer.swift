@@ -1,5 +1,5 @@
-// Training of byte-pair encoding. The textbook algorithm is in TextbookBytePairs.swift; this one gives the same merges in
-// the same order.
+// Training of byte-pair encoding. The textbook algorithm is in TextbookBytePairs.swift; this one gives the same merges
+// in the same order.
 //
 // Only the distinct words are kept, with their counts. Each pair has its total and lists of the words it was seen in. A
 // merge visits only those words and changes only the totals of the adjacent pairs. A priority queue yields the most
@@ -10,13 +10,13 @@
 //     with the right count, so the first entry that agrees is the largest.
 //   - Pairs with a total below `rare` have no lists and no entry. Usually they are never needed. If they are, all pairs
 //     are listed again from the words as they are then, with a lower `rare`. They would take most of the memory.
-//   - Entries with a count of at least `floor` are in the queue; the others wait in a plain array. Most pairs are rare and
-//     never needed. The floor is lowered only when the queue has no entry above it.
+//   - Entries with a count of at least `floor` are in the queue; the others wait in a plain array. Most pairs are rare
+//     and never needed. The floor is lowered only when the queue has no entry above it.
 //
 // The cost is memory latency: words lie anywhere in memory, and each visit is a cache miss. So a word is one run of
 // numbers, its length and count followed by its symbols, and lists are in the order of memory. The words are
-// hash-partitioned; a merge that visits many words processes the partitions in parallel. What they find are sums of whole
-// numbers, so the result does not depend on the number of partitions.
+// hash-partitioned; a merge that visits many words processes the partitions in parallel. What they find are sums of
+// whole numbers, so the result does not depend on the number of partitions.
 //
 // The order and the ties are those of Hugging Face's BpeTrainer, so the result is identical, id by id: special tokens,
 // the alphabet in the order of code points, the characters inside words (`##b`), then the merges. Ties between equally
@@ -153,8 +153,9 @@ package struct BytePairTrainer {
         returnFreedMemory()
     }
 
-    /// A total that the last merge is unlikely to go below: a quarter of the total of the pair that would be merged last
-    /// if merges made no new pairs. With few symbols, nearly all of whose pairs occur: a small share of the highest total.
+    /// A total that the last merge is unlikely to go below: a quarter of the total of the pair that would be merged
+    /// last if merges made no new pairs. With few symbols, nearly all of whose pairs occur: a small share of the
+    /// highest total.
     private func firstRare() -> Int64 {
         var sorted: [Int64] = []
         for partition in partitions { for pair in partition.pairs { sorted.append(totals[pair.key] ?? 0) } }
@@ -349,7 +350,9 @@ private struct CombinedNeighbours {
         }
         for (place, entry) in all.enumerated() {
             if place % TrainerPartition.ahead == 0 {
-                for next in all[place..<min(all.count, place + TrainerPartition.ahead)] { touched &+= touch(next.neighbour) }
+                for next in all[place..<min(all.count, place + TrainerPartition.ahead)] {
+                    touched &+= touch(next.neighbour)
+                }
             }
             places[Int(entry.neighbour)] = 0
             body(entry.neighbour, entry.total, wordLists[place * found.count..<(place + 1) * found.count])

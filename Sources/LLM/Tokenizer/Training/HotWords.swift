@@ -1,5 +1,5 @@
-/// A small table with the counts of recent words. A few thousand words make up most of a text; this table fits into a near
-/// cache of the processor, and the table of all words does not.
+/// A small table with the counts of recent words. A few thousand words make up most of a text; this table fits into a
+/// near cache of the processor, and the table of all words does not.
 final class HotWords {
     struct Entry {
         var key = WordKey.none

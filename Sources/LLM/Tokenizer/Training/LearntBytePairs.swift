@@ -2,7 +2,7 @@
 package struct LearntBytePairs: Sendable {
     /// The spellings of the tokens, by id, as in tokenizer.json.
     package let spellings: [[UInt8]]
-    /// The merges in the order in which they were learned.
+    /// The merges in the order in which they were learnt.
     package let merges: [Merge]
 
     package init(spellings: [[UInt8]], merges: [Merge]) {

@@ -1,5 +1,5 @@
-/// The neighbours on one side of the pairs that a merge replaces: the total and the words of each. The table is indexed by
-/// id, which is faster than hashing, and the trainer's totals change once per neighbour instead of once per word.
+/// The neighbours on one side of the pairs that a merge replaces: the total and the words of each. The table is indexed
+/// by id, which is faster than hashing, and the trainer's totals change once per neighbour instead of once per word.
 struct NeighbourPairs {
     struct Found {
         let neighbour: Int32
@@ -38,7 +38,8 @@ struct NeighbourPairs {
         records.append((neighbour, word))
     }
 
-    /// Appends the words of each neighbour to `occurrences`, in the order in which they were visited, and clears the table.
+    /// Appends the words of each neighbour to `occurrences`, in the order in which they were visited, and clears the
+    /// table.
     mutating func list(in occurrences: inout SegmentedArray) {
         var end = occurrences.count
         for neighbour in touched {

@@ -1,11 +1,11 @@
-/// A partition of the words in training. Its methods are the work of one thread: count the pairs, list the words of each
-/// pair, replace a pair by its merge. BytePairTrainer.swift explains the algorithm.
+/// A partition of the words in training. Its methods are the work of one thread: count the pairs, list the words of
+/// each pair, replace a pair by its merge. BytePairTrainer.swift explains the algorithm.
 ///
-/// All of it is arranged for memory latency: a word is one run of numbers, lists are in the order of memory, and what is
-/// visited at random is touched several visits ahead.
+/// All of it is arranged for memory latency: a word is one run of numbers, lists are in the order of memory, and what
+/// is visited at random is touched several visits ahead.
 final class TrainerPartition: @unchecked Sendable {
-    /// The words of at least two symbols. Each is: the number of symbols, the lower and the upper half of the count, the
-    /// symbols. A word shrinks in place; `gap` fills the rest.
+    /// The words of at least two symbols. Each is: the number of symbols, the lower and the upper half of the count,
+    /// the symbols. A word shrinks in place; `gap` fills the rest.
     private let cells: UnsafeMutablePointer<Int32>
     private let cellCount: Int
     /// The counts of words of one symbol, by symbol. Training does not change these words.
@@ -147,9 +147,9 @@ final class TrainerPartition: @unchecked Sendable {
         return (UInt32(first), UInt32(occurrences.count - first))
     }
 
-    /// The number of words that are touched in advance. Visited one by one, each word is a cache miss of about a hundred
-    /// nanoseconds, because the processor cannot look past the branches of the word before. Touching the next words all
-    /// at once is four times as fast.
+    /// The number of words that are touched in advance. Visited one by one, each word is a cache miss of about a
+    /// hundred nanoseconds, because the processor cannot look past the branches of the word before. Touching the next
+    /// words all at once is four times as fast.
     static let ahead = 32
     private var touched: Int32 = 0
 

@@ -1,8 +1,8 @@
-// The counts of the distinct words of a corpus are all that training needs. Memory depends on the number of distinct words,
-// not on the length of the text.
+// The counts of the distinct words of a corpus are all that training needs. Memory depends on the number of distinct
+// words, not on the length of the text.
 //
-// Each thread counts the lines it is given. Its counts are hash-partitioned into tables, so that in the end one thread per
-// partition can add the tables of all threads, and training can continue with the partitions in parallel.
+// Each thread counts the lines it is given. Its counts are hash-partitioned into tables, so that in the end one thread
+// per partition can add the tables of all threads, and training can continue with the partitions in parallel.
 
 import Kernels
 
@@ -48,8 +48,8 @@ package struct WordCounts: Sendable {
         tables.count == 1 ? 0 : Int(((hash & 0xffff) * UInt64(tables.count)) >> 16)
     }
 
-    /// Adds the words of `text` line by line, each line with its line end. Like Hugging Face's trainer, this does not join
-    /// white space at the end of a line with white space at the beginning of the next.
+    /// Adds the words of `text` line by line, each line with its line end. Like Hugging Face's trainer, this does not
+    /// join white space at the end of a line with white space at the beginning of the next.
     package mutating func add(
         linesOf text: UnsafeBufferPointer<UInt8>, _ preTokenizer: PreTokenizer, _ normalizer: Normalizer? = nil
     ) {
@@ -145,7 +145,8 @@ extension WordCounts {
                     throw UserError(
                         "\(file.path), \(try lineAndByte(in: file, at: offset + position)): not UTF-8",
                         hint:
-                            "replace such bytes with --lossy, or convert the file: iconv -f CP949 -t UTF-8 FILE (-f UTF-16 if it begins with FF FE)"
+                            "replace such bytes with --lossy, or convert the file: iconv -f CP949 -t UTF-8 FILE "
+                            + "(-f UTF-16 if it begins with FF FE)"
                     )
                 }
                 read += block.count

@@ -1,5 +1,5 @@
-/// A hash table from byte strings to counts. 8-byte slots point into one array of records, so that finding a word touches
-/// two places in memory. (Most words of a corpus are rare, so each place is a cache miss.)
+/// A hash table from byte strings to counts. 8-byte slots point into one array of records, so that finding a word
+/// touches two places in memory. (Most words of a corpus are rare, so each place is a cache miss.)
 package struct WordTable: Sendable {
     /// The upper half of the hash | the record's position plus one; 0 for an empty slot.
     private var slots = [UInt64](repeating: 0, count: 1 << 10)

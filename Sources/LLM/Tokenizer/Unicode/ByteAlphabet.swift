@@ -1,5 +1,5 @@
-/// The characters that stand for bytes in GPT-2's vocabulary. Printable bytes stand for themselves; the others are U+0100
-/// and up, so that a vocabulary is readable text without white space.
+/// The characters that stand for bytes in GPT-2's vocabulary. Printable bytes stand for themselves; the others are
+/// U+0100 and up, so that a vocabulary is readable text without white space.
 package enum ByteAlphabet {
     /// The code point of each byte, 33 … 323.
     package static let scalars: [UInt32] = {

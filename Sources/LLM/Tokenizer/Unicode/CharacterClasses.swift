@@ -39,8 +39,8 @@ package struct CharacterClasses: Sendable {
     package func flags(_ scalar: UInt32) -> UInt8 { table[scalar] }
 
     /// The class and the length in bytes of the character at `position`. A byte that does not begin a well-formed UTF-8
-    /// sequence (RFC 3629: no overlong forms, no surrogates, nothing above 10FFFF) is one character of class `other`, like
-    /// the replacement character.
+    /// sequence (RFC 3629: no overlong forms, no surrogates, nothing above 10FFFF) is one character of class `other`,
+    /// like the replacement character.
     @inline(__always)
     package func character(
         at position: Int, in bytes: UnsafeBufferPointer<UInt8>
@@ -93,8 +93,8 @@ package enum CharacterFlag {
     package static let numeric: UInt8 = 128
 }
 
-/// A position after some, maybe not all, of the ASCII and Hangul letters at `start`. It reads eight bytes at a time: in a
-/// loop of a few steps, the mispredicted end costs more than the steps.
+/// A position after some, maybe not all, of the ASCII and Hangul letters at `start`. It reads eight bytes at a time: in
+/// a loop of a few steps, the mispredicted end costs more than the steps.
 @inline(__always)
 func plainLettersEnd(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
     let raw = UnsafeRawBufferPointer(bytes)

@@ -1,6 +1,6 @@
-/// A table with a byte for every code point, in two levels: a page number per 256 code points, and the pages. Most of the
-/// 4,352 pages are equal (all letters, all other), so about 180 remain, 45 KB; text of one script uses two or three.
-/// It is never freed and uses pointers, because bounds checks would cost a tenth of the scanner's speed.
+/// A table with a byte for every code point, in two levels: a page number per 256 code points, and the pages. Most of
+/// the 4,352 pages are equal (all letters, all other), so about 180 remain, 45 KB; text of one script uses two or
+/// three. It is never freed and uses pointers, because bounds checks would cost a tenth of the scanner's speed.
 struct CodePointTable: Sendable {
     private nonisolated(unsafe) let pageStarts: UnsafePointer<UInt16>
     private nonisolated(unsafe) let pages: UnsafePointer<UInt8>

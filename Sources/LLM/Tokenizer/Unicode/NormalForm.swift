@@ -7,7 +7,8 @@
 package enum NormalForm: Sendable {
     case nfc, nfd, nfkc, nfkd
 
-    /// Whether `text` is certainly in this form, by a check that does not decompose it. With NFC this holds for most text.
+    /// Whether `text` is certainly in this form, by a check that does not decompose it. With NFC this holds for most
+    /// text.
     func isCertainly(_ text: UnsafeBufferPointer<UInt8>) -> Bool {
         let bit: UInt8
         switch self {

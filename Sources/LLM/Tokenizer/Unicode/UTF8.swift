@@ -1,7 +1,7 @@
 // Reading and writing UTF-8. Text may contain bytes that are not UTF-8; they are characters of their own.
 
-/// The scalar at `position` and its length in bytes. A byte that does not begin a well-formed sequence reads as U+FFFD of
-/// length 1.
+/// The scalar at `position` and its length in bytes. A byte that does not begin a well-formed sequence reads as U+FFFD
+/// of length 1.
 @inline(__always)
 package func scalar(at position: Int, in bytes: UnsafeBufferPointer<UInt8>) -> (value: UInt32, length: Int) {
     let lead = UInt32(bytes[position])
