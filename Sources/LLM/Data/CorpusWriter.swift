@@ -15,7 +15,8 @@ package struct CorpusWriter {
     package var tokensPerShard = 100_000_000
     /// The number of tokens to which every document is padded; shards then hold whole rows. nil for no padding.
     package var rowLength: Int?
-    /// The size in bytes of the section of text that a thread encodes between two writes.
+    /// The size in bytes of the section of text that a thread encodes between two writes, and of the blocks in which
+    /// documents are counted.
     package var sectionSize = 4 << 20
 
     package init(tokenizer: Tokenizer, mode: DocumentMode) {
@@ -90,7 +91,8 @@ package struct CorpusWriter {
             }
         }
         if validationFiles.isEmpty {
-            let choice = try ValidationChoice(files: files, mode: mode, fraction: fraction, seed: seed)
+            let choice = try ValidationChoice(
+                files: files, mode: mode, fraction: fraction, seed: seed, blockSize: sectionSize)
             try encode(files, dividesAt: choice.dividesAt, isValidation: choice.isValidation)
         } else {
             try encode(files, dividesAt: nil) { _ in false }

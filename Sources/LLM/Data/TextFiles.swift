@@ -19,7 +19,7 @@ package func openTexts(_ paths: [String]) throws -> [InputFile] {
         }
         let file =
             path == "-"
-            ? try copyOfStandardInput()
+            ? try copy(of: STDIN_FILENO, named: "standard input")
             : try InputFile(path, hint: "give the path of a text file, or - for standard input")
         guard file.size > 0 else {
             throw UserError(
@@ -36,29 +36,31 @@ private func files(below directory: String) -> [String] {
     }
 }
 
-private func copyOfStandardInput() throws -> InputFile {
+/// A temporary copy of everything that can be read from `descriptor`.
+/// - Parameter name: what messages call the file.
+package func copy(of descriptor: Int32, named name: String) throws -> InputFile {
     // A file without a name: nothing of it remains, however the program ends.
     guard let copy = tmpfile() else {
         throw UserError(
             "cannot create a temporary file: \(String(cString: strerror(errno)))",
-            hint: "standard input is copied to one")
+            hint: "\(name) is copied to one")
     }
     defer { fclose(copy) }
     var buffer = [UInt8](repeating: 0, count: 1 << 20)
     while true {
-        let count = buffer.withUnsafeMutableBytes { read(STDIN_FILENO, $0.baseAddress, $0.count) }
+        let count = buffer.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
         if count < 0 && errno == EINTR { continue }
         guard count > 0 else { break }
         guard fwrite(buffer, 1, count, copy) == count else {
             throw UserError(
-                "cannot copy standard input: \(String(cString: strerror(errno)))",
+                "cannot copy \(name): \(String(cString: strerror(errno)))",
                 hint: "the directory for temporary files needs as much space")
         }
     }
     guard fflush(copy) == 0 else {
         throw UserError(
-            "cannot copy standard input: \(String(cString: strerror(errno)))",
+            "cannot copy \(name): \(String(cString: strerror(errno)))",
             hint: "the directory for temporary files needs as much space")
     }
-    return try InputFile(copyOf: fileno(copy), name: "standard input")
+    return try InputFile(copyOf: fileno(copy), name: name)
 }

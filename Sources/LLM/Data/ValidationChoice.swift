@@ -22,14 +22,14 @@ struct ValidationChoice {
         return Double(word >> 11) * 0x1p-53 < fraction
     }
 
-    init(files: [InputFile], mode: DocumentMode, fraction: Double, seed: UInt64) throws {
+    init(files: [InputFile], mode: DocumentMode, fraction: Double, seed: UInt64, blockSize: Int) throws {
         self.seed = seed
         self.fraction = fraction
         guard fraction > 0 else { return }
         var count = 0
         var validationCount = 0
         for file in files {
-            try forEachBlock(of: file, blockSize: 1 << 22, cut: .betweenWords) { block, offset in
+            try forEachBlock(of: file, blockSize: blockSize, cut: .betweenWords) { block, offset in
                 for _ in mode.starts(in: block, isFileStart: offset == 0) {
                     if drawn(count) { validationCount += 1 }
                     count += 1

@@ -62,3 +62,27 @@ func userError(_ body: () throws -> Void) -> UserError? {
     do { try body() } catch { return error as? UserError }
     return nil
 }
+
+/// A byte-level tokenizer learnt from `text`.
+func trainByteLevel(
+    _ text: [UInt8], vocabularySize: Int, minimumFrequency: Int = 0, rare: Int64? = nil
+) throws -> Tokenizer {
+    var trainer = BytePairTrainer(
+        countWords(text), specialTokens: [Array("<|endoftext|>".utf8)], vocabularySize: vocabularySize,
+        rare: rare)
+    let learnt = trainer.train(minimumFrequency: minimumFrequency)
+    return try Tokenizer(learnt, addedTokens: [AddedToken(id: 0, content: Array("<|endoftext|>".utf8))])
+}
+
+/// The counts of a text's words, in several partitions, as with several threads.
+func countWords(_ text: [UInt8], partitions: Int = 3) -> WordCounts {
+    var words = WordCounts(partitions: partitions)
+    text.withUnsafeBufferPointer { words.add(linesOf: $0, .byteLevel(addsPrefixSpace: false, splits: true)) }
+    return words
+}
+
+/// The merges of a byte-level tokenizer, as bytes.
+func merges(_ tokenizer: Tokenizer) -> [[[UInt8]]] {
+    guard case .bytePair(let model)? = tokenizer.model else { return [] }
+    return model.merges.map { [tokenizer.bytes(of: Int($0.left)), tokenizer.bytes(of: Int($0.right))] }
+}

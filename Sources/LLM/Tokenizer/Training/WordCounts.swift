@@ -100,11 +100,13 @@ extension WordCounts {
     /// The words of all lines of `files`, counted on all cores. The counts do not depend on the number of cores.
     /// - Parameters:
     ///   - lossy: whether bytes that are not UTF-8 become U+FFFD; if not, they are an error.
+    ///   - sectionSize: the size in bytes of the section of text that a thread counts at a time.
     ///   - progress: called after each block with the number of bytes read so far.
     /// - Throws: if a file cannot be read, or is not UTF-8 and `lossy` is false.
     package static func counting(
         linesOf files: [InputFile], _ preTokenizer: PreTokenizer = .byteLevel(addsPrefixSpace: false, splits: true),
-        _ normalizer: Normalizer? = nil, lossy: Bool = false, progress: (Int) -> Void = { _ in }
+        _ normalizer: Normalizer? = nil, lossy: Bool = false, sectionSize: Int = 2 << 20,
+        progress: (Int) -> Void = { _ in }
     ) throws -> (words: WordCounts, findings: CorpusFindings) {
         let threads = max(1, threadCount)
         var partial = [WordCounts](repeating: WordCounts(partitions: threads), count: threads)
@@ -113,7 +115,7 @@ extension WordCounts {
         let cut: TextCut = preTokenizer.isGPT2 && normalizer == nil ? .afterLineOrWord : .afterLine
         var read = 0
         for file in files {
-            try forEachBlock(of: file, blockSize: threads << 21, cut: cut) { block, offset in
+            try forEachBlock(of: file, blockSize: threads * sectionSize, cut: cut) { block, offset in
                 let sections = cut.sections(of: block, count: threads)
                 var invalid = [Int?](repeating: nil, count: sections.count)
                 partial.withUnsafeMutableBufferPointer { partial in

@@ -31,6 +31,27 @@ import Testing
     }
 }
 
+@Test func `tokens that fill shards exactly leave no empty shard`() throws {
+    for count in [0, 1, 99, 100, 101, 200] {
+        try inNewDirectory { directory in
+            let files = DurableFiles()
+            var writer = TokenShardWriter(
+                files: files, prefix: directory + "/train", vocabularySize: 300, tokensPerShard: 100)
+            try writer.write((0..<Int32(count)).map { $0 }[...])
+            try writer.finish()
+            try files.commit()
+            let shards = try paths(matching: directory + "/train_*.bin").map { try TokenShard($0) }
+            #expect(shards.map(\.count) == stride(from: 0, to: count, by: 100).map { min(100, count - $0) })
+            #expect(writer.tokenCount == count)
+            // The header, as llm.c reads it.
+            for (index, shard) in shards.enumerated() {
+                let header = try contents(of: shard.path)[..<12].map { Int($0) }
+                #expect(header == [0x88, 0xD8, 0x34, 0x01, 1, 0, 0, 0, min(100, count - 100 * index), 0, 0, 0])
+            }
+        }
+    }
+}
+
 @Test func `an unfinished set of shards leaves nothing`() throws {
     try inNewDirectory { directory in
         do {

@@ -65,6 +65,38 @@ private func tokens(_ directory: String, _ split: String) throws -> [Int32] {
     }
 }
 
+@Test(arguments: ["prefix", "whitespace", "NFC", "added", "metaspace"])
+func `any tokenizer gives the ids of whole documents, however the text is cut`(kind: String) throws {
+    var tokenizer = try Tokenizer(path: fixture("tokenizer_\(kind == "whitespace" ? kind : "prefix").json"))
+    var components = tokenizer.components
+    if kind == "NFC" { components.normalizer = ["type": "NFC"] }
+    if kind == "metaspace" { components.preTokenizer = ["type": "Metaspace", "replacement": "_"] }
+    tokenizer = try Tokenizer(
+        model: try #require(tokenizer.model), spellings: tokenizer.spellings, addedTokens: tokenizer.addedTokens,
+        components: components)
+    if kind == "added" { tokenizer = try tokenizer.adding([Array("the".utf8)]) }
+    let endOfText = Int32(try #require(tokenizer.endOfText))
+    var random = Xorshift(seed: 19)
+    try inNewDirectory { directory in
+        for round in 0..<12 {
+            let text = hardText(&random, length: 20 + random.below(300))
+            try write(text, to: directory + "/text")
+            let mode = DocumentMode.allCases[round % 3]
+            var writer = CorpusWriter(tokenizer: tokenizer, mode: mode)
+            writer.sectionSize = [8, 30, 100, 1 << 20][round % 4]
+            _ = try writer.write(try openTexts([directory + "/text"]), fraction: 0, seed: 1, to: directory + "/out")
+            let begins = text.withUnsafeBufferPointer { mode.starts(in: $0, isFileStart: true) } + [text.count]
+            let expected = try zip(begins, begins.dropFirst()).flatMap { start, end in
+                var encoder = try tokenizer.makeEncoder()
+                var ids = [endOfText]
+                text[start..<end].withUnsafeBufferPointer { encoder.encode($0, to: &ids) }
+                return ids
+            }
+            #expect(try tokens(directory + "/out", "train") == expected, "\(kind), \(mode), round \(round)")
+        }
+    }
+}
+
 @Test func `the validation set follows the seed and the fraction`() throws {
     let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
     try inNewDirectory { directory in
@@ -81,6 +113,14 @@ private func tokens(_ directory: String, _ split: String) throws -> [Int32] {
         #expect(try run(0.1, 42).1 == first)
         #expect(try run(0.1, 43).1 != first)
         #expect(try run(0, 42).1.isEmpty)
+        // Counting and encoding in small blocks gives the same.
+        var small = writer
+        small.sectionSize = 50
+        _ = try small.write(files, fraction: 0.1, seed: 42, to: directory + "/out")
+        #expect(try tokens(directory + "/out", "val") == first)
+        // Each document is drawn by its index, with SplitMix64: the draw is pinned.
+        let drawn = try #require(String(bytes: tokenizer.decode(first.filter { $0 != 0 }), encoding: .utf8))
+        #expect(drawn.split(separator: "\n").prefix(3) == ["line 4", "line 18", "line 21"])
 
         // Files given for validation are all of it.
         try write(Array("other\n".utf8), to: directory + "/other")
