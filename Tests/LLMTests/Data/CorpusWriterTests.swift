@@ -1,4 +1,4 @@
-// Documents: nothing of a text is lost, whatever it is, wherever it is cut and however many threads there are.
+// Documents: no byte of a text is lost, whatever the text, the cuts and the number of threads.
 
 import Foundation
 import LLM
@@ -129,6 +129,23 @@ func `any tokenizer gives the ids of whole documents, however the text is cut`(k
             to: directory + "/out")
         #expect(explicit.documents == 2001 && explicit.validationDocuments == 1)
         #expect(tokenizer.decode(try tokens(directory + "/out", "val")) == Array("<|endoftext|>other\n".utf8))
+    }
+}
+
+@Test func `a text of one document is divided between words, before its last share`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    try inNewDirectory { directory in
+        let text = Array((0..<1000).map { "the words \($0)\n" }.joined().utf8)
+        try write(text, to: directory + "/text")
+        let writer = CorpusWriter(tokenizer: tokenizer, mode: .file)
+        let summary = try writer.write(
+            try openTexts([directory + "/text"]), fraction: 0.1, seed: 1, to: directory + "/out")
+        #expect(summary.documents == 2 && summary.validationDocuments == 1)
+        let target = text.count * 9 / 10
+        let cut = try #require(text[..<target].withUnsafeBufferPointer { GPT2Words().safeCut(in: $0) })
+        #expect(target - cut < 20)
+        #expect(try tokens(directory + "/out", "train") == [0] + tokenizer.encode(Array(text[..<cut])))
+        #expect(try tokens(directory + "/out", "val") == [0] + tokenizer.encode(Array(text[cut...])))
     }
 }
 

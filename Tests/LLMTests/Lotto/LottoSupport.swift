@@ -1,4 +1,4 @@
-// What the lottery's tests share.
+// Shared by the lottery's tests.
 
 import Foundation
 import LLM

@@ -18,7 +18,7 @@ import Testing
     }
 }
 
-/// Syllables that share bytes, so that partitions of neighbours merge before a syllable is whole; merges also in an
+/// Syllables that share bytes, so that bytes of neighbours merge before a syllable is whole; merges also in an
 /// order that no training gives.
 @Test func `syllables that begin as one token give the textbook's ids`() throws {
     var random = Xorshift(seed: 12)
@@ -57,7 +57,7 @@ import Testing
     }
 }
 
-@Test func `a word of 100,000 letters takes no square of time`() throws {
+@Test func `a word of 100,000 letters does not take quadratic time`() throws {
     let text = [UInt8](repeating: UInt8(ascii: "a"), count: 100_000)
     let tokenizer = try trainByteLevel(Array("aaaaaaaaaaaaaaaa aaaaaaaa".utf8), vocabularySize: 270)
     let start = now()
@@ -81,5 +81,24 @@ import Testing
             let expected = TextbookBytePairs.encode(word, merges)
             #expect(try tokenizer.encode(word.flatMap { $0 }).map { tokenizer.spellings[Int($0)] } == expected)
         }
+    }
+}
+
+@Test func `characters without a token become the bytes of their spelling, prefix and suffix included`() throws {
+    let bytes = (0..<256).map { byte in
+        let digits = String(byte, radix: 16, uppercase: true)
+        return "\"<0x\(digits.count < 2 ? "0" : "")\(digits)>\": \(byte)"
+    }
+    let json = """
+        {"pre_tokenizer": {"type": "WhitespaceSplit"}, "model": {"type": "BPE", "byte_fallback": true,
+        "continuing_subword_prefix": "#", "end_of_word_suffix": "/", "merges": [],
+        "vocab": {\(bytes.joined(separator: ", ")), "a": 256, "#a": 257, "#a/": 258}}}
+        """
+    try inNewDirectory { directory in
+        try write(Array(json.utf8), to: directory + "/tokenizer.json")
+        let tokenizer = try Tokenizer(directory: directory)
+        #expect(try tokenizer.encode(Array("aaa".utf8)) == [256, 257, 258])
+        #expect(try tokenizer.encode(Array("bab".utf8)) == [0x62, 257, 0x23, 0x62, 0x2F])
+        #expect(try tokenizer.encode(Array("aé a".utf8)) == [256, 0x23, 0xC3, 0xA9, 0x2F, 0x61, 0x2F])
     }
 }

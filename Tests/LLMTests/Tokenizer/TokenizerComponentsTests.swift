@@ -33,7 +33,7 @@ import Testing
                 let shown = String(decoding: text, as: UTF8.self)
                 let expected = ids.compactMap { $0.int.map { Int32($0) } }
                 #expect(try tokenizer.encode(text) == expected, "\(name): \(shown)")
-                // That library replaces what is no UTF-8.
+                // That library replaces bytes that are not UTF-8.
                 func lossy(_ bytes: [UInt8]) -> [UInt8] { Array(String(decoding: bytes, as: UTF8.self).utf8) }
                 #expect(lossy(tokenizer.decode(expected)) == decoded, "\(name): \(shown)")
                 #expect(

@@ -1,4 +1,4 @@
-// What the tokenizer's tests share: the fixtures, text that is hard on purpose, and a directory of their own.
+// Shared by the tokenizer's tests: the fixtures, hard text, temporary directories, small tokenizers.
 
 import Foundation
 import LLM
@@ -18,7 +18,7 @@ struct TokenizerCase {
         return try cases.map { json in
             guard case .string(let text)? = json["text"], case .array(let words)? = json["words"],
                 case .array(let ids)? = json["ids"]
-            else { throw UserError("a case is incomplete", hint: "write the fixtures anew") }
+            else { throw UserError("a case is incomplete", hint: "write the fixtures again") }
             let spelt = words.compactMap { word -> [UInt8]? in
                 if case .string(let bytes) = word { return bytes }
                 return nil
@@ -28,8 +28,8 @@ struct TokenizerCase {
     }
 }
 
-/// Text in which whatever the pre-tokeniser tells apart meets whatever else it tells apart; with `invalid`, also bytes
-/// that are no UTF-8.
+/// Random text in which all the kinds of characters that pre-tokenizers distinguish occur next to each other; if
+/// `invalid`, also bytes that are not UTF-8.
 func hardText(_ random: inout Xorshift, length: Int, invalid: Bool = false) -> [UInt8] {
     var parts = ["a", "the", "Z", "안녕", "꽃", "\u{1112}\u{1161}", "é", "e\u{301}", "日", "1", "42", "½", "٣"]
     parts += [" ", " ", "  ", "\n", "\n\n", "\r\n", "\t", "\u{A0}", "\u{3000}", "\u{85}"]

@@ -146,3 +146,13 @@ private let endOfText = Array("<|endoftext|>".utf8)
     }
     #expect(throws: Never.self) { try Tokenizer.checkSpecialTokens([endOfText, Array("<|끝 |>".utf8)]) }
 }
+
+@Test func `ignore_merges is read and written`() throws {
+    let whole = String(decoding: try contents(of: fixture("tokenizer_600.json")), as: UTF8.self)
+    let changed = whole.replacingOccurrences(of: "\"ignore_merges\": false", with: "\"ignore_merges\": true")
+    #expect(changed != whole)
+    try inNewDirectory { directory in
+        try write(Array(changed.utf8), to: directory + "/tokenizer.json")
+        #expect(try Tokenizer(directory: directory).json() == Array(changed.utf8))
+    }
+}

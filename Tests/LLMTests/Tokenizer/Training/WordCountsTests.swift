@@ -9,7 +9,7 @@ import Testing
     #expect(words.tables.allSatisfy { 6 * $0.count > words.count })
 }
 
-@Test func `bytes that are no UTF-8 are replaced when asked, and counted`() throws {
+@Test func `bytes that are not UTF-8 are replaced on request, and counted`() throws {
     try inNewDirectory { directory in
         try write([97, 0xFF, 98, 10], to: directory + "/a.txt")
         let files = try openTexts([directory])
