@@ -20,3 +20,11 @@ import Testing
     #expect(
         score.right == [.form: 4, .tickets: 4, .hits: 3, .ranks: 3, .bonus: 3, .counts: 4, .winnings: 4, .rate: 4])
 }
+
+@Test func `a line that cannot be read has neither hits nor a rank`() {
+    // Without prizes, so that a missing rank would look like the right one.
+    let question = LottoQuestion(tickets: [[7, 8, 9, 10, 11, 12]], winning: [1, 2, 3, 4, 5, 6], bonus: 13)
+    var score = LottoScore()
+    score.add(question, answer: question.answer(slots: 2).replacing("A 7×", with: "A 7"), slots: 2)
+    #expect(score.right == [.tickets: 1, .counts: 1, .winnings: 1, .rate: 1])
+}
