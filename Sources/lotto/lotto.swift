@@ -1,9 +1,9 @@
-// lotto: the lottery machine as a corpus, and as an examination.
+// lotto: the lottery machine as a corpus and as an examination.
 //
 //     lotto generate    writes questions with their exact answers, for training and for validation
-//     lotto score       asks a model questions that are in no training corpus, and counts its exact answers
+//     lotto score       asks a model questions that are not in any training corpus, and counts its exact answers
 //
-// The machine behind both, and the form of a question, is Sources/LLM/Lotto.swift.
+// The questions and their form are in Sources/LLM/Lotto.
 
 import Foundation
 import Kernels
@@ -16,7 +16,7 @@ enum Lotto {
             let arguments = CommandLine.arguments.dropFirst()
             let example = "lotto generate --count 20000 --output data"
             guard let verb = arguments.first else {
-                throw UserError("lotto needs a verb", hint: "write: \(example)", exitCode: 2)
+                throw UserError("lotto needs a verb", hint: "for example: \(example)", exitCode: 2)
             }
             switch verb {
             case "generate": try generate(Array(arguments.dropFirst()))
@@ -25,7 +25,7 @@ enum Lotto {
                 print("lotto generate --help    writes a corpus\nlotto score --help       examines a model")
             default:
                 throw UserError(
-                    "lotto knows no '\(verb)'", hint: "its verbs are generate and score: \(example)", exitCode: 2)
+                    "lotto has no verb '\(verb)'", hint: "its verbs are generate and score: \(example)", exitCode: 2)
             }
         }
     }
@@ -41,9 +41,9 @@ enum Lotto {
                 Option("val-count", nil, .integer(1...100_000_000), "N", "validation questions (default count / 50)"),
                 Option(
                     "max-tickets", nil, .integer(1...LottoQuestion.maxSlots), default: "5",
-                    "most tickets in one question, which are the games on its slip"),
+                    "the most tickets in a question, which is the number of games on its slip"),
                 Option("seed", nil, .integer(0...Int.max), default: "42", "the same seed gives the same bytes"),
-                Option("output", "o", .text, "DIR", default: "data", "directory to write into"),
+                Option("output", "o", .text, "DIR", default: "data", "directory to write to"),
             ],
             arguments: arguments)
         let count = options.int("count")
@@ -84,23 +84,23 @@ enum Lotto {
     static func score(_ arguments: [String]) throws {
         let options = try Options(
             program: "lotto score",
-            about: "asks a model questions it has not seen, decodes greedily, and counts the exact answers",
+            about: "asks a model questions that it has not seen, decodes greedily, and counts the exact answers",
             table: [
                 Option(
                     "model", "e", .texts, "FILE…",
-                    "checkpoints; of several it shows how the score grew, and details of the last"),
+                    "checkpoints; for several, shows how the score developed, with details of the last"),
                 Option("tokenizer", nil, .text, "DIR", default: "data", "the tokenizer the model was trained with"),
                 Option("count", nil, .integer(1...1_000_000), default: "500", "questions"),
-                Option("seed", nil, .integer(0...Int.max), default: "7", "of the questions"),
+                Option("seed", nil, .integer(0...Int.max), default: "7", "seed of the questions"),
                 Option(
                     "max-tickets", nil, .integer(1...LottoQuestion.maxSlots), default: "5",
-                    "games on the slip, as the model was trained with"),
+                    "games on the slip, as in the model's training"),
                 Option(
                     "train", nil, .text, "FILE",
-                    "the training corpus, to check that no question is in it (default: \(defaultCorpus), if it is here)"
+                    "the training corpus, to check that it contains no question (default: \(defaultCorpus), if present)"
                 ),
-                Option("chart", nil, .text, "FILE.svg", "draw the score over the steps of several checkpoints"),
-                Option("failures", nil, .integer(0...1_000_000), default: "3", "wrong answers to show"),
+                Option("chart", nil, .text, "FILE.svg", "draw the score of several checkpoints over their steps"),
+                Option("failures", nil, .integer(0...1_000_000), default: "3", "number of wrong answers to show"),
                 Option("threads", nil, .integer(1...1024), "N", "threads to compute with (default: all cores)"),
             ],
             arguments: arguments)
@@ -109,22 +109,22 @@ enum Lotto {
         let models = options.texts("model").map { (path: $0, step: step(ofCheckpoint: $0)) }
             .sorted { ($0.step ?? .max, $0.path) < ($1.step ?? .max, $1.path) }
         if let chart = options.text("chart") {
-            // A place that cannot be written to is found now, not after the scoring.
+            // A path that cannot be written to is an error now, not after the scoring.
             _ = try DurableFiles().create(chart)
         }
         let tokenizer = try Tokenizer(at: options.text("tokenizer") ?? "data")
         let slots = options.int("max-tickets")
 
-        // The questions: of the side that no training corpus takes, whatever its seed and size.
+        // The questions are of the side that no training corpus uses, whatever its seed and size.
         var machine = LottoMachine(seed: UInt64(options.int("seed")), maxTickets: slots)
         var questions: [LottoQuestion] = []
         machine.fill(train: 0, validation: options.int("count")) { _, question in questions.append(question) }
         let corpus = options.text("train") ?? (fileExists(defaultCorpus) ? defaultCorpus : nil)
         if let corpus {
             let count = try check(questions, slots: slots, areNotIn: corpus)
-            print("\(questions.count) questions, none of them among the \(grouped(count)) of \(corpus)")
+            print("\(questions.count) questions; none of them is among the \(grouped(count)) of \(corpus)")
         } else {
-            print("\(questions.count) questions; no training corpus is here to check them against")
+            print("\(questions.count) questions; there is no training corpus to check them against")
         }
 
         var scores: [(step: Int?, score: LottoScore)] = []
@@ -140,49 +140,50 @@ enum Lotto {
         if let chart = options.text("chart") {
             let points = scores.compactMap { point in point.step.map { (step: $0, score: point.score) } }
             guard points.count > 1 else {
-                note("note: no chart; it takes several checkpoints with their steps in their names")
+                note("note: no chart, because it needs several checkpoints with the step in the name")
                 return
             }
-            try writeDurably(chart) { try $0.write(svg(points)) }
+            try writeDurably(chart) { try $0.write(ScoreChart.svg(points)) }
             print("\nwrote \(chart)")
         }
     }
 
-    /// model_00001500.bin is of step 1500.
+    /// The step in the name of a checkpoint: 1500 for model_00001500.bin; nil if there is none.
     static func step(ofCheckpoint path: String) -> Int? {
         guard let digits = path.firstMatch(of: /model_(\d+)\.bin$/)?.1 else { return nil }
         return Int(digits)
     }
 
-    /// - Returns: the questions in the corpus.
+    /// Checks that a corpus contains none of `questions`.
+    /// - Returns: the number of questions in the corpus.
     static func check(_ questions: [LottoQuestion], slots: Int, areNotIn path: String) throws -> Int {
-        let file = try InputFile(path, hint: "give the text the model was trained on by --train FILE")
+        let file = try InputFile(path, hint: "name the text the model was trained on: --train FILE")
         let text = String(decoding: try file.read(file.size, of: UInt8.self, at: 0), as: UTF8.self)
         let asked = Set(questions.map { $0.text(slots: slots) })
         let documents = text.split(separator: "\n\n")
         for document in documents {
             guard let mark = document.range(of: "\(LottoQuestion.mark)\n") else {
                 throw UserError(
-                    "\(path) holds a document without the line \(LottoQuestion.mark)",
-                    hint: "give what lotto generate wrote, by --train FILE")
+                    "\(path) has a document without the line \(LottoQuestion.mark)",
+                    hint: "name a corpus of lotto generate: --train FILE")
             }
             let question = String(document[..<mark.upperBound])
-            // The winning numbers, the games, the mark.
+            // All lines but the winning numbers and the mark are games.
             let games = question.split(separator: "\n").count - 2
             guard games == slots else {
                 throw UserError(
-                    "\(path) asks for \(games) games, not for \(slots)", hint: "score with --max-tickets \(games)")
+                    "\(path) has \(games) games per question, not \(slots)", hint: "score with --max-tickets \(games)")
             }
             if asked.contains(question) {
                 throw UserError(
-                    "a question to ask is in \(path):\n\(question)",
-                    hint: "the corpus was not written by this lotto generate; write it anew")
+                    "\(path) contains a question to ask:\n\(question)",
+                    hint: "the corpus was not written by this version of lotto generate; write it again")
             }
         }
         return documents.count
     }
 
-    /// Asks all questions and takes the most probable token at every place: the bare model answers.
+    /// The score of a checkpoint. The model answers all questions by greedy decoding.
     static func examine(
         _ path: String, _ tokenizer: Tokenizer, _ questions: [LottoQuestion], slots: Int
     ) throws -> LottoScore {
@@ -190,15 +191,15 @@ enum Lotto {
         guard tokenizer.vocabularySize == model.config.V, let endOfText = tokenizer.endOfText.map({ Int32($0) }) else {
             throw UserError(
                 "\(path) has a vocabulary of \(model.config.V), the tokenizer one of \(tokenizer.vocabularySize)",
-                hint: "give the tokenizer the model was trained with by --tokenizer DIR")
+                hint: "name the tokenizer the model was trained with: --tokenizer DIR")
         }
         var score = LottoScore()
         let prompts = try questions.map { [endOfText] + (try tokenizer.encode(Array($0.text(slots: slots).utf8))) }
         let longest = prompts.map(\.count).max() ?? 0
         guard longest < model.config.maxT else {
             throw UserError(
-                "\(path) reads \(model.config.maxT) tokens, and a question of \(slots) games has \(longest)",
-                hint: "give the --max-tickets the model was trained with")
+                "\(path) has a context of \(model.config.maxT) tokens; a question with \(slots) games has \(longest)",
+                hint: "use the --max-tickets that the model was trained with")
         }
         var answers = [[Int32]](repeating: [], count: questions.count)
         model.continueGreedily(prompts, limit: model.config.maxT - longest, stop: endOfText, batch: 64) {
@@ -210,17 +211,16 @@ enum Lotto {
         return score
     }
 
-    // MARK: what a person sees
+    // MARK: - Output
 
     static func percent(_ share: Double) -> String { String(format: "%5.1f%%", 100 * share) }
 
     static func show(_ score: LottoScore) {
         print("\nexact answers       \(percent(score.accuracy))   \(score.exactCount) of \(score.questions)")
-        for part in LottoScore.Part.allCases {
-            let share = Double(score.right[part] ?? 0) / Double(max(1, score.questions))
-            print(
-                "  \(part.rawValue.padding(toLength: 16, withPad: " ", startingAt: 0))  \(percent(share))   \(part.explanation)"
-            )
+        for criterion in LottoScore.Criterion.allCases {
+            let share = Double(score.right[criterion] ?? 0) / Double(max(1, score.questions))
+            let name = criterion.rawValue.padding(toLength: 16, withPad: " ", startingAt: 0)
+            print("  \(name)  \(percent(share))   \(criterion.explanation)")
         }
         for (tickets, asked) in score.asked.sorted(by: { $0.key < $1.key }) {
             let exact = score.exact[tickets] ?? 0
@@ -231,7 +231,7 @@ enum Lotto {
         }
     }
 
-    /// The program's answer on the left, the model's on the right, where they differ.
+    /// Prints wrong answers: the program's lines on the left, the model's on the right, where they differ.
     static func show(failures: ArraySlice<LottoFailure>, of count: Int, slots: Int) {
         guard !failures.isEmpty else { return }
         print("\n\(failures.count) of \(count) wrong answer\(count == 1 ? "" : "s"):", terminator: " ")
@@ -251,61 +251,8 @@ enum Lotto {
         }
     }
 
-    /// A Hangul syllable takes two columns of a terminal.
+    /// The width of a text in a terminal: a Hangul syllable takes two columns.
     static func columns(_ text: String) -> Int {
         text.unicodeScalars.reduce(0) { $0 + ((0xAC00...0xD7A3).contains($1.value) ? 2 : 1) }
-    }
-
-    /// Exact answers and each part over the steps.
-    static func svg(_ points: [(step: Int, score: LottoScore)]) -> String {
-        let (width, height, left, top, right, bottom) = (640.0, 360.0, 48.0, 16.0, 104.0, 40.0)
-        let lastStep = Double(points.map(\.step).max() ?? 1)
-        func x(_ step: Double) -> Double { left + (width - left - right) * step / max(lastStep, 1) }
-        func y(_ share: Double) -> Double { top + (height - top - bottom) * (1 - share) }
-        func place(_ x: Double, _ y: Double) -> String { String(format: "%.1f,%.1f", x, y) }
-        var lines = [
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 \(Int(width)) \(Int(height))\" "
-                + "font-family=\"sans-serif\" font-size=\"12\" fill=\"none\">",
-            "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>",
-        ]
-        func text(_ x: Double, _ y: Double, _ anchor: String, _ color: String, _ words: String) {
-            lines.append(
-                String(
-                    format: "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%@\" fill=\"%@\">%@</text>", x, y, anchor, color,
-                    words))
-        }
-        for share in [0, 0.25, 0.5, 0.75, 1] {
-            lines.append("<path d=\"M\(place(left, y(share))) L\(place(width - right, y(share)))\" stroke=\"#ddd\"/>")
-            text(left - 6, y(share) + 4, "end", "#555", "\(Int(100 * share))%")
-        }
-        for (step, _) in points.reversed().enumerated().filter({ $0.offset % ((points.count + 7) / 8) == 0 }).map(
-            \.element)
-        { text(x(Double(step)), height - bottom + 18, "middle", "#555", "\(step)") }
-        text(
-            (left + width - right) / 2, height - 6, "middle", "#555",
-            "training steps; answers to unseen questions that are right")
-        let curves: [(name: String, color: String, share: (LottoScore) -> Double)] =
-            [
-                ("exact", "#111"), ("hits", "#0072b2"), ("ranks", "#009e73"), ("counts", "#cc79a7"),
-                ("winnings", "#e69f00"), ("rate", "#d55e00"),
-            ].map { name, color in
-                let part = LottoScore.Part(rawValue: name)
-                return (
-                    name, color,
-                    { score in
-                        part.map { Double(score.right[$0] ?? 0) / Double(max(1, score.questions)) } ?? score.accuracy
-                    }
-                )
-            }
-        for (index, curve) in curves.enumerated().reversed() {
-            let path = points.map { place(x(Double($0.step)), y(curve.share($0.score))) }.joined(separator: " L")
-            lines.append("<path d=\"M\(path)\" stroke=\"\(curve.color)\" stroke-width=\"\(index == 0 ? 3 : 1.5)\"/>")
-            let legend = top + 12 + 20 * Double(index)
-            lines.append(
-                "<path d=\"M\(place(width - right + 12, legend - 4)) h16\" stroke=\"\(curve.color)\" stroke-width=\"\(index == 0 ? 3 : 1.5)\"/>"
-            )
-            text(width - right + 34, legend, "start", "#111", curve.name)
-        }
-        return lines.joined(separator: "\n") + "\n</svg>\n"
     }
 }

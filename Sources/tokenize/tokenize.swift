@@ -1,5 +1,5 @@
-// Turns text into token ids: a line given by hand, to look at, or a corpus, into the shards that training reads.
-// What a document is and where it goes: Sources/LLM/Corpus.swift.
+// tokenize turns text into token ids: a given line, to look at, or a corpus, into the shards that training reads.
+// Documents and shards are explained in Sources/LLM/Data/CorpusWriter.swift.
 
 import Foundation
 import LLM
@@ -9,33 +9,36 @@ enum Tokenize {
     static let table = [
         Option(
             "tokenizer", "k", .text, "DIR",
-            "a directory with a vocabulary, or the file: tokenizer.json (BPE or WordPiece), BERT's vocab.txt, GPT-2's encoder.json with vocab.bpe, a .tiktoken file of GPT-2's kind"
+            "a directory with a vocabulary, or its file: tokenizer.json (BPE or WordPiece), BERT's vocab.txt, "
+                + "GPT-2's encoder.json with vocab.bpe, a .tiktoken file with GPT-2's words"
         ),
         Option(
             "text", nil, .text, "TEXT",
-            "print the ids, the pieces, their bytes and the decoded text of TEXT; special tokens in it are recognised"),
+            "print the ids, pieces, bytes and decoded text of TEXT; special tokens in it are recognized"),
         Option(
             "add-token", nil, .texts, "TOKEN…",
-            "add words that are one piece from then on, and write the tokenizer to --output"),
+            "add words that are single tokens from then on, and write the tokenizer to --output"),
         Option(
             "input", "i", .texts, "FILE…",
-            "a corpus to encode; - is standard input. Special tokens written in it are text like any other"),
+            "a corpus to encode; - is standard input. Special tokens written in it are ordinary text"),
         Option(
-            "output", "o", .text, "DIR", "where train_*.bin, val_*.bin and the tokenizer go; older shards are removed"),
+            "output", "o", .text, "DIR",
+            "directory for train_*.bin, val_*.bin and the tokenizer; older shards are removed"),
         Option(
             "document", "d", .choice(DocumentMode.allCases.map(\.rawValue)), default: "blank",
-            "what a document is: text up to blank lines, a line, or a file. <|endoftext|> is put before each"),
+            "what a document is: text up to blank lines, a line, or a file. <|endoftext|> comes before each"),
         Option(
             "val-fraction", nil, .number(0...0.99), "X", default: "0.001",
-            "each document is kept for validation with this probability. If none is drawn the last one is; a text of one document is divided before its last X. 0: no validation"
+            "the probability that a document is kept for validation. If none is drawn, it is the last one; a text of "
+                + "one document is divided before its last X. 0: no validation"
         ),
-        Option("val-input", nil, .texts, "FILE…", "files for validation; --val-fraction then counts for nothing"),
+        Option("val-input", nil, .texts, "FILE…", "files for validation; --val-fraction is then ignored"),
         Option(
             "row-length", nil, .integer(2...1_000_000), "T",
             "pad every document with <|endoftext|> to T tokens: with train_gpt2 -t T a sequence is one document"),
-        Option("seed", "s", .integer(0...Int.max), "N", default: "42", "of the draw for validation"),
+        Option("seed", "s", .integer(0...Int.max), "N", default: "42", "seed of the draw for validation"),
         Option(
-            "shard-tokens", nil, .integer(1...Int(Int32.max)), "N", default: "100000000", "tokens in one shard"),
+            "shard-tokens", nil, .integer(1...Int(Int32.max)), "N", default: "100000000", "tokens in a shard"),
     ]
 
     static func main() {
@@ -47,7 +50,7 @@ enum Tokenize {
             let path = try options.required("tokenizer", example: example)
             if options.isGiven("text"), options.isGiven("input") {
                 throw UserError(
-                    "--text shows a text, --input encodes a corpus; here are both", hint: "give one of them",
+                    "--text shows a text and --input encodes a corpus; both are given", hint: "use one of them",
                     exitCode: 2)
             }
             var tokenizer = try Tokenizer(at: path)
@@ -71,7 +74,7 @@ enum Tokenize {
         for token in tokens {
             let content = Array(token.utf8)
             guard let id = larger.spellings.firstIndex(of: content) else { continue }
-            let was = tokenizer.spellings.contains(content) ? ", which it had" : ""
+            let was = tokenizer.spellings.contains(content) ? ", which it had already" : ""
             print("\(token.debugDescription) has id \(id)\(was)")
         }
         if let output, !options.isGiven("input") {
@@ -86,7 +89,7 @@ enum Tokenize {
             print(name.padding(toLength: 8, withPad: " ", startingAt: 0) + values.joined(separator: " "))
         }
         line("ids", ids.map(String.init))
-        // A piece may end inside a character; what is no whole character shows as its bytes.
+        // A piece may end inside a character; an incomplete character is shown as its bytes.
         line("pieces", ids.map { "\"\(tokenizer.readableToken(Int($0)))\"" })
         line(
             "bytes",
@@ -103,7 +106,8 @@ enum Tokenize {
         let validationFiles = try openTexts(options.texts("val-input"))
         let size = (files + validationFiles).reduce(0) { $0 + $1.size }
         for file in files + validationFiles {
-            // Every byte has a token, so nothing is lost; but a model for text wants text. The beginning tells.
+            // Nothing would be lost, because every byte has a token, but the model would not learn text. The beginning
+            // of the file is enough to check.
             let bytes = try file.read(min(file.size, 1 << 16), of: UInt8.self, at: 0)
             if (0..<4).allSatisfy({
                 String(validating: bytes.dropLast(file.size > bytes.count ? $0 : 0), as: UTF8.self) == nil
@@ -112,7 +116,7 @@ enum Tokenize {
             }
         }
         if let missing = tokenizer.missingBytes {
-            note("warning: the vocabulary lacks \(missing) of the 256 bytes; where a text has them they are lost")
+            note("warning: the vocabulary lacks \(missing) of the 256 bytes; they are dropped from the text")
         }
         var writer = CorpusWriter(
             tokenizer: tokenizer, mode: DocumentMode(rawValue: options.text("document") ?? "") ?? .blank)

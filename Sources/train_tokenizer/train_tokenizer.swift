@@ -1,5 +1,6 @@
-// Learns a vocabulary from text: the first stage. It writes tokenizer.json, which Hugging Face's tokenizers load too,
-// and tokenizer.bin, which llm.c's programs load. What is learnt and how: Sources/LLM/BytePairEncoding.swift.
+// train_tokenizer, the first stage, learns a vocabulary from text. It writes tokenizer.json, which Hugging Face's
+// tokenizers load too, and tokenizer.bin, which llm.c's programs load. The algorithm is in
+// Sources/LLM/Tokenizer/TextbookBytePairs.swift, and its fast version in Training/BytePairTrainer.swift.
 
 import Foundation
 import LLM
@@ -12,43 +13,48 @@ enum TrainTokenizer {
             "text to learn from, UTF-8; a directory stands for its files, - for standard input"),
         Option(
             "vocab-size", "v", .integer(1...16_777_216), "N", default: "32000",
-            "tokens, with the special ones and the alphabet"),
-        Option("output", "o", .text, "DIR", "where tokenizer.json, its companions and tokenizer.bin go"),
+            "number of tokens, including the special ones and the alphabet"),
+        Option(
+            "output", "o", .text, "DIR", "directory for tokenizer.json, the files that go with it, and tokenizer.bin"),
         Option(
             "scheme", nil, .choice(["byte-level", "prefix", "whitespace"]), default: "byte-level",
-            "byte-level: GPT-2's, any text can be spelt. prefix: characters, ## before those inside a word, cut at white space and punctuation; decodes as WordPiece. whitespace: characters, cut into \\w+ and [^\\w\\s]+"
+            "byte-level: as GPT-2; any text can be spelt. prefix: characters, with ## before those inside a word; "
+                + "words are split at white space and punctuation; decodes as WordPiece. whitespace: characters; "
+                + "words are \\w+ and [^\\w\\s]+"
         ),
         Option(
             "pre-tokenizer", nil, .choice(["byte-level", "bert", "whitespace", "whitespace-split"]), "",
-            "how words are cut, if not as the scheme has it; bert: at white space and punctuation"),
-        Option("prefix", nil, .text, "TEXT", "before characters inside a word, if not as the scheme has it"),
+            "how words are split, if not as in the scheme; bert: at white space and punctuation"),
+        Option("prefix", nil, .text, "TEXT", "prefix of characters inside a word, if not as in the scheme"),
         Option(
             "unk", nil, .text, "TOKEN",
-            "for characters the vocabulary lacks; [UNK] but for byte-level. \"\" drops them in silence. Gets the first id if it is not among --special"
+            "token for characters that the vocabulary lacks; [UNK] except with byte-level. \"\" drops them. It "
+                + "gets the first id unless it is among --special"
         ),
         Option(
             "replace", nil, .texts, "OLD=NEW…",
-            "in the text before it is cut: --replace \"new word=newword\". Part of the tokenizer"),
+            "replacement before text is split: --replace \"new word=newword\". It becomes part of the tokenizer"),
         Option(
             "nfc", nil, .flag, "",
-            "normalise to NFC: Hangul typed on a Mac is stored as single letters, and costs many times the tokens"),
+            "normalize to NFC: macOS may store Hangul as single letters (NFD), which take many times the tokens"),
         Option(
             "special", nil, .texts, "TOKEN…", default: "<|endoftext|>",
-            "special tokens, ids from 0; <|endoftext|>, or else the first, separates documents"),
+            "special tokens, ids from 0; <|endoftext|>, else the first one, separates documents"),
         Option(
             "min-frequency", nil, .integer(0...Int.max), "N", default: "0",
-            "learn no pair that occurs less often than this"),
+            "do not merge pairs that occur less often than this"),
         Option(
             "max-token-length", nil, .integer(2...Int.max), "N",
-            "learn only tokens of fewer characters than this (bytes with byte-level), as Hugging Face counts it"),
+            "learn only tokens with fewer characters (with byte-level, bytes) than this, as Hugging Face does"),
         Option("limit-alphabet", nil, .integer(1...Int.max), "N", "keep only the N most frequent characters"),
         Option(
             "lossy", nil, .flag, "",
-            "replace bytes that are no UTF-8; without this they are an error with file and line"),
-        Option("held-out", nil, .texts, "FILE…", "text to measure the compression on that was not learnt from"),
+            "replace bytes that are not UTF-8; by default they are an error with file and line"),
+        Option("held-out", nil, .texts, "FILE…", "other text to measure the compression on"),
         Option(
             "alphabet-order-from", nil, .text, "FILE",
-            "a tokenizer.json whose order the characters with a prefix get. Hugging Face's order is random, so to compare with one of its runs, take that run's"
+            "a tokenizer.json that gives the order of characters with a prefix. Hugging Face's order is random, so a "
+                + "comparison with one of its runs needs that run's file"
         ),
     ]
 
@@ -74,35 +80,37 @@ enum TrainTokenizer {
 
             let tokenizer = try plan.tokenizer(learnt)
             try tokenizer.write(to: output)
-            note(String(format: "in all %.1f s", now() - start))
+            note(String(format: "total %.1f s", now() - start))
             report(tokenizer, trainer, findings, distinct: distinct, wanted: wanted)
             try reportHeldOut(tokenizer, heldOut, lossy: options.flag("lossy"))
             print("wrote \(output)/tokenizer.json")
         }
     }
 
-    /// The words are needed no longer than it takes to make a trainer of them.
+    /// A trainer of the words in `files`. The words themselves are freed here.
     static func count(
         _ files: [InputFile], _ plan: Plan, lossy: Bool
     ) throws -> (BytePairTrainer, CorpusFindings, distinct: Int) {
         let size = files.reduce(0) { $0 + $1.size }
         var progress = Progress("read", total: Double(size) / 1e6, unit: "MB")
-        let parts = try plan.compiledParts()
+        let steps = try plan.trainingSteps()
         let (words, findings) = try WordCounts.counting(
-            linesOf: files, parts.preTokenizer, parts.normalizer, lossy: lossy
+            linesOf: files, steps.preTokenizer, steps.normalizer, lossy: lossy
         ) { progress.update(Double($0) / 1e6) }
         progress.finish()
         if findings.replaced > 0 {
-            note("note: what was no UTF-8 is read as U+FFFD, \(findings.replaced) times")
+            note("note: \(findings.replaced) bytes that are not UTF-8 became U+FFFD")
         }
         if findings.hasDecomposedHangul, !plan.normalizes {
             note(
-                "note: the text has Hangul as single letters (NFD, as a Mac stores it), which costs many times the tokens; --nfc puts them together"
+                "note: the text contains Hangul as single letters (NFD, as stored by macOS), which take many times the "
+                    + "tokens; --nfc composes them"
             )
         }
         if findings.longestWord.count > 10_000 {
             note(
-                "note: the longest word has \(findings.longestWord.count) bytes without a place to cut it, and begins with \"\(readable(Array(findings.longestWord.prefix(30))))\"; is that text?"
+                "note: the longest word has \(findings.longestWord.count) bytes and begins with "
+                    + "\"\(readable(Array(findings.longestWord.prefix(30))))\"; is that text?"
             )
         }
         let distinct = words.count
@@ -119,9 +127,9 @@ enum TrainTokenizer {
     ) {
         let count = tokenizer.vocabularySize
         if count < wanted {
-            note("note: \(count) tokens instead of \(wanted): after these no pair occurs often enough")
+            note("note: \(count) tokens instead of \(wanted), because no further pair occurs often enough")
         } else if count > wanted {
-            note("note: \(count) tokens instead of \(wanted): the special tokens and the alphabet are always there")
+            note("note: \(count) tokens instead of \(wanted), the special tokens and the alphabet")
         }
         print("vocabulary \(count) tokens")
         let counts = trainer.tokenCounts()
@@ -158,7 +166,7 @@ enum TrainTokenizer {
                 if let position = firstInvalidUTF8(in: block), !lossy {
                     throw UserError(
                         "\(file.path), \(try lineAndByte(in: file, at: offset + position)): not UTF-8",
-                        hint: "convert it first: iconv -f CP949 -t UTF-8 FILE; or measure all the same with --lossy")
+                        hint: "convert it: iconv -f CP949 -t UTF-8 FILE; or measure it as it is with --lossy")
                 }
                 var ids: [Int32] = []
                 encoder.encode(block, to: &ids)
@@ -170,97 +178,5 @@ enum TrainTokenizer {
         }
         printCompression("held out", bytes, characters, tokens)
         if tokenizer.unknown != nil { print("held out, unknown tokens \(unknowns)") }
-    }
-}
-
-/// What the options ask for: the parts of the tokenizer, and how it is learnt.
-struct Plan {
-    private var parts = Tokenizer.Parts()
-    private var characters = BytePairModel.Characters()
-    private let unknown: [UInt8]?
-    let special: [[UInt8]]
-    let alphabet: Alphabet
-    let vocabularySize: Int
-    let longestToken: Int
-    let normalizes: Bool
-
-    init(_ options: Options) throws {
-        func refuse(_ what: String, _ hint: String) -> UserError { UserError(what, hint: hint, exitCode: 2) }
-        let scheme = options.text("scheme") ?? "byte-level"
-        let standard = ["byte-level": "byte-level", "prefix": "bert", "whitespace": "whitespace"][scheme]
-        let words = options.text("pre-tokenizer") ?? standard ?? "byte-level"
-        let isByteLevel = words == "byte-level"
-        let prefix = Array((options.text("prefix") ?? (scheme == "prefix" ? "##" : "")).utf8)
-        let unknownText = options.text("unk") ?? (isByteLevel ? "" : "[UNK]")
-        guard !isByteLevel || (prefix.isEmpty && unknownText.isEmpty && !options.isGiven("limit-alphabet")) else {
-            throw refuse(
-                "byte-level words need all 256 bytes as they are: no --prefix, --unk or --limit-alphabet",
-                "take --scheme prefix or --scheme whitespace")
-        }
-        guard scheme != "byte-level" || isByteLevel else {
-            throw refuse(
-                "--scheme byte-level has its own --pre-tokenizer", "take --scheme whitespace --pre-tokenizer \(words)")
-        }
-        unknown = unknownText.isEmpty ? nil : Array(unknownText.utf8)
-        let given = options.texts("special").map { Array($0.utf8) }
-        special = (unknown.map { given.contains($0) ? [] : [$0] } ?? []) + given
-        try Tokenizer.checkSpecialTokens(special, byteLevel: isByteLevel)
-
-        var order: Vocabulary?
-        if let path = options.text("alphabet-order-from") {
-            var vocabulary = Vocabulary()
-            for (id, spelling) in try Tokenizer(path: path).spellings.enumerated() {
-                _ = vocabulary.insert(spelling, Int32(id))
-            }
-            order = vocabulary
-        }
-        alphabet =
-            isByteLevel
-            ? .bytes
-            : .characters(
-                prefix: prefix, limit: options.isGiven("limit-alphabet") ? options.int("limit-alphabet") : nil,
-                insideOrder: order)
-        vocabularySize = options.int("vocab-size")
-        longestToken = options.isGiven("max-token-length") ? options.int("max-token-length") : .max
-        characters.prefix = prefix
-
-        var normalizers: [JSON] = options.flag("nfc") ? [["type": "NFC"]] : []
-        for rule in options.texts("replace") {
-            let sides = rule.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            guard sides.count == 2, !sides[0].isEmpty else {
-                throw refuse("--replace \"\(rule)\" is no rule", "write --replace \"new word=newword\"")
-            }
-            normalizers.append([
-                "type": "Replace", "pattern": ["String": .string(Array(sides[0].utf8))],
-                "content": .string(Array(sides[1].utf8)),
-            ])
-        }
-        normalizes = options.flag("nfc")
-        switch words {
-        case "byte-level": parts = .byteLevel
-        case "whitespace": parts.preTokenizer = ["type": "Whitespace"]
-        case "whitespace-split": parts.preTokenizer = ["type": "WhitespaceSplit"]
-        default:
-            parts.preTokenizer = [
-                "type": "Sequence",
-                "pretokenizers": [["type": "WhitespaceSplit"], ["type": "Punctuation", "behavior": "Isolated"]],
-            ]
-        }
-        if !prefix.isEmpty {
-            parts.decoder = ["type": "WordPiece", "prefix": .string(prefix), "cleanup": true]
-        }
-        if normalizers.count == 1 { parts.normalizer = normalizers[0] }
-        if normalizers.count > 1 { parts.normalizer = ["type": "Sequence", "normalizers": .array(normalizers)] }
-    }
-
-    func compiledParts() throws -> (preTokenizer: PreTokenizer, normalizer: Normalizer?) {
-        try parts.compiledForTraining()
-    }
-
-    func tokenizer(_ learnt: LearntBytePairs) throws -> Tokenizer {
-        let added = special.enumerated().map { AddedToken(id: Int32($0), content: $1) }
-        var characters = characters
-        characters.unknown = unknown.flatMap { special.firstIndex(of: $0) }.map { Int32($0) }
-        return try Tokenizer(learnt, characters: characters, addedTokens: added, parts: parts)
     }
 }

@@ -3,10 +3,10 @@
     swift build -c release --product fuzz
     python dev/reference/compare_tokenizers.py --tokenizers FOLDER --corpora FOLDER [--only WORD]
 
-FOLDER has the public vocabularies: gpt2/encoder.json with vocab.bpe, bert/*vocab.txt, korean/*vocab.txt. Besides those,
-tokenizers are made here with each part that a tokenizer.json can name, trained on the first lines of the corpora.
+FOLDER contains the public vocabularies: gpt2/encoder.json with vocab.bpe, bert/*vocab.txt, korean/*vocab.txt. In
+addition, tokenizers with each component that a tokenizer.json can name are trained here, on some lines of the corpora.
 Texts: every line of the corpora, random characters and bytes, emoji, Hangul in NFD, control characters, added tokens
-beside Hangul particles.
+next to Hangul particles.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def hard_strings(rng, count):
 
 
 def compare(name, path, reference, texts):
-    """`reference` is a Tokenizer of the library."""
+    """Compares the tokenizer at `path` with `reference`, a Tokenizer of the library; returns the number of differences."""
     bad = 0
     for start in range(0, len(texts), 50000):
         batch = texts[start:start + 50000]
@@ -78,7 +78,7 @@ def compare(name, path, reference, texts):
 
 
 def variants(lines, folder, size=3000):
-    """Tokenizers with each part, trained on some lines."""
+    """Tokenizers with each component, trained on `lines`."""
     bert_words = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
 
     def bpe(name, pre, special=("[UNK]",), normalizer=None, decoder=None, unk="[UNK]", post=None, added=(), edit=None, size=size, **options):
@@ -168,8 +168,8 @@ def main():
     parser.add_argument("--tokenizers", type=pathlib.Path, required=True)
     parser.add_argument("--corpora", type=pathlib.Path, required=True)
     parser.add_argument("--only", default="")
-    parser.add_argument("--lines", type=int, default=0, help="of each corpus; 0 for all")
-    parser.add_argument("--every", type=int, default=40, help="take one line of so many with the tokenizers made here")
+    parser.add_argument("--lines", type=int, default=0, help="lines of each corpus; 0 for all")
+    parser.add_argument("--every", type=int, default=40, help="with the tokenizers made here, use one line in this many")
     arguments = parser.parse_args()
     rng = random.Random(1)
     hard = list(hard_strings(rng, 20000))
@@ -229,7 +229,7 @@ def tiktoken(gpt2, hard, corpora):
                         print(f"  {text[:80]!r}: {want} ours {got}")
             print(f"{name}: {len(texts)} texts, {wrong} differ", flush=True)
             bad += wrong
-        # What no text is: any bytes come back.
+        # Input that is not text: any bytes must come back.
         rng = random.Random(2)
         random_bytes = [rng.randbytes(rng.randint(0, 40)) for _ in range(20000)]
         wrong = sum(b != d for b, (_, d, _) in zip(random_bytes, ours(path, random_bytes)))

@@ -5,8 +5,9 @@ transformers and compares ids and decoded text.
     swift build -c release --product train_tokenizer
     python dev/reference/compare_vocabularies.py --corpora FOLDER [--only SCHEME] [--text NAME] [--vocab-size 32000]
 
-For each text of FOLDER: byte level and white space, plain and with --min-frequency, --max-token-length and several
---special; and the prefix scheme in the order of that library's run (--alphabet-order-from). Exit code 1 if any differs.
+For each text in FOLDER: byte level and white space, plain and with --min-frequency, --max-token-length and several
+--special, and the prefix scheme in the order of that library's run (--alphabet-order-from). The exit code is 1 if any
+comparison differs.
 """
 
 import argparse
@@ -34,8 +35,8 @@ CASES = {
 
 
 def untied(text, limit):
-    """At most `limit` characters, so many that the last kept is more frequent than the first that is not: which of equally
-    frequent ones it keeps, Hugging Face's library leaves to a hash table with a random seed."""
+    """The largest number up to `limit` for which the last character kept is more frequent than the first one dropped. (With
+    a tie, the choice of Hugging Face's library depends on a hash table with a random seed.)"""
     counts = collections.Counter(c for c in text.read_text() if not c.isspace())
     counts = sorted(counts.values(), reverse=True)
     while limit < len(counts) and counts[limit - 1] == counts[limit]:
@@ -91,7 +92,7 @@ def ours(text, output, size, order, scheme, special=None, frequency=0, longest=N
 
 
 def loaded_alike(folder, reference, lines):
-    """Whether transformers gives, with our files, the ids and the texts that the library gives with its own."""
+    """Whether transformers, with our files, gives the same ids and texts as the library with its own file."""
     from transformers import PreTrainedTokenizerFast
     fast = PreTrainedTokenizerFast.from_pretrained(str(folder))
     expected = [e.ids for e in reference.encode_batch(lines)]
@@ -104,7 +105,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--corpora", type=pathlib.Path, required=True)
     parser.add_argument("--only", default="")
-    parser.add_argument("--text", default="", help="only texts whose name starts so")
+    parser.add_argument("--text", default="", help="only texts whose name starts with this")
     parser.add_argument("--vocab-size", type=int, default=32000)
     arguments = parser.parse_args()
     bad = 0
@@ -126,8 +127,8 @@ def main():
                 alike = loaded_alike(folder, reference, lines)
                 bad += not (same and alike)
                 print(f"{text.stem} {name}: {reference.get_vocab_size()} tokens, the file is "
-                      f"{'the same' if same else 'ANOTHER'}, transformers' ids and texts of {len(lines)} lines are "
-                      f"{'the same' if alike else 'OTHERS'}", flush=True)
+                      f"{'the same' if same else 'DIFFERENT'}, transformers' ids and texts of {len(lines)} lines are "
+                      f"{'the same' if alike else 'DIFFERENT'}", flush=True)
     raise SystemExit(1 if bad else 0)
 
 

@@ -4,8 +4,8 @@
     python dev/reference/tokenizer_fixtures.py
 
 Tests/LLMTests/Fixtures/tokenizer_corpus.txt   a few kilobytes of Korean and English, written for this purpose
-Tests/LLMTests/Fixtures/tokenizer_600.json     what BpeTrainer learns from it: the file to match byte for byte
-Tests/LLMTests/Fixtures/tokenizer_cases.json   hard strings: their words and their ids
+Tests/LLMTests/Fixtures/tokenizer_600.json     the result of BpeTrainer on it: the file to match byte for byte
+Tests/LLMTests/Fixtures/tokenizer_cases.json   hard strings, with their words and ids
 """
 
 import json
@@ -45,7 +45,7 @@ STRINGS = [
 
 
 def parts():
-    """Each part that a tokenizer.json can name, on small vocabularies: ids and decodings of hard strings."""
+    """Each component that a tokenizer.json can name, with small vocabularies: ids and decodings of hard strings."""
     import compare_tokenizers
 
     rng = random.Random(5)
@@ -63,7 +63,7 @@ def parts():
 
 
 def trained(corpus):
-    """What BpeTrainer learns with other schemes and options: the files to match byte for byte."""
+    """The results of BpeTrainer with other schemes and options: files to match byte for byte."""
     def save(name, model, pre, decoder, **options):
         tokenizer = Tokenizer(model)
         tokenizer.pre_tokenizer = pre

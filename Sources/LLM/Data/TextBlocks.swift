@@ -1,10 +1,7 @@
-// Text files of any size, read in blocks that can be worked on apart from each other.
-//
-// A block ends where the words of the text do not depend on what follows: after a line where lines are taken one by
-// one, else at a safe cut of the pre-tokeniser. So what is computed from the blocks, and from the pieces of a block
-// that go to different threads, is what would be computed from the whole text.
-
-import Foundation
+// Text files of any size are read in blocks that can be processed separately. A block ends where the words of the text
+// do not depend on what follows: after a line if lines are processed one by one, else at a safe cut of the
+// pre-tokenizer. So the results of the blocks, and of the sections of a block that go to different threads, are the
+// results of the whole text.
 
 #if canImport(Glibc)
     import Glibc
@@ -12,65 +9,14 @@ import Foundation
     import Darwin
 #endif
 
-package enum TextCut {
-    /// After a line end.
-    case afterLine
-    /// After a line end; in a block without one at a safe cut between words of GPT-2's.
-    case afterLineOrWord
-    /// At a safe cut between words of GPT-2's.
-    case betweenWords
-    /// Before white space that has a line end in it, for any words that do not span lines.
-    case beforeLineEnds
-    /// Nowhere: a file is one block.
-    case nowhere
-
-    /// The last cut in `bytes`, or nil.
-    func last(in bytes: UnsafeBufferPointer<UInt8>) -> Int? {
-        let newline = UInt8(ascii: "\n")
-        switch self {
-        case .afterLine: return bytes.lastIndex(of: newline).map { $0 + 1 }
-        case .afterLineOrWord: return bytes.lastIndex(of: newline).map { $0 + 1 } ?? GPT2Words().safeCut(in: bytes)
-        case .betweenWords: return GPT2Words().safeCut(in: bytes)
-        case .beforeLineEnds:
-            var end = bytes.count
-            while let last = bytes[..<end].lastIndex(of: newline) {
-                end = last
-                while end > 0 {
-                    let previous = CharacterClasses.shared.character(before: end, in: bytes)
-                    if previous.class != .space { return end }
-                    end -= previous.length
-                }
-            }
-            return nil
-        case .nowhere: return nil
-        }
-    }
-
-    /// Cuts a block into at most `count` pieces of about the same size; none is empty.
-    package func pieces(of block: UnsafeBufferPointer<UInt8>, count: Int) -> [Range<Int>] {
-        var pieces: [Range<Int>] = []
-        var start = 0
-        for index in 1..<max(count, 1) {
-            let target = block.count / count * index
-            guard target > start else { continue }
-            if let end = last(in: UnsafeBufferPointer(rebasing: block[start..<target])) {
-                pieces.append(start..<start + end)
-                start += end
-            }
-        }
-        if start < block.count { pieces.append(start..<block.count) }
-        return pieces
-    }
-}
-
-/// Calls `body` with each block of `file` and its offset. A block grows where it has no cut: memory follows `blockSize`
-/// and the longest word.
+/// Calls `body` with each block of `file` and its offset. A block has `blockSize` bytes or fewer; it grows if it
+/// contains no cut.
 package func forEachBlock(
     of file: InputFile, blockSize: Int, cut: TextCut, _ body: (UnsafeBufferPointer<UInt8>, Int) throws -> Void
 ) throws {
     var offset = 0
     var size = blockSize
-    // One buffer for all blocks: the system clears every page that it gives anew.
+    // One buffer for all blocks, because the system clears every new page.
     var buffer: [UInt8] = []
     while offset < file.size {
         let count = min(size, file.size - offset)
@@ -89,7 +35,7 @@ package func forEachBlock(
     }
 }
 
-/// The first line end at `start` or after it, or nil.
+/// The first line end at `start` or after it; nil if there is none.
 @inline(__always)
 func newline(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int? {
     guard let base = bytes.baseAddress, start < bytes.count,
@@ -98,7 +44,7 @@ func newline(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int? {
     return UnsafeRawPointer(found) - UnsafeRawPointer(base)
 }
 
-/// `line 12, byte 5`, both counted from 1, of the byte at `offset`; for messages.
+/// The position of the byte at `offset` for messages: `line 12, byte 5`, both counted from 1.
 package func lineAndByte(in file: InputFile, at offset: Int) throws -> String {
     var line = 1
     var lineStart = 0
@@ -110,61 +56,4 @@ package func lineAndByte(in file: InputFile, at offset: Int) throws -> String {
         }
     }
     return "line \(line), byte \(offset - lineStart + 1)"
-}
-
-/// Opens the text files of a command line. A directory stands for the files in it and below, in the order of their
-/// names, but hidden and empty ones. `-` is standard input, which is copied to a temporary file, for it may be
-/// read more than once.
-package func openTexts(_ paths: [String]) throws -> [InputFile] {
-    try paths.flatMap { path in
-        if path != "-", isDirectory(path) {
-            let files = try files(below: path).map { try InputFile($0, hint: "check the file's rights") }
-            guard files.contains(where: { $0.size > 0 }) else {
-                throw UserError("\(path) has no file with text in it", hint: "give a file, or a directory of files")
-            }
-            return files.filter { $0.size > 0 }
-        }
-        let file =
-            path == "-"
-            ? try copyOfStandardInput()
-            : try InputFile(path, hint: "give the path of a text file, or - for standard input")
-        guard file.size > 0 else {
-            throw UserError(
-                "\(path == "-" ? "standard input" : path) is empty", hint: "give a file with some text in it")
-        }
-        return [file]
-    }
-}
-
-private func files(below directory: String) -> [String] {
-    names(in: directory).filter { !$0.hasPrefix(".") }.flatMap { name in
-        let path = "\(directory)/\(name)"
-        return isDirectory(path) ? files(below: path) : [path]
-    }
-}
-
-private func copyOfStandardInput() throws -> InputFile {
-    // A file without a name: nothing is left of it, however the program ends.
-    guard let copy = tmpfile() else {
-        throw UserError(
-            "no temporary file: \(String(cString: strerror(errno)))", hint: "standard input is copied to one")
-    }
-    defer { fclose(copy) }
-    var buffer = [UInt8](repeating: 0, count: 1 << 20)
-    while true {
-        let count = buffer.withUnsafeMutableBytes { read(STDIN_FILENO, $0.baseAddress, $0.count) }
-        if count < 0 && errno == EINTR { continue }
-        guard count > 0 else { break }
-        guard fwrite(buffer, 1, count, copy) == count else {
-            throw UserError(
-                "standard input could not be copied: \(String(cString: strerror(errno)))",
-                hint: "it takes as much room in the folder for temporary files")
-        }
-    }
-    guard fflush(copy) == 0 else {
-        throw UserError(
-            "standard input could not be copied: \(String(cString: strerror(errno)))",
-            hint: "it takes as much room in the folder for temporary files")
-    }
-    return try InputFile(copyOf: fileno(copy), name: "standard input")
 }

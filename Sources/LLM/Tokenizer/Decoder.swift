@@ -1,23 +1,24 @@
-// From tokens back to text: the decoders of Hugging Face's tokenizer.json.
+// The decoders of Hugging Face's tokenizer.json: tokens back to text.
 //
-// A decoder takes the spellings of the tokens in order and gives strings, which are joined. What comes out is bytes: the
-// byte-level decoder gives back exactly what was encoded, valid UTF-8 or not, and half a character stays half.
+// A decoder takes the spellings of the tokens in order and returns strings, which are then joined. The result is bytes:
+// the byte-level decoder returns exactly what was encoded, whether it is valid UTF-8 or not.
 
+/// A decoder of tokenizer.json.
 package indirect enum Decoder: Sendable {
     case sequence([Decoder])
     case byteLevel
     case wordPiece(prefix: [UInt8], cleansUp: Bool)
     case metaspace(replacement: [UInt8], prepends: Bool)
-    /// End-of-word suffixes become spaces.
+    /// Turns end-of-word suffixes into spaces.
     case bytePair(suffix: [UInt8])
-    /// `<0xEA>` is a byte; a run of them that is no UTF-8 becomes a U+FFFD for each.
+    /// Turns tokens such as `<0xEA>` into bytes. If a run of them is not UTF-8, each becomes U+FFFD.
     case byteFallback
     case fuse
     case strip(content: UInt32, start: Int, stop: Int)
     case replace(pattern: [UInt8], content: [UInt8])
 
-    /// The part of a tokenizer.json; nil for `null`.
-    /// - Parameter refuse: makes the error that names what is not known here.
+    /// The decoder that `json` describes; nil for `null`.
+    /// - Parameter refuse: makes the error that says what is unsupported or malformed.
     static func read(_ json: JSON?, refuse: (String) -> UserError) throws -> Decoder? {
         guard let json, !json.isNull else { return nil }
         let type = json["type"]?.text ?? "without a type"
@@ -28,10 +29,10 @@ package indirect enum Decoder: Sendable {
         }
         switch type {
         case "Sequence":
-            guard case .array(let parts)? = json["decoders"] else {
+            guard case .array(let steps)? = json["decoders"] else {
                 throw refuse("its decoder Sequence has no decoders")
             }
-            return .sequence(try parts.compactMap { try read($0, refuse: refuse) })
+            return .sequence(try steps.compactMap { try read($0, refuse: refuse) })
         case "ByteLevel": return .byteLevel
         case "WordPiece":
             return .wordPiece(
@@ -50,25 +51,25 @@ package indirect enum Decoder: Sendable {
             return .strip(content: content[0], start: start, stop: stop)
         case "Replace":
             guard case .string(let pattern)? = json["pattern"]?["String"], !pattern.isEmpty else {
-                throw refuse("its decoder Replace has a pattern that is no plain String")
+                throw refuse("its decoder Replace has a pattern that is not a plain String")
             }
             return .replace(pattern: pattern, content: try bytes("content"))
-        default: throw refuse("it has a decoder \(type)")
+        default: throw refuse("it has an unsupported decoder, \(type)")
         }
     }
 
-    /// Whether some token may stand for a single byte as `<0xEA>`.
+    /// Whether tokens such as `<0xEA>` stand for bytes.
     var hasByteFallback: Bool {
         switch self {
         case .byteFallback: return true
-        case .sequence(let parts): return parts.contains(where: \.hasByteFallback)
+        case .sequence(let steps): return steps.contains(where: \.hasByteFallback)
         default: return false
         }
     }
 
     package func callAsFunction(_ tokens: [[UInt8]]) -> [[UInt8]] {
         switch self {
-        case .sequence(let parts): return parts.reduce(tokens) { $1($0) }
+        case .sequence(let steps): return steps.reduce(tokens) { $1($0) }
         case .byteLevel: return [tokens.flatMap { ByteAlphabet.bytes(for: $0) ?? $0 }]
         case .wordPiece(let prefix, let cleansUp):
             return tokens.enumerated().map { index, token in
@@ -103,7 +104,7 @@ package indirect enum Decoder: Sendable {
         }
     }
 
-    /// The byte that a token such as `<0xEA>` stands for.
+    /// The byte that a token such as `<0xEA>` stands for; nil for other tokens.
     static func byte(of token: [UInt8]) -> UInt8? {
         guard token.count == 6, token.starts(with: Array("<0x".utf8)), token[5] == UInt8(ascii: ">") else {
             return nil

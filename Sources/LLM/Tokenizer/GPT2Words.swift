@@ -1,20 +1,21 @@
-// GPT-2's pre-tokenisation: text is first cut into words, and pairs are merged only inside a word.
+// GPT-2's pre-tokenization: text is split into words, and merges happen only inside a word.
 //
-// The definition is the regular expression of OpenAI's gpt-2 (encoder.py, Radford et al., 2019):
+// The definition is the regular expression in OpenAI's gpt-2 (encoder.py, Radford et al., 2019):
 //
 //     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 //
-// that is: an English contraction; or letters, or numbers, or other marks, each with at most one space before them;
-// or white space, which leaves its last character to the word that follows. Every byte belongs to exactly one word,
-// so the words put together are the text again. A word starts the same wherever the one before it came from (there is
-// no look-behind), which is why text may be cut between some words and scanned in parts: see `safeCut`.
+// That is: an English contraction; or a run of letters, numbers or other characters, each with at most one space in
+// front; or white space, whose last character is left to the word that follows. Every byte belongs to exactly one word,
+// so the words joined are the text. The pattern has no look-behind, so text can be cut between some words and scanned
+// in sections: see `safeCut`.
 //
-// A regex engine would walk the alternatives for every word; this scanner looks at each byte once. Tests hold it
-// against a textbook version and against the splits of Hugging Face's tokenizers.
+// A regex engine would try the alternatives at every word; this scanner looks at each byte once. Tests compare it with
+// a textbook version and with the words of Hugging Face's library.
 //
-// Bytes that are not UTF-8 count as marks, one by one (CharacterClasses.character): nothing is lost and nothing fails,
-// where Hugging Face's library cannot be given such text at all.
+// Bytes that are not UTF-8 count as other characters, one by one (`CharacterClasses.character`). Nothing is lost and
+// nothing fails; Hugging Face's library does not accept such text.
 
+/// A scanner for the words of GPT-2's pre-tokenization.
 package struct GPT2Words: Sendable {
     private let classes = CharacterClasses.shared
 
@@ -23,7 +24,7 @@ package struct GPT2Words: Sendable {
     /// The end of the word that starts at `start`. The end of `bytes` is the end of the text.
     @inline(__always)
     package func wordEnd(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
-        // Most words: letters, with a space before them, up to a mark of ASCII.
+        // The common case: an optional space and letters, up to an ASCII character that is not a letter.
         let head = bytes[start] == UInt8(ascii: " ") ? start &+ 1 : start
         let end = plainLettersEnd(in: bytes, from: head)
         if end > head, end < bytes.count, bytes[end] < 0x41 { return end }
@@ -35,7 +36,7 @@ package struct GPT2Words: Sendable {
                 (kind, length) = classes.character(at: position, in: bytes)
                 if kind != .space { return runEnd(of: kind, in: bytes, from: position + length) }
             }
-            // \s+(?!\S)|\s+ : to the end of the text; else all but the last one; a single one stands alone.
+            // \s+(?!\S)|\s+ : all of it at the end of the text; else all but the last one; a single one is a word.
             var last = start
             while position < bytes.count {
                 (kind, length) = classes.character(at: position, in: bytes)
@@ -67,7 +68,7 @@ package struct GPT2Words: Sendable {
         return position
     }
 
-    /// 's 't 'm 'd 're 've 'll, lower case only, as GPT-2 has it.
+    /// The length of 's 't 'm 'd 're 've or 'll at `start`, else 0. Lower case only, as in GPT-2.
     @inline(__always)
     private func contractionLength(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
         guard start + 1 < bytes.count else { return 0 }
@@ -94,11 +95,11 @@ package struct GPT2Words: Sendable {
         }
     }
 
-    /// The last place in `bytes`, not 0, where text may be cut so that both parts, scanned on their own, give the
-    /// words of the whole; nil if there is none. It lies between two characters of different classes of which the
-    /// first is not white space (a space may belong to the next word, and white space looks ahead) and which are not a
-    /// mark and a letter (an apostrophe may be the head of a contraction). There is none within the last three bytes,
-    /// for the character there may go on in the part of the text that is yet to be read.
+    /// The last position in `bytes`, other than 0, where the text can be cut so that both sides, scanned separately,
+    /// give the words of the whole; nil if there is none. It is between two characters of different classes. The first
+    /// must not be white space (a space may belong to the next word, and white space looks ahead), and the two must not
+    /// be another character and a letter (an apostrophe may begin a contraction). The last three bytes are excluded,
+    /// because the character there may continue in text that has not been read yet.
     package func safeCut(in bytes: UnsafeBufferPointer<UInt8>) -> Int? {
         guard bytes.count > 4 else { return nil }
         var position = bytes.count - 4

@@ -1,26 +1,27 @@
-// How a text is cut into words, inside which the model works: the pre-tokenisers of Hugging Face's tokenizer.json.
+// The pre-tokenizers of Hugging Face's tokenizer.json: they split a text into words, and the model works inside a word.
 //
-// Each takes a text and hands on its words; in a sequence each word goes to the next one. GPT-2's has a scanner of its
-// own (GPT2Words.swift), for it is the one that large corpora go through.
+// In a sequence each word is split further by the next pre-tokenizer. GPT-2's has a scanner of its own
+// (GPT2Words.swift), because large corpora go through it.
 
+/// A pre-tokenizer of tokenizer.json.
 package indirect enum PreTokenizer: Sendable {
     case sequence([PreTokenizer])
-    /// The bytes go to the model as they are, not as the characters that stand for them: see ByteAlphabet.
+    /// GPT-2's words. The model gets their bytes, not the characters that stand for bytes: see ByteAlphabet.
     case byteLevel(addsPrefixSpace: Bool, splits: Bool)
     /// `\w+|[^\w\s]+`
     case whitespace
     case whitespaceSplit
-    /// White space goes, punctuation stands alone.
+    /// Splits at white space; each punctuation character is a word.
     case bert
     case punctuation(SplitBehavior)
     case digits(individual: Bool)
-    /// Spaces become `replacement`, which begins a word.
+    /// Spaces become `replacement`, and each begins a word.
     case metaspace(replacement: [UInt8], prepends: PrependScheme, splits: Bool)
     case split(pattern: [UInt8], SplitBehavior, inverts: Bool)
 
     package enum PrependScheme: String, Sendable { case first, never, always }
 
-    /// What becomes of the places that a pattern matches.
+    /// What happens to the matches of a pattern.
     package enum SplitBehavior: String, Sendable {
         case removed = "Removed"
         case isolated = "Isolated"
@@ -29,8 +30,8 @@ package indirect enum PreTokenizer: Sendable {
         case contiguous = "Contiguous"
     }
 
-    /// The part of a tokenizer.json; nil for `null`.
-    /// - Parameter refuse: makes the error that names what is not known here.
+    /// The pre-tokenizer that `json` describes; nil for `null`.
+    /// - Parameter refuse: makes the error that says what is unsupported or malformed.
     static func read(_ json: JSON?, refuse: (String) -> UserError) throws -> PreTokenizer? {
         guard let json, !json.isNull else { return nil }
         let type = json["type"]?.text ?? "without a type"
@@ -40,20 +41,20 @@ package indirect enum PreTokenizer: Sendable {
                 throw refuse("its pre_tokenizer \(type) has no behavior")
             }
             guard let behavior = SplitBehavior(rawValue: name) else {
-                throw refuse("its pre_tokenizer \(type) has the behavior \(name)")
+                throw refuse("its pre_tokenizer \(type) has an unsupported behavior, \(name)")
             }
             return behavior
         }
         switch type {
         case "Sequence":
-            guard case .array(let parts)? = json["pretokenizers"] else {
+            guard case .array(let steps)? = json["pretokenizers"] else {
                 throw refuse("its pre_tokenizer Sequence has no pretokenizers")
             }
-            let sequence = try parts.compactMap { try read($0, refuse: refuse) }
-            for part in sequence.dropLast() where part.isByteLevel {
-                throw refuse("its pre_tokenizer has ByteLevel before another part")
+            let sequence = try steps.compactMap { try read($0, refuse: refuse) }
+            for step in sequence.dropLast() where step.isByteLevel {
+                throw refuse("its pre_tokenizer has ByteLevel before another one")
             }
-            // The way Korean tutorials write BERT's.
+            // BERT's, as Korean tutorials write it.
             if sequence.count == 2, case .whitespaceSplit = sequence[0],
                 case .punctuation(.isolated) = sequence[1]
             {
@@ -75,7 +76,7 @@ package indirect enum PreTokenizer: Sendable {
             var scheme = PrependScheme.always
             if let name = json["prepend_scheme"]?.text {
                 guard let known = PrependScheme(rawValue: name) else {
-                    throw refuse("its pre_tokenizer Metaspace has the prepend_scheme \(name)")
+                    throw refuse("its pre_tokenizer Metaspace has an unsupported prepend_scheme, \(name)")
                 }
                 scheme = known
             }
@@ -84,11 +85,11 @@ package indirect enum PreTokenizer: Sendable {
                 replacement: replacement, prepends: scheme, splits: json["split"]?.bool ?? true)
         case "Split":
             guard case .string(let pattern)? = json["pattern"]?["String"], !pattern.isEmpty else {
-                throw refuse("its pre_tokenizer Split has a pattern that is no plain String")
+                throw refuse("its pre_tokenizer Split has a pattern that is not a plain String")
             }
             return .split(
                 pattern: pattern, try behavior(default: nil), inverts: json["invert"]?.bool ?? false)
-        default: throw refuse("it has a pre_tokenizer \(type)")
+        default: throw refuse("it has an unsupported pre_tokenizer, \(type)")
         }
     }
 
@@ -96,21 +97,21 @@ package indirect enum PreTokenizer: Sendable {
     package var isByteLevel: Bool {
         switch self {
         case .byteLevel: return true
-        case .sequence(let parts): return parts.last?.isByteLevel ?? false
+        case .sequence(let steps): return steps.last?.isByteLevel ?? false
         default: return false
         }
     }
 
-    /// Whether this is GPT-2's and no more, so that its words can be had from `GPT2Words` alone.
+    /// Whether this is exactly GPT-2's pre-tokenizer, so that `GPT2Words` alone finds its words.
     var isGPT2: Bool {
         if case .byteLevel(addsPrefixSpace: false, splits: true) = self { return true }
         return false
     }
 
-    /// Whether a text may be cut after a line end before a character that is not white space.
+    /// Whether a text can be cut before white space that contains a line end.
     var worksByLine: Bool {
         switch self {
-        case .sequence(let parts): return parts.allSatisfy(\.worksByLine)
+        case .sequence(let steps): return steps.allSatisfy(\.worksByLine)
         case .byteLevel(let addsPrefixSpace, let splits): return splits && !addsPrefixSpace
         case .whitespace, .whitespaceSplit, .bert: return true
         case .punctuation, .digits, .metaspace, .split: return false
@@ -118,7 +119,7 @@ package indirect enum PreTokenizer: Sendable {
     }
 
     /// Calls `body` with the words of `text`, none of which is empty.
-    /// - Parameter isStart: whether a document begins here, and not after an added token.
+    /// - Parameter isStart: whether `text` is the beginning of a document, not the text after an added token.
     @inline(__always)
     package func forEachWord(
         in text: UnsafeBufferPointer<UInt8>, isStart: Bool = true, _ body: (UnsafeBufferPointer<UInt8>) -> Void
@@ -136,11 +137,11 @@ package indirect enum PreTokenizer: Sendable {
     ) {
         guard !text.isEmpty else { return }
         switch self {
-        case .sequence(let parts):
-            func run(_ part: Int, _ text: UnsafeBufferPointer<UInt8>, _ isStart: Bool) {
-                guard part < parts.count else { return body(text) }
+        case .sequence(let steps):
+            func run(_ index: Int, _ text: UnsafeBufferPointer<UInt8>, _ isStart: Bool) {
+                guard index < steps.count else { return body(text) }
                 let base = text.baseAddress
-                parts[part].split(text, isStart: isStart) { run(part + 1, $0, isStart && $0.baseAddress == base) }
+                steps[index].split(text, isStart: isStart) { run(index + 1, $0, isStart && $0.baseAddress == base) }
             }
             run(0, text, isStart)
         case .byteLevel(let addsPrefixSpace, let splits):
@@ -174,7 +175,7 @@ package indirect enum PreTokenizer: Sendable {
         }
     }
 
-    /// Words between white space; with `isolating` each punctuation mark is a word of its own.
+    /// Calls `body` with the words between white space; if `isolating`, each punctuation character is a word.
     @inline(__always)
     private func forEachWhitespaceWord(
         in text: UnsafeBufferPointer<UInt8>, isolating: Bool, _ body: (UnsafeBufferPointer<UInt8>) -> Void
@@ -198,7 +199,7 @@ package indirect enum PreTokenizer: Sendable {
         if start < position { body(UnsafeBufferPointer(rebasing: text[start..<position])) }
     }
 
-    /// `\w+|[^\w\s]+`
+    /// Calls `body` with the matches of `\w+|[^\w\s]+`.
     @inline(__always)
     private func forEachWhitespaceRegexWord(
         in text: UnsafeBufferPointer<UInt8>, _ body: (UnsafeBufferPointer<UInt8>) -> Void
@@ -227,7 +228,7 @@ package indirect enum PreTokenizer: Sendable {
 
     private typealias Match = (range: Range<Int>, isMatch: Bool)
 
-    /// The characters with `flag`, each a match, and what lies between them.
+    /// The characters with `flag`, each a match, and the text between them.
     private func matches(of flag: UInt8, in text: UnsafeBufferPointer<UInt8>) -> [Match] {
         var result: [Match] = []
         var start = 0
@@ -268,41 +269,41 @@ package indirect enum PreTokenizer: Sendable {
         _ text: UnsafeBufferPointer<UInt8>, at matches: [Match], _ behavior: SplitBehavior,
         _ body: (UnsafeBufferPointer<UInt8>) -> Void
     ) {
-        var pieces: [Range<Int>] = []
+        var words: [Range<Int>] = []
         var previous = false
         switch behavior {
-        case .isolated: pieces = matches.map(\.range)
-        case .removed: pieces = matches.filter { !$0.isMatch }.map(\.range)
+        case .isolated: words = matches.map(\.range)
+        case .removed: words = matches.filter { !$0.isMatch }.map(\.range)
         case .contiguous:
             for match in matches {
-                if match.isMatch == previous, let last = pieces.popLast() {
-                    pieces.append(last.lowerBound..<match.range.upperBound)
+                if match.isMatch == previous, let last = words.popLast() {
+                    words.append(last.lowerBound..<match.range.upperBound)
                 } else {
-                    pieces.append(match.range)
+                    words.append(match.range)
                 }
                 previous = match.isMatch
             }
         case .mergedWithPrevious:
             for match in matches {
-                if match.isMatch, !previous, let last = pieces.popLast() {
-                    pieces.append(last.lowerBound..<match.range.upperBound)
+                if match.isMatch, !previous, let last = words.popLast() {
+                    words.append(last.lowerBound..<match.range.upperBound)
                 } else {
-                    pieces.append(match.range)
+                    words.append(match.range)
                 }
                 previous = match.isMatch
             }
         case .mergedWithNext:
-            // The mirror image of the former, from the end.
+            // The mirror image of `mergedWithPrevious`, from the end.
             for match in matches.reversed() {
-                if match.isMatch, !previous, let last = pieces.popLast() {
-                    pieces.append(match.range.lowerBound..<last.upperBound)
+                if match.isMatch, !previous, let last = words.popLast() {
+                    words.append(match.range.lowerBound..<last.upperBound)
                 } else {
-                    pieces.append(match.range)
+                    words.append(match.range)
                 }
                 previous = match.isMatch
             }
-            pieces.reverse()
+            words.reverse()
         }
-        for piece in pieces where !piece.isEmpty { body(UnsafeBufferPointer(rebasing: text[piece])) }
+        for word in words where !word.isEmpty { body(UnsafeBufferPointer(rebasing: text[word])) }
     }
 }

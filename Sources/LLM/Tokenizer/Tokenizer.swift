@@ -1,14 +1,14 @@
-// A tokenizer in use: text to ids and back, through the steps that Hugging Face's library takes.
+// Text to ids and back, through the steps of Hugging Face's tokenizers library:
 //
-//   added tokens → normalizer → added tokens that want it → pre-tokenizer → model → template       decoder
+//   added tokens → normalizer → normalized added tokens → pre-tokenizer → model → post-processor          decoder
 //
-// Each step stands in a file of its own: AddedTokens, Normalizer, PreTokenizer (GPT2Words), BytePairEncoding or
-// WordPiece, Decoder; TextEncoder puts them together. How a tokenizer comes from a disk and goes there: TokenizerFile.
+// Each step has its own file: AddedToken, Normalizer, PreTokenizer (GPT2Words), BytePairModel or WordPieceModel,
+// PostProcessor, Decoder. TextEncoder runs them. Files/ reads tokenizers from disk and writes them.
 
-/// Ids to text, and text to ids where the file has a model.
+/// A tokenizer: decodes ids to text, and encodes text to ids if it has a model.
 package struct Tokenizer: Sendable {
-    /// The parts as tokenizer.json has them, which is how they are written again.
-    package struct Parts: Sendable {
+    /// The components other than the model, as tokenizer.json describes them; they are written back as they were read.
+    package struct Components: Sendable {
         package var normalizer: JSON
         package var preTokenizer: JSON
         package var postProcessor: JSON
@@ -23,14 +23,14 @@ package struct Tokenizer: Sendable {
             self.decoder = decoder
         }
 
-        /// GPT-2's.
-        package static let byteLevel = Parts(
+        /// GPT-2's components.
+        package static let byteLevel = Components(
             preTokenizer: ["type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true],
             decoder: ["type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true])
 
-        /// What words are counted with.
-        package func compiledForTraining() throws -> (preTokenizer: PreTokenizer, normalizer: Normalizer?) {
-            func refuse(_ what: String) -> UserError { UserError(what, hint: "choose other parts") }
+        /// The steps that training counts words with.
+        package func trainingSteps() throws -> (preTokenizer: PreTokenizer, normalizer: Normalizer?) {
+            func refuse(_ what: String) -> UserError { UserError(what, hint: "choose a supported component") }
             guard let words = try PreTokenizer.read(preTokenizer, refuse: refuse) else {
                 throw refuse("there is no pre_tokenizer")
             }
@@ -38,39 +38,39 @@ package struct Tokenizer: Sendable {
         }
     }
 
-    /// nil if the tokenizer was read from a tokenizer.bin.
+    /// The model; nil if the tokenizer was read from a tokenizer.bin.
     package let model: TokenModel?
-    package let parts: Parts
-    /// By id.
+    package let components: Components
+    /// The added tokens, in the order of their ids.
     package let addedTokens: [AddedToken]
-    /// How each id is written in the vocabulary or among the added tokens; empty where an id has no token.
+    /// The text of each token, by id, as the vocabulary or the added tokens spell it; empty for an id without a token.
     package let spellings: [[UInt8]]
-    /// How many of the first ids are the model's own; the others are added tokens that it does not have.
+    /// The number of tokens in the model's vocabulary. Later ids are added tokens that the model lacks.
     package let modelSize: Int
     let normalizer: Normalizer?
     let preTokenizer: PreTokenizer?
     let decoder: Decoder?
-    /// What stands before and after the ids of a text: `[CLS]` and `[SEP]`.
-    private let template: (before: [Int32], after: [Int32])
-    /// What the decoder sees: an added token that is looked for in normalised text is decoded as it stands there.
+    private let postProcessor: PostProcessor
+    /// The spellings that the decoder sees: those of normalized added tokens are in their normalized form.
     private let decodedSpellings: [[UInt8]]
-    /// By id, if the decoder is GPT-2's: the bytes of each token.
+    /// The bytes of each token, by id, if the decoder is GPT-2's.
     let bytesOfTokens: [[UInt8]]?
-    /// The id that separates documents: <|endoftext|>, or another token that is meant for it, or the first special one.
+    /// The id of the token that separates documents: <|endoftext|>, else another usual one, else the first special
+    /// token.
     package let endOfText: Int?
 
     package var vocabularySize: Int { spellings.count }
 
     /// - Parameters:
-    ///   - spellings: of the model's tokens, by id.
-    ///   - addedTokens: with ids of the model's, or the ids after those.
-    ///   - refuse: makes the error that names what is wrong or not known.
+    ///   - spellings: the model's tokens, by id.
+    ///   - addedTokens: their ids are in the model's vocabulary or follow it without a gap.
+    ///   - refuse: makes the error that says what is unsupported or malformed.
     package init(
-        model: TokenModel, spellings: [[UInt8]], addedTokens: [AddedToken], parts: Parts,
-        refuse: (String) -> UserError = { UserError($0, hint: "the parts of a tokenizer must be known") }
+        model: TokenModel, spellings: [[UInt8]], addedTokens: [AddedToken], components: Components,
+        refuse: (String) -> UserError = { UserError($0, hint: "choose supported components") }
     ) throws {
         self.model = model
-        self.parts = parts
+        self.components = components
         self.addedTokens = addedTokens.sorted { $0.id < $1.id }
         modelSize = spellings.count
         var all = spellings
@@ -81,12 +81,13 @@ package struct Tokenizer: Sendable {
             if Int(token.id) == all.count { all.append(token.content) }
         }
         self.spellings = all
-        normalizer = try Normalizer.read(parts.normalizer, refuse: refuse)
-        preTokenizer = try PreTokenizer.read(parts.preTokenizer, refuse: refuse)
-        decoder = try Decoder.read(parts.decoder, refuse: refuse)
-        template = try Tokenizer.readTemplate(parts.postProcessor, vocabularySize: all.count, refuse: refuse)
+        normalizer = try Normalizer.read(components.normalizer, refuse: refuse)
+        preTokenizer = try PreTokenizer.read(components.preTokenizer, refuse: refuse)
+        decoder = try Decoder.read(components.decoder, refuse: refuse)
+        postProcessor = try PostProcessor.read(
+            components.postProcessor, vocabularySize: all.count, refuse: refuse)
         if case .bytePair(let model) = model, (preTokenizer?.isByteLevel ?? false) != (model.byteIDs != nil) {
-            throw refuse("its model and its pre_tokenizer do not agree about bytes")
+            throw refuse("its model and its pre_tokenizer disagree on whether symbols are bytes")
         }
         var decoded = all
         for token in self.addedTokens where token.isNormalized {
@@ -101,15 +102,15 @@ package struct Tokenizer: Sendable {
         endOfText = Tokenizer.separator(of: self.addedTokens)
     }
 
-    /// What a training run gave, as a tokenizer.
+    /// A tokenizer from the result of training.
     /// - Parameters:
-    ///   - characters: counts for nothing if the words are bytes.
-    ///   - parts: those that the words were counted with.
+    ///   - characters: ignored if the symbols are bytes.
+    ///   - components: the ones that the words were counted with.
     package init(
         _ learnt: LearntBytePairs, characters: BytePairModel.Characters = BytePairModel.Characters(),
-        addedTokens: [AddedToken], parts: Parts = .byteLevel
+        addedTokens: [AddedToken], components: Components = .byteLevel
     ) throws {
-        let isByteLevel = try parts.compiledForTraining().preTokenizer.isByteLevel
+        let isByteLevel = try components.trainingSteps().preTokenizer.isByteLevel
         var vocabulary = Vocabulary()
         for (id, spelling) in learnt.spellings.enumerated() where !isByteLevel {
             _ = vocabulary.insert(spelling, Int32(id))
@@ -119,20 +120,20 @@ package struct Tokenizer: Sendable {
             ? Tokenizer.byteLevelModel(learnt.spellings, merges: learnt.merges, addedTokens: addedTokens)
             : BytePairModel(vocabulary, merges: learnt.merges, byteIDs: nil, characters: characters)
         try self.init(
-            model: .bytePair(model), spellings: learnt.spellings, addedTokens: addedTokens, parts: parts)
+            model: .bytePair(model), spellings: learnt.spellings, addedTokens: addedTokens, components: components)
     }
 
-    /// One that can only decode.
+    /// A tokenizer that can only decode.
     init(tokens: [[UInt8]], endOfText: Int?) {
         model = nil
-        parts = Parts()
+        components = Components()
         addedTokens = []
         spellings = tokens
         modelSize = tokens.count
         normalizer = nil
         preTokenizer = nil
         decoder = .byteLevel
-        template = ([], [])
+        postProcessor = PostProcessor()
         decodedSpellings = tokens
         bytesOfTokens = tokens
         self.endOfText = endOfText
@@ -146,10 +147,10 @@ package struct Tokenizer: Sendable {
         return special.first.map { Int($0.id) }
     }
 
-    // MARK: - use
+    // MARK: - Encoding and decoding
 
-    /// What one token adds to a text when others stand around it; none for an id outside the vocabulary, such as a
-    /// model's padding. A byte-level token may be half a character.
+    /// The bytes that a token adds to a text in the middle of other tokens; empty for an id outside the vocabulary,
+    /// such as the padding of a model's vocabulary. A byte-level token may be only part of a character.
     package func bytes(of id: Int) -> [UInt8] {
         guard spellings.indices.contains(id) else { return [] }
         if let bytesOfTokens { return bytesOfTokens[id] }
@@ -162,8 +163,8 @@ package struct Tokenizer: Sendable {
         return Array(whole.dropFirst().dropLast(after.count))
     }
 
-    /// The text of `ids` as Hugging Face's library decodes it, but that bytes stay bytes: half a character is not
-    /// replaced.
+    /// The text of `ids`, decoded as by Hugging Face's library, except that incomplete characters keep their bytes
+    /// instead of becoming U+FFFD.
     package func decode(_ ids: [Int32], skippingSpecialTokens: Bool = false) -> [UInt8] {
         var ids = ids.filter { spellings.indices.contains(Int($0)) }
         if skippingSpecialTokens {
@@ -176,14 +177,14 @@ package struct Tokenizer: Sendable {
         return Array(tokens.joined(separator: [UInt8(ascii: " ")]))
     }
 
-    /// How many of the 256 bytes have no token, in a vocabulary made elsewhere; nil if none is missing.
+    /// The number of bytes (of 256) without a token, for vocabularies made elsewhere; nil if none is missing.
     package var missingBytes: Int? {
         guard case .bytePair(let model)? = model, let byteIDs = model.byteIDs else { return nil }
         let missing = byteIDs.count { $0 < 0 }
         return missing > 0 ? missing : nil
     }
 
-    /// The id of the token for what the vocabulary lacks.
+    /// The id of the unknown token, which stands for whatever the vocabulary lacks; nil if there is none.
     package var unknown: Int32? {
         switch model {
         case .bytePair(let model)?: return model.byteIDs == nil ? model.characters.unknown : nil
@@ -192,8 +193,8 @@ package struct Tokenizer: Sendable {
         }
     }
 
-    /// The ids of `text`, in which added tokens are recognised.
-    /// - Parameter usingTemplate: whether `[CLS]`, `[SEP]` and the like, if the tokenizer has them, are put around it.
+    /// The ids of `text`. Added tokens in it are recognized.
+    /// - Parameter usingTemplate: whether the post-processor adds its tokens, such as `[CLS]` and `[SEP]`.
     package func encode(_ text: [UInt8], usingTemplate: Bool = true) throws -> [Int32] {
         var encoder = try makeEncoder(recognizesSpecialTokens: true)
         var ids: [Int32] = []
@@ -201,21 +202,21 @@ package struct Tokenizer: Sendable {
         return usingTemplate ? puttingTemplate(around: ids) : ids
     }
 
-    /// The ids with `[CLS]`, `[SEP]` and the like, if the tokenizer has them.
-    package func puttingTemplate(around ids: [Int32]) -> [Int32] { template.before + ids + template.after }
+    /// `ids` with the tokens that the post-processor adds, such as `[CLS]` and `[SEP]`.
+    package func puttingTemplate(around ids: [Int32]) -> [Int32] { postProcessor(ids) }
 
-    /// An encoder with a memory of the words it has met.
-    /// - Parameter recognizesSpecialTokens: in a corpus a special token is text like any other.
+    /// A new encoder, which caches the words it has encoded.
+    /// - Parameter recognizesSpecialTokens: false for a corpus, in which a special token is ordinary text.
     package func makeEncoder(recognizesSpecialTokens: Bool = false) throws -> TextEncoder {
         guard let model else {
             throw UserError(
                 "a tokenizer.bin can decode but not encode: it has no merges",
-                hint: "give a directory with a tokenizer.json")
+                hint: "use a directory with a tokenizer.json")
         }
         return TextEncoder(self, model, recognizesSpecialTokens: recognizesSpecialTokens)
     }
 
-    /// Where a corpus may be cut so that its parts, encoded one by one, give the ids of the whole.
+    /// Where a corpus may be cut so that its sections, encoded separately, give the ids of the whole.
     package var cut: TextCut {
         let added = addedTokens.filter { !$0.isSpecial }
         if normalizer == nil, added.isEmpty, preTokenizer?.isGPT2 ?? false { return .betweenWords }
@@ -226,17 +227,17 @@ package struct Tokenizer: Sendable {
         return byLine && addedByLine ? .beforeLineEnds : .nowhere
     }
 
-    /// One token for people: as it reads in a text, with escapes for what would not show.
+    /// The text of a token for display: as it appears in a text, with escapes for invisible characters.
     package func readableToken(_ id: Int) -> String { readable(bytesOfTokens?[id] ?? spellings[id]) }
 
-    /// The tokenizer with more added tokens, which are one piece from then on wherever they stand. Their ids follow the
-    /// highest there is; a token of the vocabulary keeps its id, and one that was added before stays as it is.
+    /// The tokenizer with more added tokens, each of which is one token from then on. Their ids follow the highest id
+    /// in use; a token of the vocabulary keeps its id, and a token that was added before stays as it is.
     package func adding(_ contents: [[UInt8]]) throws -> Tokenizer {
         guard let model else {
-            throw UserError("a tokenizer.bin takes no tokens", hint: "give a directory with a tokenizer.json")
+            throw UserError("tokens cannot be added to a tokenizer.bin", hint: "use a directory with a tokenizer.json")
         }
         guard contents.allSatisfy({ !$0.isEmpty }) else {
-            throw UserError("a token to add is empty", hint: "--add-token WORD, in quotes if it has a space")
+            throw UserError("a token to add is empty", hint: "write --add-token WORD, in quotes if it contains a space")
         }
         var added = addedTokens
         var next = Int32(spellings.count)
@@ -246,61 +247,6 @@ package struct Tokenizer: Sendable {
             if known == nil { next += 1 }
         }
         return try Tokenizer(
-            model: model, spellings: Array(spellings[..<modelSize]), addedTokens: added, parts: parts)
-    }
-
-    // MARK: - the template
-
-    private static func readTemplate(
-        _ json: JSON, vocabularySize: Int, refuse: (String) -> UserError
-    ) throws -> (before: [Int32], after: [Int32]) {
-        if json.isNull { return ([], []) }
-        func id(_ json: JSON?) throws -> Int32 {
-            guard let id = json?.int, (0..<vocabularySize).contains(id) else {
-                throw refuse("its post_processor has an id that is out of range")
-            }
-            return Int32(id)
-        }
-        switch json["type"]?.text ?? "without a type" {
-        case "ByteLevel": return ([], [])
-        case "Sequence":
-            guard case .array(let parts)? = json["processors"] else {
-                throw refuse("its post_processor Sequence has no processors")
-            }
-            var whole: (before: [Int32], after: [Int32]) = ([], [])
-            for part in parts {
-                let inner = try readTemplate(part, vocabularySize: vocabularySize, refuse: refuse)
-                whole = (inner.before + whole.before, whole.after + inner.after)
-            }
-            return whole
-        case "BertProcessing", "RobertaProcessing":
-            guard case .array(let cls)? = json["cls"], case .array(let sep)? = json["sep"] else {
-                throw refuse("its post_processor has no cls and sep")
-            }
-            return ([try id(cls.last)], [try id(sep.last)])
-        case "TemplateProcessing":
-            guard case .array(let pieces)? = json["single"] else {
-                throw refuse("its post_processor TemplateProcessing has no single")
-            }
-            var template: (before: [Int32], after: [Int32]) = ([], [])
-            var seen = false
-            for piece in pieces {
-                if let sequence = piece["Sequence"] {
-                    guard !seen, sequence["id"]?.text == "A" else {
-                        throw refuse("its post_processor TemplateProcessing takes a text more than once")
-                    }
-                    seen = true
-                    continue
-                }
-                guard let name = piece["SpecialToken"]?["id"]?.text,
-                    case .array(let ids)? = json["special_tokens"]?[name]?["ids"]
-                else { throw refuse("its post_processor TemplateProcessing names a token it does not define") }
-                let known = try ids.map { try id($0) }
-                if seen { template.after += known } else { template.before += known }
-            }
-            guard seen else { throw refuse("its post_processor TemplateProcessing has no text") }
-            return template
-        case let type: throw refuse("it has a post_processor \(type)")
-        }
+            model: model, spellings: Array(spellings[..<modelSize]), addedTokens: added, components: components)
     }
 }

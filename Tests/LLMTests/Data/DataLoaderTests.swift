@@ -147,6 +147,22 @@ func `a loader resumes at any place`(seed: UInt32?) throws {
     }
 }
 
+@Test func `the fingerprint depends on the shards' lengths and first tokens`() throws {
+    try withTemporaryDirectory { directory in
+        func fingerprint(_ length: Int, changing index: Int? = nil) throws -> UInt64 {
+            var tokens = randomTokens(length, below: 400, seed: 1)
+            if let index { tokens[index] += 1 }
+            try writeShard(tokens, to: directory + "/train_0.bin")
+            return try loader(directory).fingerprint()
+        }
+        let first = try fingerprint(5000)
+        #expect(try fingerprint(5000) == first)
+        #expect(try fingerprint(5001) != first)
+        #expect(try fingerprint(5000, changing: 0) != first && fingerprint(5000, changing: 4095) != first)
+        #expect(try fingerprint(5000, changing: 4096) == first)
+    }
+}
+
 // MARK: - small data
 
 @Test(

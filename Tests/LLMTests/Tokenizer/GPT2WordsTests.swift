@@ -1,4 +1,4 @@
-// The scanner against a textbook version of GPT-2's regular expression, and against Hugging Face's splits.
+// The scanner, compared with a textbook version of GPT-2's regular expression and with Hugging Face's words.
 
 import LLM
 import Testing
@@ -90,4 +90,17 @@ func scannedWords(_ text: [UInt8]) -> [[UInt8]] {
 @Test func `a text of one word has no safe cut`() {
     let text = [UInt8](repeating: UInt8(ascii: "a"), count: 10_000)
     #expect(text.withUnsafeBufferPointer { GPT2Words().safeCut(in: $0) } == nil)
+}
+
+/// The end of a block may be anywhere, also inside a character.
+@Test func `a safe cut of a text's beginning changes no word of the text`() {
+    var random = Xorshift(seed: 9)
+    for round in 0..<1500 {
+        let text = hardText(&random, length: 2 + random.below(12), invalid: round % 2 == 1)
+        let words = scannedWords(text)
+        for end in 1..<text.count {
+            guard let cut = text[..<end].withUnsafeBufferPointer({ GPT2Words().safeCut(in: $0) }) else { continue }
+            #expect(scannedWords(Array(text[..<cut])) + scannedWords(Array(text[cut...])) == words, "\(text), \(end)")
+        }
+    }
 }

@@ -1,4 +1,4 @@
-// What the tokenizer's tests share: the fixtures, text that is hard on purpose, and a directory of their own.
+// Shared by the tokenizer's tests: the fixtures, hard text, temporary directories, small tokenizers.
 
 import Foundation
 import LLM
@@ -18,7 +18,7 @@ struct TokenizerCase {
         return try cases.map { json in
             guard case .string(let text)? = json["text"], case .array(let words)? = json["words"],
                 case .array(let ids)? = json["ids"]
-            else { throw UserError("a case is incomplete", hint: "write the fixtures anew") }
+            else { throw UserError("a case is incomplete", hint: "write the fixtures again") }
             let spelt = words.compactMap { word -> [UInt8]? in
                 if case .string(let bytes) = word { return bytes }
                 return nil
@@ -28,8 +28,8 @@ struct TokenizerCase {
     }
 }
 
-/// Text in which whatever the pre-tokeniser tells apart meets whatever else it tells apart; with `invalid`, also bytes
-/// that are no UTF-8.
+/// Random text in which all the kinds of characters that pre-tokenizers distinguish occur next to each other; if
+/// `invalid`, also bytes that are not UTF-8.
 func hardText(_ random: inout Xorshift, length: Int, invalid: Bool = false) -> [UInt8] {
     var parts = ["a", "the", "Z", "안녕", "꽃", "\u{1112}\u{1161}", "é", "e\u{301}", "日", "1", "42", "½", "٣"]
     parts += [" ", " ", "  ", "\n", "\n\n", "\r\n", "\t", "\u{A0}", "\u{3000}", "\u{85}"]
@@ -61,4 +61,28 @@ func write(_ bytes: [UInt8], to path: String) throws { try Data(bytes).write(to:
 func userError(_ body: () throws -> Void) -> UserError? {
     do { try body() } catch { return error as? UserError }
     return nil
+}
+
+/// A byte-level tokenizer learnt from `text`.
+func trainByteLevel(
+    _ text: [UInt8], vocabularySize: Int, minimumFrequency: Int = 0, rare: Int64? = nil
+) throws -> Tokenizer {
+    var trainer = BytePairTrainer(
+        countWords(text), specialTokens: [Array("<|endoftext|>".utf8)], vocabularySize: vocabularySize,
+        rare: rare)
+    let learnt = trainer.train(minimumFrequency: minimumFrequency)
+    return try Tokenizer(learnt, addedTokens: [AddedToken(id: 0, content: Array("<|endoftext|>".utf8))])
+}
+
+/// The counts of a text's words, in several partitions, as with several threads.
+func countWords(_ text: [UInt8], partitions: Int = 3) -> WordCounts {
+    var words = WordCounts(partitions: partitions)
+    text.withUnsafeBufferPointer { words.add(linesOf: $0, .byteLevel(addsPrefixSpace: false, splits: true)) }
+    return words
+}
+
+/// The merges of a byte-level tokenizer, as bytes.
+func merges(_ tokenizer: Tokenizer) -> [[[UInt8]]] {
+    guard case .bytePair(let model)? = tokenizer.model else { return [] }
+    return model.merges.map { [tokenizer.bytes(of: Int($0.left)), tokenizer.bytes(of: Int($0.right))] }
 }

@@ -1,31 +1,32 @@
-// Merging a Korean word from its bytes takes two merges for each syllable before anything is learnt about the word.
-// Most syllables always become one token first; those may begin as that token. It is three times faster.
+// A Korean word of bytes needs two merges for each syllable before any merge that tells something about the word. Most
+// syllables always become one token first; those can start as that token, which is three times as fast.
 //
-// When is that the same? Merges are made by rank. Let a character's own merges, done alone, end in one token, and let
-// each of them have a lower rank than any merge that the symbol at its left or right end, at that time, has with what
-// stands outside. Then no neighbour can take a part of it before it is whole: its own next merge always comes first. And
-// let every merge of the whole token with what stands outside have a higher rank than all of its own, so that having it
-// early lets nothing happen early. What is merged elsewhere is untouched either way. (The tests hold this against the
+// When is the result the same? Merges are applied in the order of their ranks. Consider the merges that turn a
+// character alone into one token. At each step, compare the rank of the character's own next merge with the ranks of
+// all merges that its leftmost or rightmost symbol has with symbols outside. If the own merge always has the lower
+// rank, no neighbour can take a symbol of the character before it is complete. If, in addition, every merge of the
+// complete token with a symbol outside has a higher rank than all of the character's own merges, then having the token
+// early does not let anything happen early. Merges elsewhere are unaffected. (The tests check this against the
 // textbook, with vocabularies in which most characters fail the conditions.)
 //
-// What stands outside, whatever has been merged there, ends or begins with the byte beside the character. So the
-// conditions are kept by that byte: of ten syllables in Korean reviews nine fulfil them. GPT-2's words begin with a
-// space, which merges with first bytes early; but a space and the character may be one token by the same reasoning,
-// where nothing stands on the left.
+// Any symbol outside, whatever it was merged from, ends or begins with the byte next to the character. So the
+// conditions are stored by that byte. In Korean reviews nine of ten syllables satisfy them. GPT-2's words begin with a
+// space, which merges early with first bytes; by the same argument a space and a character may be one token, with
+// nothing to the left.
 
-/// Tokens by code point, for characters of three bytes in UTF-8: Hangul, Han, Kana.
+/// The characters that can start as one token, of those with three bytes in UTF-8: Hangul, Han, Kana.
 struct WholeCharacters: Sendable {
     struct Entry: Sendable {
-        /// The token that the character becomes, or -1.
+        /// The token that the character becomes; -1 if it must be merged from bytes.
         var id: Int32 = -1
-        /// By the byte after it: a bit for each first byte of three (E0 … EF), then one for all others.
+        /// Which bytes may follow: one bit per lead byte E0 … EF, then one for all other bytes.
         var next: UInt32 = 0
-        /// By the byte before it: a bit for each last byte (80 … BF).
+        /// Which bytes may precede: one bit per continuation byte 80 … BF.
         var previous: UInt64 = 0
     }
-    /// By code point.
+    /// The entries of characters, by code point.
     private let inside: [Entry]
-    /// With a space before it, at the beginning of a word.
+    /// The entries of a space and a character at the beginning of a word, by code point.
     private let first: [Entry]
 
     /// The token of the character at `position` of `word`, or -1 if its bytes must be merged.
@@ -39,7 +40,7 @@ struct WholeCharacters: Sendable {
         return previous & 0xC0 == 0x80 && entry.previous & 1 &<< UInt64(previous & 0x3F) != 0 ? entry.id : -1
     }
 
-    /// The token of the space that begins `word` and the character behind it, or -1.
+    /// The token of the space that `word` begins with and the character after it, or -1.
     @inline(__always)
     func tokenWithSpace(in word: UnsafeBufferPointer<UInt8>) -> Int32 {
         guard word[0] == UInt8(ascii: " "), let scalar = WholeCharacters.scalar(at: 1, in: word) else { return -1 }
@@ -55,8 +56,8 @@ struct WholeCharacters: Sendable {
     @inline(__always)
     private static func bit(ofNext byte: UInt8) -> UInt32 { byte & 0xF0 == 0xE0 ? UInt32(byte & 0x0F) : 16 }
 
-    /// What the three bytes at `position` spell if they have the form of such a character. (Those that are malformed all
-    /// the same, overlong ones and surrogates, spell numbers that no token is kept for.)
+    /// The code point of the three bytes at `position`; nil if they do not have the form of such a character. (Overlong
+    /// forms and surrogates pass this check, but there are no entries for them.)
     @inline(__always)
     private static func scalar(at position: Int, in word: UnsafeBufferPointer<UInt8>) -> Int? {
         guard position &+ 3 <= word.count, word[position] & 0xF0 == 0xE0, word[position &+ 1] & 0xC0 == 0x80,
@@ -67,7 +68,7 @@ struct WholeCharacters: Sendable {
     }
 
     /// - Parameters:
-    ///   - byteIDs: of all bytes.
+    ///   - byteIDs: the ids of all bytes.
     ///   - ranks: rank << 32 | result of each merge.
     init(byteIDs: [Int32], merges: [Merge], ranks: PairTable) {
         let space = byteIDs[Int(UInt8(ascii: " "))]
@@ -75,7 +76,7 @@ struct WholeCharacters: Sendable {
         // The first and the last byte of each token.
         var ends = [(first: UInt8, last: UInt8)?](repeating: nil, count: idCount)
         for byte in UInt8.min...UInt8.max { ends[Int(byteIDs[Int(byte)])] = (byte, byte) }
-        // More than once only for merges that are not in the order of their making.
+        // One pass is enough if every merge comes after those that make its symbols.
         while true {
             var isComplete = true
             for merge in merges where ends[Int(merge.result)] == nil {
@@ -85,7 +86,7 @@ struct WholeCharacters: Sendable {
             }
             if isComplete { break }
         }
-        // The merges in which a token is on the left, and those in which it is on the right, linked.
+        // Linked lists of the merges with a token on the left, and of those with it on the right.
         var (asLeft, asRight) = ([Int](repeating: -1, count: idCount), [Int](repeating: -1, count: idCount))
         var (nextAsLeft, nextAsRight) = ([Int](), [Int]())
         for (index, merge) in merges.enumerated() {
@@ -95,12 +96,12 @@ struct WholeCharacters: Sendable {
             asRight[Int(merge.right)] = index
         }
 
-        /// The one token of `symbols` and where it may stand.
+        /// The token that `symbols` become, and the bytes that may be next to it.
         func entry(_ symbols: [Int32]) -> Entry {
             var symbols = symbols
             var entry = Entry(id: -1, next: 0x1FFFF, previous: .max)
             var highest: Int64 = -1
-            /// Leaves out the neighbours that would merge before a rank.
+            /// Excludes the neighbours that would merge at `rank` or before.
             func close(before rank: Int64) {
                 func happens(_ merge: Merge) -> Bool {
                     (ranks[pairKey(merge.left, merge.right)] ?? .max) >> 32 <= rank
@@ -142,7 +143,7 @@ struct WholeCharacters: Sendable {
             bytes.removeAll(keepingCapacity: true)
             appendUTF8(scalar, to: &bytes)
             let symbols = bytes.map { byteIDs[Int($0)] }
-            // Most are no tokens: without a first merge there is no second one.
+            // Most characters are not tokens: without a first merge there is no second one.
             guard
                 ranks[pairKey(space, symbols[0])] != nil || ranks[pairKey(symbols[0], symbols[1])] != nil
                     || ranks[pairKey(symbols[1], symbols[2])] != nil

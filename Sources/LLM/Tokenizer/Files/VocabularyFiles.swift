@@ -1,16 +1,17 @@
-// Vocabularies in the files of their first programs: BERT's vocab.txt, GPT-2's encoder.json with vocab.bpe (elsewhere
-// called vocab.json and merges.txt), and tiktoken's rank files. What those programs know by heart is put here.
+// Vocabularies in the formats of their first programs: BERT's vocab.txt, GPT-2's encoder.json with vocab.bpe (elsewhere
+// named vocab.json and merges.txt), and tiktoken's rank files. What those programs have in their code is supplied here.
 
 import Foundation
 
 extension Tokenizer {
     // MARK: - BERT
 
-    /// A token a line, its id the line's number from 0. Whether the text is lower-cased says the tokenizer_config.json
-    /// beside it (`do_lower_case`); without one, a vocabulary that has a capital letter is for text as it is.
+    /// Reads BERT's vocab.txt: one token per line; the id is the line number, counted from 0. The tokenizer_config.json
+    /// next to it says whether text is lower-cased (`do_lower_case`). Without that file, text is lower-cased unless the
+    /// vocabulary contains a capital letter.
     static func readWordPieces(_ bytes: [UInt8], name: String) throws -> Tokenizer {
         func refuse(_ what: String) -> UserError {
-            UserError("\(name): \(what)", hint: "is it a vocab.txt of BERT's kind, one token a line with [UNK]?")
+            UserError("\(name): \(what)", hint: "is it a vocab.txt like BERT's, with one token per line and an [UNK]?")
         }
         guard bytes.withUnsafeBufferPointer({ firstInvalidUTF8(in: $0) }) == nil else { throw refuse("is not UTF-8") }
         var lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
@@ -18,11 +19,11 @@ extension Tokenizer {
         var vocabulary = Vocabulary()
         var spellings: [[UInt8]] = []
         for (index, line) in lines.enumerated() {
-            // White space at the end goes, as Hugging Face's library has it.
+            // Like Hugging Face's library, this strips trailing white space.
             let token = Normalizer.strip(left: false, right: true)(Array(line))
             guard !token.isEmpty, vocabulary.insert(token, Int32(index)) else {
                 let shown = String(decoding: token, as: UTF8.self)
-                throw refuse("line \(index + 1), \"\(shown)\", is empty or stands there twice")
+                throw refuse("line \(index + 1), \"\(shown)\", is empty or occurs twice")
             }
             spellings.append(token)
         }
@@ -38,7 +39,7 @@ extension Tokenizer {
         let config = folder(of: name) + "/tokenizer_config.json"
         let settings = fileExists(config) ? try JSON(try contents(of: config), name: config) : nil
         let lowercases = settings?["do_lower_case"]?.bool ?? !hasCapitals
-        let parts = Parts(
+        let components = Components(
             normalizer: [
                 "type": "BertNormalizer", "clean_text": true,
                 "handle_chinese_chars": .bool(settings?["tokenize_chinese_chars"]?.bool ?? true),
@@ -50,15 +51,15 @@ extension Tokenizer {
         return try Tokenizer(
             model: .wordPiece(
                 WordPieceModel(vocabulary, unknown: unknown, prefix: Array("##".utf8), longestWord: 100)),
-            spellings: spellings, addedTokens: special, parts: parts, refuse: refuse)
+            spellings: spellings, addedTokens: special, components: components, refuse: refuse)
     }
 
-    /// `[CLS] text [SEP]`, if the vocabulary has both.
+    /// The post-processor for `[CLS] text [SEP]`; `null` unless the vocabulary has both tokens.
     private static func template(_ vocabulary: Vocabulary) -> JSON {
         guard let cls = vocabulary.id(of: Array("[CLS]".utf8)), let sep = vocabulary.id(of: Array("[SEP]".utf8)) else {
             return .null
         }
-        func piece(_ kind: String, _ id: JSON, _ type: Int) -> JSON {
+        func item(_ kind: String, _ id: JSON, _ type: Int) -> JSON {
             .object([(Array(kind.utf8), ["id": id, "type_id": JSON(integerLiteral: type)])])
         }
         func token(_ name: JSON, _ id: Int32) -> JSON {
@@ -67,11 +68,11 @@ extension Tokenizer {
         return [
             "type": "TemplateProcessing",
             "single": [
-                piece("SpecialToken", "[CLS]", 0), piece("Sequence", "A", 0), piece("SpecialToken", "[SEP]", 0),
+                item("SpecialToken", "[CLS]", 0), item("Sequence", "A", 0), item("SpecialToken", "[SEP]", 0),
             ],
             "pair": [
-                piece("SpecialToken", "[CLS]", 0), piece("Sequence", "A", 0), piece("SpecialToken", "[SEP]", 0),
-                piece("Sequence", "B", 1), piece("SpecialToken", "[SEP]", 1),
+                item("SpecialToken", "[CLS]", 0), item("Sequence", "A", 0), item("SpecialToken", "[SEP]", 0),
+                item("Sequence", "B", 1), item("SpecialToken", "[SEP]", 1),
             ],
             "special_tokens": ["[CLS]": token("[CLS]", cls), "[SEP]": token("[SEP]", sep)],
         ]
@@ -79,7 +80,7 @@ extension Tokenizer {
 
     // MARK: - GPT-2
 
-    /// `path` is one of the two files; the other lies beside it.
+    /// Reads GPT-2's vocabulary. `path` is one of its two files; the other is in the same directory.
     static func readGPT2Files(beside path: String) throws -> Tokenizer {
         let directory = folder(of: path)
         let pairs = [("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt")].map {
@@ -92,11 +93,11 @@ extension Tokenizer {
             fileExists(ids), fileExists(merges)
         else {
             throw UserError(
-                "\(path) is one of two files, and the other is not beside it",
+                "\(path) is one of two files, and the other is not in its directory",
                 hint: "GPT-2's vocabulary is encoder.json with vocab.bpe, or vocab.json with merges.txt")
         }
         func refuse(_ file: String) -> (String) -> UserError {
-            { UserError("\(file): \($0)", hint: "the file is damaged, or no part of a vocabulary of GPT-2's kind") }
+            { UserError("\(file): \($0)", hint: "the file is damaged or does not belong to a vocabulary like GPT-2's") }
         }
         let spellings = try readVocabulary(try JSON(try contents(of: ids), name: ids), refuse: refuse(ids))
         var vocabulary = Vocabulary()
@@ -106,7 +107,7 @@ extension Tokenizer {
         let sides = try lines.enumerated().map { rank, line in
             var line = line
             if line.last == UInt8(ascii: "\r") { line.removeLast() }
-            guard let pair = self.sides(of: line) else { throw refuse(merges)("merge \(rank) is no pair of tokens") }
+            guard let pair = self.sides(of: line) else { throw refuse(merges)("merge \(rank) is not a pair of tokens") }
             return pair
         }
         let list = try self.merges(sides, vocabulary, prefix: [], refuse: refuse(merges))
@@ -117,18 +118,18 @@ extension Tokenizer {
         }
         return try Tokenizer(
             model: .bytePair(byteLevelModel(spellings, merges: list, addedTokens: added)), spellings: spellings,
-            addedTokens: added, parts: .byteLevel, refuse: refuse(ids))
+            addedTokens: added, components: .byteLevel, refuse: refuse(ids))
     }
 
     // MARK: - tiktoken
 
-    /// A line for each token: its bytes in base64, and its rank, which is its id. Pairs are merged by the rank of what
-    /// they become, and a word that is a token is taken whole. The file says nothing of special tokens nor of words:
-    /// GPT-2's 50,256 ranks get <|endoftext|> and GPT-2's words, and so does any other number but those of
-    /// vocabularies that are known to cut words in another way, which are refused.
+    /// Reads tiktoken's rank file. Each line has a token's bytes in base64 and its rank, which is its id. Pairs are
+    /// merged by the rank of their result, and a word that is a token becomes that token. The file does not define
+    /// special tokens or words: <|endoftext|> and GPT-2's words are assumed. Vocabularies known to split words
+    /// differently are refused.
     static func readRanks(_ bytes: [UInt8], name: String) throws -> Tokenizer {
         func refuse(_ what: String) -> UserError {
-            UserError("\(name): \(what)", hint: "is it a rank file of tiktoken's, such as r50k_base.tiktoken?")
+            UserError("\(name): \(what)", hint: "is it a rank file of tiktoken, such as r50k_base.tiktoken?")
         }
         var tokens: [[UInt8]] = []
         var vocabulary = Vocabulary()
@@ -136,7 +137,7 @@ extension Tokenizer {
             let words = line.split(separator: UInt8(ascii: " "))
             guard words.count == 2, let data = Data(base64Encoded: Data(words[0])), !data.isEmpty,
                 let rank = Int(String(decoding: words[1], as: UTF8.self).trimmingCharacters(in: .whitespaces))
-            else { throw refuse("line \(index + 1) is no token in base64 with its rank") }
+            else { throw refuse("line \(index + 1) is not a token in base64 and its rank") }
             guard rank == tokens.count else { throw refuse("line \(index + 1) has rank \(rank), not \(tokens.count)") }
             guard vocabulary.insert(Array(data), Int32(rank)) else { throw refuse("rank \(rank) occurs twice") }
             tokens.append(Array(data))
@@ -145,9 +146,9 @@ extension Tokenizer {
         let known = [100_256: "cl100k_base", 199_998: "o200k_base"]
         if let other = known[tokens.count] {
             throw refuse(
-                "it has the \(tokens.count) ranks of \(other), whose words are cut by a pattern not known here")
+                "it has the \(tokens.count) ranks of \(other), whose pattern for words is not supported")
         }
-        // Every way to cut a token in two tokens is a merge, of the token's rank.
+        // Every way to split a token into two tokens is a merge with the token's rank.
         var merges: [Merge] = []
         var ranks: [Int] = []
         for (rank, token) in tokens.enumerated() {
@@ -168,6 +169,6 @@ extension Tokenizer {
         let model = byteLevelModel(
             spellings, merges: merges, addedTokens: added, ignoresMerges: true, ranks: ranks)
         return try Tokenizer(
-            model: .bytePair(model), spellings: spellings, addedTokens: added, parts: .byteLevel, refuse: refuse)
+            model: .bytePair(model), spellings: spellings, addedTokens: added, components: .byteLevel, refuse: refuse)
     }
 }

@@ -1,83 +1,62 @@
-// Training of byte-pair encoding. The textbook algorithm stands in BytePairEncoding.swift; this one gives the same
-// merges in the same order.
+// Training of byte-pair encoding. The textbook algorithm is in TextbookBytePairs.swift; this one gives the same merges
+// in the same order.
 //
-// Only distinct words are kept, with their counts. Each pair has its total and lists of the words it was seen in; a merge
-// visits only those words and changes only the totals of the neighbouring pairs. A priority queue gives the most frequent
-// pair. Invariants:
-//   - the totals are exact at all times (but for pairs already merged, which no one asks for again);
-//   - a pair's lists, put together, hold every word that contains it, and maybe some that no longer do;
-//   - every pair has an entry with at least its total, so an entry whose count is no longer the pair's total goes back
-//     with the right one, and the first that agrees is the largest;
-//   - pairs rarer than `rare` have a total and nothing else. They will not be reached; if they are, all pairs are listed
-//     anew from the words as they stand then, with a lower `rare`. Most of the memory would be theirs;
-//   - entries of `floor` and more are in the queue, the others wait in a heap of their own kind: a plain list. Most pairs
-//     are rare and are never asked for; the floor sinks only when the queue has nothing above it.
+// Only the distinct words are kept, with their counts. Each pair has its total and lists of the words it was seen in. A
+// merge visits only those words and changes only the totals of the adjacent pairs. A priority queue yields the most
+// frequent pair. Invariants:
+//   - Totals are always exact (except for pairs that were merged already, which are never asked for again).
+//   - A pair's lists together contain every word that contains the pair, and maybe words that no longer do.
+//   - Every pair has an entry with at least its total. An entry whose count is not the pair's total any more goes back
+//     with the right count, so the first entry that agrees is the largest.
+//   - Pairs with a total below `rare` have no lists and no entry. Usually they are never needed. If they are, all pairs
+//     are listed again from the words as they are then, with a lower `rare`. They would take most of the memory.
+//   - Entries with a count of at least `floor` are in the queue; the others wait in a plain array. Most pairs are rare
+//     and never needed. The floor is lowered only when the queue has no entry above it.
 //
-// What takes the time is memory: words lie anywhere, and each visit is a cache miss. So a word is one run of numbers,
-// its length and count in front of its symbols, and lists are in the order of memory. The words are in parts, by their
-// hash; a merge that visits many words goes through the parts in parallel. What a part finds are sums of whole numbers, so
-// the result does not depend on how many there are.
+// The cost is memory latency: words lie anywhere in memory, and each visit is a cache miss. So a word is one run of
+// numbers, its length and count followed by its symbols, and lists are in the order of memory. The words are
+// hash-partitioned; a merge that visits many words processes the partitions in parallel. What they find are sums of
+// whole numbers, so the result does not depend on the number of partitions.
 //
-// Order and ties are those of Hugging Face's BpeTrainer, so the result is the same, id by id: special tokens, the alphabet
-// in the order of its code points, the characters inside of words (`##b`), then the merges; of equally frequent pairs the
-// one with the smallest left id, then the smallest right id. Where a merge spells a token that exists, that id is used
-// again. The characters inside of words are in the order of their code points here; Hugging Face's library leaves theirs
-// to a hash table with a random seed, so no two of its runs agree; `insideOrder` forces the order of one.
+// The order and the ties are those of Hugging Face's BpeTrainer, so the result is identical, id by id: special tokens,
+// the alphabet in the order of code points, the characters inside words (`##b`), then the merges. Ties between equally
+// frequent pairs go to the smallest left id, then the smallest right id. A merge that spells an existing token uses its
+// id. The characters inside words are in the order of code points here; Hugging Face's library takes theirs from a hash
+// table with a random seed, so its runs differ from each other. `insideOrder` imposes the order of one of them.
 
 import Kernels
 
-/// What training gives.
-package struct LearntBytePairs: Sendable {
-    /// Of the tokens, by id, as in tokenizer.json.
-    package let spellings: [[UInt8]]
-    package let merges: [Merge]
-
-    package init(spellings: [[UInt8]], merges: [Merge]) {
-        self.spellings = spellings
-        self.merges = merges
-    }
-}
-
-/// What words are made of at first.
-package enum Alphabet: Sendable {
-    /// All 256 bytes, written in the byte alphabet.
-    case bytes
-    /// The characters that occur, or the most frequent `limit` of them (of equally frequent ones those of smaller code
-    /// points); the others are dropped from the words. Inside a word they are written behind `prefix`, as symbols of
-    /// their own, in the order of their ids in `insideOrder` if that is given.
-    case characters(prefix: [UInt8] = [], limit: Int? = nil, insideOrder: Vocabulary? = nil)
-}
-
-/// The state of a training run: the words as symbols, and what is known of their pairs.
+/// A trainer of byte-pair encoding: the words as symbols, the totals of their pairs, and the queue of pairs.
 package struct BytePairTrainer {
-    private var parts: [TrainerPart] = []
+    private var partitions: [TrainerPartition] = []
     private var totals = PairTable()
     private var queue = Heap<Candidate>()
     private var waiting: [Candidate] = []
     private var floor = Int64.max
     private var rare: Int64 = 1
-    /// Per candidate and part, where its list of words begins and how long it is.
+    /// The range of the list of words, per candidate and partition.
     private var lists: [(first: UInt32, count: UInt32)] = []
 
-    /// By id: how a token is written, and of how many first symbols it is made.
+    /// The spelling of each token, by id.
     private var spellings = ByteStringTable()
+    /// The number of initial symbols in each token, by id.
     private var symbolCounts: [Int32] = []
     private let specialCount: Int
     private let prefix: [UInt8]
     private let isByteLevel: Bool
     private let longestToken: Int
     private let vocabularySize: Int
-    /// The symbols before the first merge.
+    /// The number of tokens before the first merge.
     private let firstCount: Int
 
     /// A pair that might be merged next.
     private struct Candidate: Comparable {
         var total: Int64
         let key: UInt64
-        /// Its place in `lists`, in units of the number of parts; or `everywhere`.
+        /// Its index in `lists`, divided by the number of partitions; or `everywhere`.
         let list: UInt32
 
-        /// The words are not known: all may contain it.
+        /// Any word may contain the pair: there is no list.
         static let everywhere = UInt32.max
 
         static func < (a: Candidate, b: Candidate) -> Bool {
@@ -89,10 +68,10 @@ package struct BytePairTrainer {
 
     /// - Parameters:
     ///   - specialTokens: all different; their ids are 0, 1, 2 …
-    ///   - vocabularySize: how many tokens there will be, if there are pairs enough.
+    ///   - vocabularySize: the number of tokens to reach, if there are enough pairs.
+    ///   - longestToken: a pair is merged only if the result has fewer characters (with `Alphabet.bytes`, bytes) than
+    ///     this. Pairs of initial symbols are always merged.
     ///   - rare: pairs that occur less often are not listed until they are needed; nil for an estimate.
-    ///   - longestToken: a pair is merged only if the result has fewer characters than this (bytes, for bytes);
-    ///     pairs of single ones always are.
     package init(
         _ words: consuming WordCounts, alphabet: Alphabet = .bytes, specialTokens: [[UInt8]], vocabularySize: Int,
         longestToken: Int = .max, rare: Int64? = nil
@@ -122,38 +101,38 @@ package struct BytePairTrainer {
         }
         while symbolCounts.count < spellings.count { symbolCounts.append(1) }
         firstCount = spellings.count
-        parts = BytePairTrainer.parts(consume words, symbols)
+        partitions = BytePairTrainer.partitions(consume words, symbols)
         returnFreedMemory()
         listPairs(rare: rare)
     }
 
-    /// Here the words end: from now on they are symbols.
-    private static func parts(_ words: consuming WordCounts, _ symbols: SymbolTable) -> [TrainerPart] {
+    /// Turns the words into symbols, each table into a partition.
+    private static func partitions(_ words: consuming WordCounts, _ symbols: SymbolTable) -> [TrainerPartition] {
         let tables = words.tables
-        var made = [TrainerPart?](repeating: nil, count: tables.count)
+        var made = [TrainerPartition?](repeating: nil, count: tables.count)
         made.withUnsafeMutableBufferPointer { made in
             nonisolated(unsafe) let made = made
-            parallelFor(made.count) { made[$0] = TrainerPart(tables[$0], symbols) }
+            parallelFor(made.count) { made[$0] = TrainerPartition(tables[$0], symbols) }
         }
         return made.compactMap { $0 }
     }
 
-    /// Counts the pairs, each part for itself, and lists the words of those that are not rare.
-    /// - Parameter rare: what is rare at first; nil for an estimate.
+    /// Counts the pairs of each partition, and lists the words of the pairs that are not rare.
+    /// - Parameter rare: the initial `rare`; nil for an estimate.
     private mutating func listPairs(rare first: Int64? = nil) {
-        let (parts, idCount, isFirst) = (parts, spellings.count, totals.count == 0)
-        parallelFor(parts.count) { parts[$0].countPairs(idCount: idCount) }
+        let (partitions, idCount, isFirst) = (partitions, spellings.count, totals.count == 0)
+        parallelFor(partitions.count) { partitions[$0].countPairs(idCount: idCount) }
         if isFirst {
-            for part in parts { for pair in part.pairs { totals.add(pair.key, pair.total) } }
+            for partition in partitions { for pair in partition.pairs { totals.add(pair.key, pair.total) } }
             rare = first ?? firstRare()
         }
         (queue, waiting, lists, floor) = (Heap(), [], [], .max)
         let (known, rare) = (totals, rare)
-        parallelFor(parts.count) { parts[$0].listPairs { (known[$0] ?? 0) >= rare } }
+        parallelFor(partitions.count) { partitions[$0].listPairs { (known[$0] ?? 0) >= rare } }
         var places = PairTable()
         var candidates: [Candidate] = []
-        for (index, part) in parts.enumerated() {
-            for pair in part.pairs where pair.isListed {
+        for (index, partition) in partitions.enumerated() {
+            for pair in partition.pairs where pair.isListed {
                 guard isFirst || isAllowed(Int32(pair.key >> 32), Int32(truncatingIfNeeded: pair.key)) else { continue }
                 let place: Int
                 if let known = places[pair.key] {
@@ -163,22 +142,23 @@ package struct BytePairTrainer {
                     places.set(pair.key, Int64(place))
                     candidates.append(
                         Candidate(total: totals[pair.key] ?? 0, key: pair.key, list: UInt32(place)))
-                    for _ in parts { lists.append((0, 0)) }
+                    for _ in partitions { lists.append((0, 0)) }
                 }
-                lists[place * parts.count + index] = (pair.first, pair.count)
+                lists[place * partitions.count + index] = (pair.first, pair.count)
             }
-            part.pairs = []
+            partition.pairs = []
         }
         floor = max(1, (candidates.map(\.total).max() ?? 1) / 8)
         for candidate in candidates { push(candidate) }
         returnFreedMemory()
     }
 
-    /// A total that the last merge will hardly go below: a quarter of that of the pair that would be the last if merges made
-    /// no new pairs; or, for few symbols, of which nearly all pairs occur, a small share of the highest.
+    /// A total that the last merge is unlikely to go below: a quarter of the total of the pair that would be merged
+    /// last if merges made no new pairs. With few symbols, nearly all of whose pairs occur: a small share of the
+    /// highest total.
     private func firstRare() -> Int64 {
         var sorted: [Int64] = []
-        for part in parts { for pair in part.pairs { sorted.append(totals[pair.key] ?? 0) } }
+        for partition in partitions { for pair in partition.pairs { sorted.append(totals[pair.key] ?? 0) } }
         sorted.sort(by: >)
         let merges = vocabularySize - firstCount
         guard merges > 0, let highest = sorted.first else { return 1 }
@@ -186,7 +166,7 @@ package struct BytePairTrainer {
         return max(1, last / 4, highest / Int64(4 * merges))
     }
 
-    /// Whether the result of a merge is not too long. Pairs of first symbols always may be merged.
+    /// Whether the result of a merge is short enough. Pairs of initial symbols always are.
     private func isAllowed(_ left: Int32, _ right: Int32) -> Bool {
         (Int(left) < firstCount && Int(right) < firstCount)
             || Int(symbolCounts[Int(left)]) + Int(symbolCounts[Int(right)]) < longestToken
@@ -196,12 +176,12 @@ package struct BytePairTrainer {
         if candidate.total >= floor { queue.push(candidate) } else { waiting.append(candidate) }
     }
 
-    /// The next candidate, by the count it was pushed with.
+    /// The candidate with the highest total at the time it was pushed.
     private mutating func pop() -> Candidate? {
         while true {
             if let top = queue.pop() {
                 if top.total >= floor { return top }
-                // It went back below the floor: it may no longer be the first.
+                // Its total is below the floor, so a waiting candidate may have a higher one.
                 waiting.append(top)
             }
             if !queue.isEmpty { continue }
@@ -216,23 +196,23 @@ package struct BytePairTrainer {
         }
     }
 
-    /// The tokens of the whole text: after training a word stands as the symbols that encoding would give.
-    package var tokenCount: Int { parts.reduce(0) { $0 + $1.tokenCount } }
+    /// The number of tokens in the text. After training, the symbols of a word are what encoding would give.
+    package var tokenCount: Int { partitions.reduce(0) { $0 + $1.tokenCount } }
 
-    /// How often each token occurs in the text, by id.
+    /// The number of occurrences of each token in the text, by id.
     package func tokenCounts() -> [Int] {
         var counts = [Int](repeating: 0, count: spellings.count)
-        for part in parts { part.addTokenCounts(to: &counts) }
+        for partition in partitions { partition.addTokenCounts(to: &counts) }
         return counts
     }
 
-    /// Merges until the vocabulary is full or no pair occurs `minimumFrequency` times (nor once).
+    /// Merges until the vocabulary is full or no pair occurs at least `minimumFrequency` times and at least once.
     /// - Parameter progress: called after each merge with the size of the vocabulary.
     package mutating func train(
         minimumFrequency: Int = 0, progress: (Int) -> Void = { _ in }
     ) -> LearntBytePairs {
         var learnt = LearntBytePairs(spellings: [], merges: [])
-        // A merge takes some 20 microseconds, and as many to wake a thread for it.
+        // A merge takes about 20 microseconds; waking a thread for it would take as long.
         withThreadsAwake { learnt = merge(minimumFrequency: minimumFrequency, progress: progress) }
         return learnt
     }
@@ -241,11 +221,11 @@ package struct BytePairTrainer {
         var merges: [Merge] = []
         var rankOfPair: [UInt64: Int] = [:]
         let idCount = max(vocabularySize, spellings.count)
-        for part in parts { part.prepare(idCount: idCount) }
+        for partition in partitions { partition.prepare(idCount: idCount) }
         var combined = CombinedNeighbours(idCount: idCount)
         while spellings.count < vocabularySize {
             guard var top = pop(), top.total >= rare else {
-                // There may be others as frequent, which are not listed.
+                // A pair that is not listed may be more frequent.
                 if rare <= max(1, minimumFrequency) { break }
                 rare = max(1, rare / 8)
                 listPairs()
@@ -265,9 +245,9 @@ package struct BytePairTrainer {
             let result = Int32(spellings.insert(Array(spellings[Int(left)] + tail)))
             let symbolCount = symbolCounts[Int(left)] + symbolCounts[Int(right)]
             if Int(result) == symbolCounts.count { symbolCounts.append(symbolCount) }
-            // A special token stands in no word before a merge spells it.
+            // A special token is in no word until a merge spells it.
             if Int(result) < specialCount { symbolCounts[Int(result)] = symbolCount }
-            // A pair can come twice if one of its tokens was spelt in two ways; then its last rank counts.
+            // A pair can be merged twice if one of its tokens was spelt in two ways; its last rank counts.
             rankOfPair[top.key] = merges.count
             merges.append(Merge(left: left, right: right, result: result))
             replace(top, left: left, right: right, with: result, &combined)
@@ -277,155 +257,105 @@ package struct BytePairTrainer {
         return LearntBytePairs(spellings: (0..<spellings.count).map { Array(spellings[$0]) }, merges: lasting)
     }
 
-    /// Below so many words to visit, sharing them with the other threads costs more than they bring.
+    /// With fewer words to visit than this, one thread is faster than several.
     private static let fewWords = 100
 
-    /// Replaces the pair in every word it was seen in, and brings the totals up to date: from `p left right n` to
-    /// `p result n` the pairs (p, left) and (right, n) are lost, (p, result) and (result, n) are new.
+    /// Replaces the pair in every word it was seen in, and updates the totals: when `p left right n` becomes
+    /// `p result n`, the pairs (p, left) and (right, n) are lost, and (p, result) and (result, n) are new.
     private mutating func replace(
         _ candidate: Candidate, left: Int32, right: Int32, with result: Int32, _ combined: inout CombinedNeighbours
     ) {
-        let parts = parts
-        let first = Int(candidate.list) * parts.count
+        let partitions = partitions
+        let first = Int(candidate.list) * partitions.count
         let isEverywhere = candidate.list == Candidate.everywhere
-        let own = (0..<parts.count).map { isEverywhere ? parts[$0].everywhere() : lists[first + $0] }
+        let own = (0..<partitions.count).map { isEverywhere ? partitions[$0].everywhere() : lists[first + $0] }
         let visits = own.reduce(0) { $0 + Int($1.count) }
         if visits < BytePairTrainer.fewWords {
-            for (index, part) in parts.enumerated() { part.replace(own[index], left, right, result) }
+            for (index, partition) in partitions.enumerated() { partition.replace(own[index], left, right, result) }
         } else {
-            parallelFor(parts.count) { parts[$0].replace(own[$0], left, right, result) }
+            parallelFor(partitions.count) { partitions[$0].replace(own[$0], left, right, result) }
         }
-        // What the parts found, one neighbour after the other, in ascending order of nothing but their first sight:
-        // sums do not depend on it, and the queue orders by total and ids.
+        // The neighbours are in the order in which they were first seen. The result does not depend on it: totals are
+        // sums, and the queue orders by total and ids.
         combined.forEach(
-            parts.map(\.before.found),
+            partitions.map(\.before.found),
             touch: { totals.touch(pairKey($0, left)) &+ totals.touch(pairKey($0, result)) }
-        ) { neighbour, total, segments in
+        ) { neighbour, total, wordLists in
             totals.addIfKnown(pairKey(neighbour, left), -total)
-            addCandidate(pairKey(neighbour, result), neighbour, result, total, segments)
+            addCandidate(pairKey(neighbour, result), neighbour, result, total, wordLists)
         }
         combined.forEach(
-            parts.map(\.after.found),
+            partitions.map(\.after.found),
             touch: { totals.touch(pairKey(right, $0)) &+ totals.touch(pairKey(result, $0)) }
-        ) { neighbour, total, segments in
+        ) { neighbour, total, wordLists in
             totals.addIfKnown(pairKey(right, neighbour), -total)
-            addCandidate(pairKey(result, neighbour), result, neighbour, total, segments)
+            addCandidate(pairKey(result, neighbour), result, neighbour, total, wordLists)
         }
-        // The pair `right left` between two replaced pairs, `left right left right`, became `result result`.
-        let doubled = parts.reduce(0) { $0 + $1.doubledTotal }
+        // In `left right left right`, the pair `right left` between two replaced pairs became `result result`.
+        let doubled = partitions.reduce(0) { $0 + $1.doubledTotal }
         if doubled > 0 {
             totals.addIfKnown(pairKey(right, left), -doubled)
-            addCandidate(pairKey(result, result), result, result, doubled, parts.map(\.doubledList)[...])
+            addCandidate(pairKey(result, result), result, result, doubled, partitions.map(\.doubledList)[...])
         }
     }
 
     private mutating func addCandidate(
         _ key: UInt64, _ left: Int32, _ right: Int32, _ change: Int64,
-        _ segments: ArraySlice<(first: UInt32, count: UInt32)>
+        _ wordLists: ArraySlice<(first: UInt32, count: UInt32)>
     ) {
         guard Int(symbolCounts[Int(left)]) + Int(symbolCounts[Int(right)]) < longestToken else { return }
         let total = totals.add(key, change)
         guard total >= rare else { return }
         if total > change, total - change < rare {
-            // A token was spelt in a second way, and where the pair was before was not listed.
+            // A token was spelt in a second way, and the earlier occurrences of the pair are not listed.
             push(Candidate(total: total, key: key, list: Candidate.everywhere))
             return
         }
-        let list = UInt32(lists.count / parts.count)
-        lists.append(contentsOf: segments)
+        let list = UInt32(lists.count / partitions.count)
+        lists.append(contentsOf: wordLists)
         push(Candidate(total: total, key: key, list: list))
     }
 }
 
-/// The id of each first symbol.
-struct SymbolTable {
-    let isByteLevel: Bool
-    /// By byte, or by scalar.
-    var ids: [Int32]
-    /// By scalar, inside a word.
-    var insideIDs: [Int32] = []
-
-    init(isByteLevel: Bool) {
-        self.isByteLevel = isByteLevel
-        ids = [Int32](repeating: -1, count: 256)
-    }
-
-    /// The characters of all words, which get their ids here.
-    init(
-        _ words: WordCounts, _ spellings: inout ByteStringTable, prefix: [UInt8], limit: Int?, insideOrder: Vocabulary?
-    ) {
-        isByteLevel = false
-        var counts = [Int64](repeating: 0, count: 0x110000)
-        var isInside = [Bool](repeating: false, count: 0x110000)
-        words.forEach { word, count in
-            var position = 0
-            while position < word.count {
-                let next = scalar(at: position, in: word)
-                counts[Int(next.value)] += count
-                if position > 0 { isInside[Int(next.value)] = true }
-                position += next.length
-            }
-        }
-        var kept = counts.indices.filter { counts[$0] > 0 }
-        if let limit, kept.count > limit {
-            kept.sort { counts[$0] != counts[$1] ? counts[$0] > counts[$1] : $0 < $1 }
-            kept = kept[..<limit].sorted()
-        }
-        ids = [Int32](repeating: -1, count: 0x110000)
-        func spelling(_ scalar: Int, _ prefix: [UInt8]) -> [UInt8] {
-            var bytes = prefix
-            appendUTF8(UInt32(scalar), to: &bytes)
-            return bytes
-        }
-        for scalar in kept { ids[scalar] = Int32(spellings.insert(spelling(scalar, []))) }
-        insideIDs = ids
-        guard !prefix.isEmpty else { return }
-        var inside = kept.filter { isInside[$0] }
-        if let insideOrder {
-            let order = inside.map { insideOrder.id(of: spelling($0, prefix)) ?? .max }
-            inside = zip(order, inside).sorted { ($0.0, $0.1) < ($1.0, $1.1) }.map(\.1)
-        }
-        for scalar in inside { insideIDs[scalar] = Int32(spellings.insert(spelling(scalar, prefix))) }
-    }
-}
-
-/// Puts together what the parts found.
+/// The sums of the neighbours that the partitions found.
 private struct CombinedNeighbours {
-    /// By id: one more than the place in `all`.
+    /// The index in `all` plus one, by id; 0 for none.
     private var places: [Int32]
     private var all: [(neighbour: Int32, total: Int64)] = []
-    private var segments: [(first: UInt32, count: UInt32)] = []
+    private var wordLists: [(first: UInt32, count: UInt32)] = []
     private var touched: UInt64 = 0
 
     init(idCount: Int) { places = [Int32](repeating: 0, count: idCount) }
 
-    /// Calls `body` with each neighbour, its total, and for each part the list of its words.
-    /// - Parameter touch: reads what `body` is going to look at; called for some neighbours in advance.
+    /// Calls `body` with each neighbour, its total, and the list of its words for each partition.
+    /// - Parameter touch: reads the memory that `body` will read; called for some neighbours in advance.
     mutating func forEach(
         _ found: [[NeighbourPairs.Found]], touch: (Int32) -> UInt64,
         _ body: (Int32, Int64, ArraySlice<(first: UInt32, count: UInt32)>) -> Void
     ) {
         all.removeAll(keepingCapacity: true)
-        segments.removeAll(keepingCapacity: true)
-        for (part, list) in found.enumerated() {
+        wordLists.removeAll(keepingCapacity: true)
+        for (partition, list) in found.enumerated() {
             for entry in list {
                 var place = Int(places[Int(entry.neighbour)]) - 1
                 if place < 0 {
                     place = all.count
                     places[Int(entry.neighbour)] = Int32(place + 1)
                     all.append((entry.neighbour, 0))
-                    for _ in found { segments.append((0, 0)) }
+                    for _ in found { wordLists.append((0, 0)) }
                 }
                 all[place].total += entry.total
-                segments[place * found.count + part] = (entry.first, entry.count)
+                wordLists[place * found.count + partition] = (entry.first, entry.count)
             }
         }
         for (place, entry) in all.enumerated() {
-            if place % TrainerPart.ahead == 0 {
-                for next in all[place..<min(all.count, place + TrainerPart.ahead)] { touched &+= touch(next.neighbour) }
+            if place % TrainerPartition.ahead == 0 {
+                for next in all[place..<min(all.count, place + TrainerPartition.ahead)] {
+                    touched &+= touch(next.neighbour)
+                }
             }
             places[Int(entry.neighbour)] = 0
-            body(entry.neighbour, entry.total, segments[place * found.count..<(place + 1) * found.count])
+            body(entry.neighbour, entry.total, wordLists[place * found.count..<(place + 1) * found.count])
         }
     }
 }

@@ -1,4 +1,4 @@
-/// The characters that stand for bytes in vocabularies of GPT-2's kind: a printable byte for itself, the others as
+/// The characters that stand for bytes in GPT-2's vocabulary. Printable bytes stand for themselves; the others are
 /// U+0100 and up, so that a vocabulary is readable text without white space.
 package enum ByteAlphabet {
     /// The code point of each byte, 33 … 323.
@@ -11,7 +11,7 @@ package enum ByteAlphabet {
         }
     }()
 
-    /// The byte of each code point, or nil.
+    /// The byte that each code point stands for; nil if none.
     private static let bytes: [UInt8?] = {
         var bytes = [UInt8?](repeating: nil, count: 0x144)
         for (byte, scalar) in scalars.enumerated() { bytes[Int(scalar)] = UInt8(byte) }
@@ -36,7 +36,7 @@ package enum ByteAlphabet {
         return characters
     }
 
-    /// The bytes that `characters` (UTF-8) stand for, or nil if one of them stands for none.
+    /// The bytes that `characters` (UTF-8) stand for; nil if a character does not stand for a byte.
     package static func bytes(for characters: [UInt8]) -> [UInt8]? {
         var result: [UInt8] = []
         for scalar in String(decoding: characters, as: UTF8.self).unicodeScalars {

@@ -1,0 +1,171 @@
+// From text files to token shards. As in llm.c's data scripts, an end-of-text token comes before each document,
+// followed by its text. No byte of the text is dropped: the documents, in order, decode to the bytes of the files. A
+// special token written in a text is ordinary text, so only a document boundary becomes the end-of-text token.
+//
+// Files are read twice, in blocks: once to count documents (at the speed of memory), once to encode them. The results
+// of a block's sections are joined in order, so the shards do not depend on the number of threads.
+
+import Foundation
+import Kernels
+
+/// A writer of token shards: encodes text files into the shards of a directory.
+package struct CorpusWriter {
+    package let tokenizer: Tokenizer
+    package let mode: DocumentMode
+    package var tokensPerShard = 100_000_000
+    /// The number of tokens to which every document is padded; shards then hold whole rows. nil for no padding.
+    package var rowLength: Int?
+    /// The size in bytes of the section of text that a thread encodes between two writes, and of the blocks in which
+    /// documents are counted.
+    package var sectionSize = 4 << 20
+
+    package init(tokenizer: Tokenizer, mode: DocumentMode) {
+        self.tokenizer = tokenizer
+        self.mode = mode
+    }
+
+    /// Writes `train_*.bin`, `val_*.bin` and the tokenizer into `directory`, and removes the shards of an earlier run.
+    /// - Parameters:
+    ///   - validationFiles: if not empty, the validation set; `fraction` is then ignored.
+    ///   - fraction: the probability that a document goes to validation; 0 for no validation.
+    ///   - progress: called with the number of bytes encoded so far.
+    /// - Throws: if the tokenizer has no end-of-text token, a document does not fit into a row, or a file cannot be
+    ///   read or written. Older shards are then unchanged.
+    package func write(
+        _ files: [InputFile], validationFiles: [InputFile] = [], fraction: Double, seed: UInt64, to directory: String,
+        progress: (Int) -> Void = { _ in }
+    ) throws -> CorpusSummary {
+        guard let endOfText = tokenizer.endOfText.flatMap({ Int32(exactly: $0) }) else {
+            throw UserError(
+                "the tokenizer has no special token to put before documents",
+                hint: "train one that has: train_tokenizer --special \"<|endoftext|>\" …")
+        }
+        try createDirectory(directory)
+        let set = DurableFiles()
+        var writers = ["train", "val"].map {
+            TokenShardWriter(
+                files: set, prefix: "\(directory)/\($0)", vocabularySize: tokenizer.vocabularySize,
+                tokensPerShard: rowLength.map { max(1, tokensPerShard / $0) * $0 } ?? tokensPerShard)
+        }
+        var paddings = rowLength.map { [RowPadding](repeating: .init(length: $0, endOfText: endOfText), count: 2) }
+        // One encoder per thread, each with its own cache.
+        var encoders = try (0..<max(1, threadCount)).map { _ in try tokenizer.makeEncoder() }
+        var summary = CorpusSummary()
+
+        func encode(_ files: [InputFile], dividesAt: Int?, isValidation: (Int) -> Bool) throws {
+            var document = -1
+            var sections: [Section] = []
+            for file in files {
+                try forEachBlock(of: file, blockSize: encoders.count * sectionSize, cut: tokenizer.cut) {
+                    block, offset in
+                    let ranges = tokenizer.cut.sections(of: block, count: encoders.count)
+                    while sections.count < ranges.count { sections.append(Section()) }
+                    sections.removeLast(sections.count - ranges.count)
+                    for (i, range) in ranges.enumerated() {
+                        sections[i].begin(UnsafeBufferPointer(rebasing: block[range]), offset + range.lowerBound)
+                    }
+                    sections.withUnsafeMutableBufferPointer { sections in
+                        nonisolated(unsafe) let sections = sections
+                        parallelFor(sections.count) { sections[$0].findDocuments(mode, dividesAt: dividesAt) }
+                        // Only now is the number of documents before each section known.
+                        for i in sections.indices {
+                            let first = document + 1
+                            document += sections[i].starts.count
+                            sections[i].isValidation = (first - 1...document).map { $0 >= 0 && isValidation($0) }
+                        }
+                        encoders.withUnsafeMutableBufferPointer { encoders in
+                            nonisolated(unsafe) let encoders = encoders
+                            parallelFor(sections.count) { sections[$0].encode(&encoders[$0], endOfText: endOfText) }
+                        }
+                    }
+                    for section in sections {
+                        summary.documents += section.starts.count
+                        summary.validationDocuments += section.isValidation.dropFirst().count { $0 }
+                        for (i, tokens) in [section.training, section.validation].enumerated() {
+                            try writers[i].write((try paddings?[i].pad(tokens) ?? tokens)[...])
+                        }
+                    }
+                    summary.bytes += block.count
+                    progress(summary.bytes)
+                }
+            }
+        }
+        if validationFiles.isEmpty {
+            let choice = try ValidationChoice(
+                files: files, mode: mode, fraction: fraction, seed: seed, blockSize: sectionSize)
+            try encode(files, dividesAt: choice.dividesAt, isValidation: choice.isValidation)
+        } else {
+            try encode(files, dividesAt: nil) { _ in false }
+            try encode(validationFiles, dividesAt: nil) { _ in true }
+        }
+        for i in writers.indices {
+            if let rest = paddings?[i].finish() { try writers[i].write(rest[...]) }
+            try writers[i].finish()
+        }
+        summary.trainingTokens = writers[0].tokenCount
+        summary.validationTokens = writers[1].tokenCount
+        let stale = try tokenizer.write(to: directory, in: set)
+        try set.commit(removing: try shards(in: directory) + stale)
+        return summary
+    }
+
+    /// The shards that an earlier run left in the directory.
+    private func shards(in directory: String) throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: directory).filter { name in
+            guard name.hasSuffix(".bin"), let prefix = ["train_", "val_"].first(where: name.hasPrefix) else {
+                return false
+            }
+            let number = name.dropFirst(prefix.count).dropLast(4)
+            return number.count == 6 && number.utf8.allSatisfy { (48...57).contains($0) }
+        }.map { "\(directory)/\($0)" }
+    }
+}
+
+/// A section of a block, which one thread encodes.
+private struct Section {
+    private(set) var text = UnsafeBufferPointer<UInt8>(start: nil, count: 0)
+    /// The offset of the first byte in the file.
+    private(set) var offset = 0
+    /// The offsets in the section at which documents begin.
+    var starts: [Int] = []
+    /// Whether each document is for validation: first the one continued from the section before, then those that start
+    /// here.
+    var isValidation: [Bool] = []
+    var training: [Int32] = []
+    var validation: [Int32] = []
+
+    /// Starts a new section, reusing the buffers.
+    mutating func begin(_ text: UnsafeBufferPointer<UInt8>, _ offset: Int) {
+        self.text = text
+        self.offset = offset
+        training.removeAll(keepingCapacity: true)
+        validation.removeAll(keepingCapacity: true)
+    }
+
+    mutating func findDocuments(_ mode: DocumentMode, dividesAt: Int?) {
+        starts = mode.starts(in: text, isFileStart: offset == 0)
+        if let dividesAt, (offset..<offset + text.count).contains(dividesAt) { starts.append(dividesAt - offset) }
+    }
+
+    mutating func encode(_ encoder: inout TextEncoder, endOfText: Int32) {
+        training.reserveCapacity(text.count / 3)
+        append(0..<(starts.first ?? text.count), isValidation[0], nil, &encoder)
+        for (i, start) in starts.enumerated() {
+            let end = i + 1 < starts.count ? starts[i + 1] : text.count
+            append(start..<end, isValidation[i + 1], endOfText, &encoder)
+        }
+    }
+
+    private mutating func append(
+        _ range: Range<Int>, _ isValidation: Bool, _ mark: Int32?, _ encoder: inout TextEncoder
+    ) {
+        let text = UnsafeBufferPointer(rebasing: text[range])
+        if isValidation {
+            if let mark { validation.append(mark) }
+            encoder.encode(text, to: &validation)
+        } else {
+            if let mark { training.append(mark) }
+            encoder.encode(text, to: &training)
+        }
+    }
+}

@@ -1,0 +1,95 @@
+extension Tokenizer {
+    /// Writes the tokenizer to `directory`: tokenizer.json and tokenizer.bin, vocab.txt for people, and for Hugging
+    /// Face's transformers tokenizer_config.json and special_tokens_map.json.
+    package func write(to directory: String) throws {
+        try createDirectory(directory)
+        let set = DurableFiles()
+        let stale = try writeAll(to: directory, in: set)
+        try set.commit(removing: stale)
+    }
+
+    /// Writes the same files as files of `set`, which the caller commits.
+    /// - Returns: the path to remove, if any.
+    package func writeAll(to directory: String, in set: DurableFiles) throws -> [String] {
+        let stale = try write(to: directory, in: set)
+        for (name, contents) in [
+            ("vocab.txt", readableVocabulary()), ("tokenizer_config.json", configuration().text() + [10]),
+            ("special_tokens_map.json", JSON.object(namedTokens()).text() + [10]),
+        ] {
+            let file = try set.create("\(directory)/\(name)")
+            try file.write(contents)
+            try set.finish(file)
+        }
+        return stale
+    }
+
+    /// The id of the special token that transformers has for a role, such as `pad_token`.
+    package func id(ofRole role: String) -> Int? {
+        guard case .string(let content)? = JSON.object(namedTokens())[role] else { return nil }
+        return addedTokens.first { $0.isSpecial && $0.content == content }.map { Int($0.id) }
+    }
+
+    /// Writes tokenizer.json and tokenizer.bin as files of `set`, which the caller commits. If a token is too long for
+    /// tokenizer.bin, that file is not written, and an older one must be removed, so that the two never disagree.
+    /// - Returns: the path to remove, if any.
+    package func write(to directory: String, in set: DurableFiles) throws -> [String] {
+        let text = try set.create("\(directory)/tokenizer.json")
+        try text.write(json())
+        try set.finish(text)
+        let path = "\(directory)/tokenizer.bin"
+        guard let bytes = binary() else {
+            note("note: no tokenizer.bin, because a token is longer than the 255 bytes that llm.c's format allows")
+            return [path]
+        }
+        let file = try set.create(path)
+        try file.write(bytes)
+        try set.finish(file)
+        return []
+    }
+
+    /// The contents of vocab.txt: one readable token per line, in the order of the ids.
+    private func readableVocabulary() -> [UInt8] {
+        var text: [UInt8] = []
+        for id in 0..<vocabularySize { text += Array(readableToken(id).utf8) + [UInt8(ascii: "\n")] }
+        return text
+    }
+
+    /// The special tokens that transformers has names for.
+    private func namedTokens() -> [(key: [UInt8], value: JSON)] {
+        let names = [
+            ("bos_token", ["<|endoftext|>", "<s>", "<bos>", "[BOS]", "<|begin_of_text|>"]),
+            ("cls_token", ["[CLS]", "<cls>"]), ("eos_token", ["<|endoftext|>", "</s>", "<eos>", "[EOS]"]),
+            ("mask_token", ["[MASK]", "<mask>"]), ("pad_token", ["[PAD]", "<pad>"]), ("sep_token", ["[SEP]", "<sep>"]),
+            ("unk_token", ["[UNK]", "<unk>"]),
+        ]
+        let special = addedTokens.filter(\.isSpecial)
+        var result: [(key: [UInt8], value: JSON)] = []
+        for (name, contents) in names {
+            var content = contents.map { Array($0.utf8) }.first { known in special.contains { $0.content == known } }
+            if name == "unk_token", let unknown { content = spellings[Int(unknown)] }
+            if let content { result.append((Array(name.utf8), .string(content))) }
+        }
+        return result
+    }
+
+    /// The contents of tokenizer_config.json, with sorted keys, as transformers writes it.
+    private func configuration() -> JSON {
+        let added = JSON.object(
+            addedTokens.map { token in
+                let flags: JSON = [
+                    "content": .string(token.content), "lstrip": .bool(token.stripsLeft),
+                    "normalized": .bool(token.isNormalized), "rstrip": .bool(token.stripsRight),
+                    "single_word": .bool(token.isSingleWord), "special": .bool(token.isSpecial),
+                ]
+                return (Array("\(token.id)".utf8), flags)
+            })
+        var members: [(key: [UInt8], value: JSON)] = [
+            (Array("added_tokens_decoder".utf8), added), (Array("clean_up_tokenization_spaces".utf8), false),
+            // In transformers, this means no limit.
+            (Array("model_max_length".utf8), .number(1e30)),
+            (Array("tokenizer_class".utf8), "PreTrainedTokenizerFast"),
+        ]
+        members += namedTokens()
+        return .object(members.sorted { $0.key.lexicographicallyPrecedes($1.key) })
+    }
+}

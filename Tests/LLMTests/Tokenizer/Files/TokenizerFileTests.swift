@@ -1,0 +1,158 @@
+// tokenizer.json and tokenizer.bin: whole, odd and damaged.
+
+import Foundation
+import LLM
+import Testing
+
+private let endOfText = Array("<|endoftext|>".utf8)
+
+@Test func `Hugging Face's file gives Hugging Face's ids`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    #expect(tokenizer.vocabularySize == 600)
+    #expect(tokenizer.endOfText == 0)
+    for hard in try TokenizerCase.all() {
+        #expect(try tokenizer.encode(hard.text) == hard.ids)
+        #expect(tokenizer.decode(hard.ids) == hard.text)
+    }
+}
+
+@Test func `a file read and written is the same file`() throws {
+    let path = try fixture("tokenizer_600.json")
+    #expect(try Tokenizer(path: path).json() == contents(of: path))
+}
+
+@Test func `the longest of two added tokens wins, and the leftmost before that`() throws {
+    let whole = try Tokenizer(path: fixture("tokenizer_600.json"))
+    let added = [(0, "<|endoftext|>"), (600, "ab"), (601, "abc")].map {
+        AddedToken(id: Int32($0.0), content: Array($0.1.utf8))
+    }
+    let tokenizer = try Tokenizer(
+        model: try #require(whole.model), spellings: whole.spellings, addedTokens: added, components: whole.components)
+    #expect(try tokenizer.encode(Array("abcab<|endoftext|>".utf8)) == [601, 600, 0])
+}
+
+@Test func `tokenizer.bin holds the bytes and the end of text`() throws {
+    try inNewDirectory { directory in
+        let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+        try tokenizer.write(to: directory)
+        let binary = try Tokenizer(path: directory + "/tokenizer.bin")
+        #expect(binary.vocabularySize == 600 && binary.endOfText == 0)
+        for id in 0..<600 { #expect(binary.bytes(of: id) == tokenizer.bytes(of: id)) }
+        #expect(binary.bytes(of: 600).isEmpty && binary.bytes(of: -1).isEmpty)
+        #expect(throws: UserError.self) { try binary.encode([97]) }
+        #expect(try Tokenizer(directory: directory).model != nil)
+    }
+}
+
+@Test func `damaged tokenizer.bin files are refused`() throws {
+    try inNewDirectory { directory in
+        let path = directory + "/tokenizer.bin"
+        let whole = try #require(try Tokenizer(path: fixture("tokenizer_600.json")).binary())
+        func changed(_ offset: Int, _ value: Int32) -> [UInt8] {
+            var bytes = whole
+            withUnsafeBytes(of: value.littleEndian) { bytes.replaceSubrange(offset..<offset + 4, with: $0) }
+            return bytes
+        }
+        let damaged = [
+            [], Array(whole[..<1000]), Array(whole.dropLast()), whole + [0], changed(0, 1), changed(4, 3),
+            changed(4, 1),
+            changed(8, 0), changed(8, -1), changed(8, .max), changed(8, 601), changed(8, 599), changed(12, 600),
+            changed(12, -1), changed(1024, 0),
+        ]
+        for (index, bytes) in damaged.enumerated() {
+            try write(bytes, to: path)
+            #expect(userError { _ = try Tokenizer(path: path) }?.message.hasPrefix(path) == true, "\(index)")
+        }
+    }
+}
+
+@Test func `a token too long for tokenizer.bin leaves no older one behind`() throws {
+    try inNewDirectory { directory in
+        try write([1], to: directory + "/tokenizer.bin")
+        let whole = try Tokenizer(path: fixture("tokenizer_600.json"))
+        try whole.adding([[UInt8](repeating: 97, count: 256)]).write(to: directory)
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: directory).sorted() == [
+                "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt",
+            ])
+    }
+}
+
+@Test func `damaged tokenizer.json files are refused, and say what is wrong`() throws {
+    let whole = String(decoding: try contents(of: fixture("tokenizer_600.json")), as: UTF8.self)
+    func changed(_ old: String, _ new: String) throws -> String {
+        let range = try #require(whole.range(of: old), "\(old)")
+        return whole.replacingCharacters(in: range, with: new)
+    }
+    let deep = String(repeating: "[", count: 1_000_000)
+    let cases: [(String, String)] = [
+        ("", "ends too early"), ("{}", "no \"model\""), ("[]", "no \"model\""), ("nul", "ends too early"),
+        (String(whole.dropLast(5)), "ends too early"), (whole + "x", "goes on"), (deep, "deeper"),
+        ("\u{FEFF}" + whole, "byte order mark"),
+        (try changed("\"BPE\"", "\"WordPiece\""), "unk_token"), (try changed("\"BPE\"", "7"), "neither BPE"),
+        (try changed("\"BPE\"", "\"Unigram\""), "Unigram"),
+        (try changed("\"type\": \"ByteLevel\"", "\"type\": \"UnicodeScripts\""), "UnicodeScripts"),
+        (try changed("\"normalizer\": null", "\"normalizer\": {\"type\": \"Precompiled\"}"), "Precompiled"),
+        (
+            try changed(
+                "\"normalizer\": null", "\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"Regex\": \"a\"}}"),
+            "Replace"
+        ),
+        (try changed("\"post_processor\": null", "\"post_processor\": {\"type\": \"Odd\"}"), "Odd"),
+        (try changed("\"dropout\": null", "\"dropout\": 0.1"), "dropout"),
+        (try changed("\"unk_token\": null", "\"unk_token\": \"none\""), "none"),
+        (try changed("\"byte_fallback\": false", "\"byte_fallback\": true"), "byte_fallback"),
+        (try changed("\"continuing_subword_prefix\": null", "\"continuing_subword_prefix\": \"##\""), "prefix"),
+        (try changed("\"!\": 1", "\"!\": 2"), "id 2"), (try changed("\"!\": 1", "\"!\": -1"), "\"!\""),
+        (try changed("\"!\": 1", "\"!\": 1.5"), "\"!\""), (try changed("\"!\": 1", "\"!\": 1e99"), "\"!\""),
+        (try changed("\"!\": 1", "\"!\": \"1\""), "\"!\""), (try changed("\"!\": 1", "\"!\": 600"), "id 600"),
+        (try changed("\"!\": 1,", "\"#\": 1,"), "occurs twice"), (try changed("\"!\": 1,", "\"\": 1,"), "empty"),
+        (try changed("\"!\": 1,", ""), "out of range"),
+        (try changed("\"id\": 0", "\"id\": 5"), "as added token"),
+        (try changed("\"merges\": [", "\"merges\": [[\"가\", \"b\"],"), "not in the vocabulary"),
+        (try changed("\"merges\": [", "\"merges\": [[\"a\"],"), "not a pair"),
+        (try changed("\"merges\": [", "\"merges\": [7,"), "not a pair"),
+        (try changed("\"vocab\": {", "\"vocab\": 1, \"x\": {"), "model.vocab"),
+        ("{\"a\": \"\\ud800\"}", "surrogate"), ("{\"a\": \"\u{1}\"}", "control"), ("{\"a\" 1}", "colon"),
+    ]
+    try inNewDirectory { directory in
+        let path = directory + "/tokenizer.json"
+        for (text, what) in cases {
+            try write(Array(text.utf8), to: path)
+            let message = userError { _ = try Tokenizer(path: path) }?.message ?? "no error"
+            #expect(message.contains(what) && message.hasPrefix(path), "\(what): \(message)")
+        }
+        try write([0x22, 0xFF, 0x22], to: path)
+        #expect(userError { _ = try Tokenizer(path: path) }?.message.contains("UTF-8") == true)
+        #expect(userError { _ = try Tokenizer(directory: directory + "/none") } != nil)
+    }
+}
+
+@Test func `merges as older files wrote them are read`() throws {
+    let whole = String(decoding: try contents(of: fixture("tokenizer_600.json")), as: UTF8.self)
+    let first = try #require(whole.range(of: "\"merges\": ["))
+    let tail = whole[first.upperBound...].replacingOccurrences(of: "\",\n        \"", with: " ")
+        .replacingOccurrences(of: "[\n        \"", with: "\"").replacingOccurrences(of: "\"\n      ]", with: "\"")
+    try inNewDirectory { directory in
+        let path = directory + "/tokenizer.json"
+        try write(Array((whole[..<first.upperBound] + tail).utf8), to: path)
+        #expect(try Tokenizer(path: path).json() == contents(of: fixture("tokenizer_600.json")))
+    }
+}
+
+@Test func `special tokens that would be something else are refused`() {
+    for contents in [["<|a|>", "<|a|>"], [""], ["a"], ["Ġthe"]] {
+        #expect(throws: UserError.self) { try Tokenizer.checkSpecialTokens(contents.map { Array($0.utf8) }) }
+    }
+    #expect(throws: Never.self) { try Tokenizer.checkSpecialTokens([endOfText, Array("<|끝 |>".utf8)]) }
+}
+
+@Test func `ignore_merges is read and written`() throws {
+    let whole = String(decoding: try contents(of: fixture("tokenizer_600.json")), as: UTF8.self)
+    let changed = whole.replacingOccurrences(of: "\"ignore_merges\": false", with: "\"ignore_merges\": true")
+    #expect(changed != whole)
+    try inNewDirectory { directory in
+        try write(Array(changed.utf8), to: directory + "/tokenizer.json")
+        #expect(try Tokenizer(directory: directory).json() == Array(changed.utf8))
+    }
+}
