@@ -59,9 +59,10 @@ enum Generate {
             let sampler = try readSampler(options)
             try checkTogether(options)
             if options.isGiven("threads") { useThreads(options.int("threads")) }
-            let path = options.text("model") ?? ""
-            let hasOwnTokenizer = isHuggingFaceDirectory(path) && !options.isGiven("tokenizer")
-            let tokenizer = try Tokenizer(at: hasOwnTokenizer ? path : options.text("tokenizer") ?? "")
+            let tokenizer = try Tokenizer(
+                at: tokenizerPath(
+                    ofModel: options.text("model") ?? "", given: options.given("tokenizer"),
+                    else: options.text("tokenizer") ?? ""))
             let prompt = try tokenizer.encode(try readPrompt(options))
             let model = try openModel(options, tokenizer, promptLength: prompt.count)
             if options.flag("interactive") {

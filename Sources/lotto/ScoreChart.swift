@@ -1,3 +1,5 @@
+// The picture of how the score grew: `lotto score --chart`.
+
 import Foundation
 import LLM
 

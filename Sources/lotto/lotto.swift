@@ -89,7 +89,9 @@ enum Lotto {
                 Option(
                     "model", "e", .texts, "FILE…",
                     "checkpoints; for several, shows how the score developed, with details of the last"),
-                Option("tokenizer", nil, .text, "DIR", default: "data", "the tokenizer the model was trained with"),
+                Option(
+                    "tokenizer", nil, .text, "DIR", default: "data",
+                    "the tokenizer the model was trained with; a Hugging Face directory brings its own"),
                 Option("count", nil, .integer(1...1_000_000), default: "500", "questions"),
                 Option("seed", nil, .integer(0...Int.max), default: "7", "seed of the questions"),
                 Option(
@@ -112,7 +114,10 @@ enum Lotto {
             // A path that cannot be written to is an error now, not after the scoring.
             _ = try DurableFiles().create(chart)
         }
-        let tokenizer = try Tokenizer(at: options.text("tokenizer") ?? "data")
+        let tokenizer = try Tokenizer(
+            at: tokenizerPath(
+                ofModel: models.last?.path ?? "", given: options.given("tokenizer"),
+                else: options.text("tokenizer") ?? ""))
         let slots = options.int("max-tickets")
 
         // The questions are of the side that no training corpus uses, whatever its seed and size.

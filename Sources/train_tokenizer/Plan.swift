@@ -1,3 +1,5 @@
+// From train_tokenizer's options to what is trained.
+
 import LLM
 
 /// The plan that the options describe: the components of the tokenizer and the parameters of its training.

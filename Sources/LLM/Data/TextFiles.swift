@@ -1,3 +1,5 @@
+// The texts that a command line names: files, directories, standard input.
+
 #if canImport(Glibc)
     import Glibc
 #elseif canImport(Darwin)

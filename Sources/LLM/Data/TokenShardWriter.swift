@@ -1,3 +1,5 @@
+// Token ids on their way to llm.c's shards (TokenShard.swift has the format).
+
 import Foundation
 
 /// A writer of the token shards of one split. Files get their final names when the caller commits `files`.

@@ -31,6 +31,14 @@ package func isHuggingFaceDirectory(_ path: String) -> Bool {
     isDirectory(path) && fileExists("\(path)/config.json")
 }
 
+/// Where the tokenizer of a model is: a Hugging Face directory brings its own.
+/// - Parameters:
+///   - given: what the user wrote, if anything.
+///   - other: where it is otherwise.
+package func tokenizerPath(ofModel path: String, given: String?, else other: String) -> String {
+    given ?? (isHuggingFaceDirectory(path) ? path : other)
+}
+
 /// Writes a model as llm.c's file.
 package func writeModel(_ model: GPT2, to path: String) throws {
     try writeDurably(path) { try LLMCModelFile.write(model, to: $0) }

@@ -127,6 +127,9 @@ package struct Options {
     /// Whether the user wrote the option.
     package func isGiven(_ long: String) -> Bool { values[long] != nil }
 
+    /// What the user wrote for an option; nil if nothing.
+    package func given(_ long: String) -> String? { values[long]?.last }
+
     package func texts(_ long: String) -> [String] {
         if let given = values[long] { return given }
         return option(long).defaultValue.map { [$0] } ?? []

@@ -1,3 +1,5 @@
+// What makes encoding fast: most words of a text have been met before.
+
 import Kernels
 
 /// A cache of recent words and their ids, of bounded size. It belongs to one thread.

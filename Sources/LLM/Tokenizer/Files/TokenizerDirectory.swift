@@ -1,3 +1,5 @@
+// The files of a tokenizer's directory, for llm.c, for people and for Hugging Face's transformers.
+
 extension Tokenizer {
     /// Writes the tokenizer to `directory`: tokenizer.json and tokenizer.bin, vocab.txt for people, and for Hugging
     /// Face's transformers tokenizer_config.json and special_tokens_map.json.
