@@ -103,6 +103,24 @@ private func expectBadModels(_ changes: [(String, (inout [UInt8]) -> Void)]) thr
     }
 }
 
+@Test(arguments: StoredPrecision.allCases)
+func `a model whose training diverged is refused`(precision: StoredPrecision) throws {
+    try withTemporaryDirectory { directory in
+        let path = directory + "/model.bin"
+        let model = GPT2(tiny, trains: false)
+        for place in [0, model.parameters.table.count - 1] {
+            for bad in [Float.nan, .infinity] {
+                model.parameters.values[place] = bad
+                try writeDurably(path) { try LLMCModelFile.write(model, to: $0, precision: precision) }
+                expectUserError("\(bad)") { _ = try readModel(path, trains: false) }
+                model.parameters.values[place] = 0
+            }
+        }
+        try writeDurably(path) { try LLMCModelFile.write(model, to: $0, precision: precision) }
+        _ = try readModel(path, trains: false)
+    }
+}
+
 @Test func `a model cut off anywhere, or too long`() throws {
     let size = 1024 + 4 * GPT2Tensors(tiny).table.count
     let cuts = [0, 1, 3, 4, 31, 32, 1023, 1024, 1025, 1028, size / 2, size - 4, size - 1]
