@@ -22,12 +22,12 @@ import Testing
 
 @Test func `a model lies as llm.c lays it`() throws {
     try withTemporaryDirectory { directory in
-        let model = GPT2(tiny, trains: false)
+        let model = GPT2(GPT2Configuration(maxT: 9, V: 19, L: 3, NH: 2, C: 6), trains: false)
         model.parameters.initialize(seed: 3)
         try writeModel(model, to: directory + "/model.bin")
         let file = try bytes(directory + "/model.bin")
         let header = (0..<256).map { integer(file, at: 4 * $0, as: Int32.self) }
-        #expect(Array(header.prefix(8)) == [20_240_326, 3, 9, 19, 2, 2, 6, 128])
+        #expect(Array(header.prefix(8)) == [20_240_326, 3, 9, 19, 3, 2, 6, 128])
         #expect(header[8...].allSatisfy { $0 == 0 })
         #expect(file.count == 1024 + 4 * model.parameters.table.count)
         for i in [0, 1, 127 * 6, model.tensors.lnfw.offset, model.parameters.table.count - 1] {
@@ -100,6 +100,24 @@ private func expectBadModels(_ changes: [(String, (inout [UInt8]) -> Void)]) thr
         expectUserError("nowhere to write") {
             try writeModel(GPT2(tiny, trains: false), to: directory + "/none/model.bin")
         }
+    }
+}
+
+@Test(arguments: StoredPrecision.allCases)
+func `a model whose training diverged is refused`(precision: StoredPrecision) throws {
+    try withTemporaryDirectory { directory in
+        let path = directory + "/model.bin"
+        let model = GPT2(tiny, trains: false)
+        for place in [0, model.parameters.table.count - 1] {
+            for bad in [Float.nan, .infinity] {
+                model.parameters.values[place] = bad
+                try writeDurably(path) { try LLMCModelFile.write(model, to: $0, precision: precision) }
+                expectUserError("\(bad)") { _ = try readModel(path, trains: false) }
+                model.parameters.values[place] = 0
+            }
+        }
+        try writeDurably(path) { try LLMCModelFile.write(model, to: $0, precision: precision) }
+        _ = try readModel(path, trains: false)
     }
 }
 

@@ -104,6 +104,44 @@ func `a resumed run ends in the same bytes as one never interrupted`(shuffles: B
     }
 }
 
+/// Where llm.c does not look, a state says which data and batches it is of, and what its best result was measured by.
+@Test(arguments: BestBy.allCases)
+func `a state says what a resumed run must share`(bestBy: BestBy) throws {
+    try withTemporaryDirectory { directory in
+        try makeData(directory)
+        let run = try Run(data: directory)
+        var state = run.state
+        (state.B, state.T, state.data, state.bestBy) = (3, 1024, 0xfedc_ba98_7654_3210, bestBy)
+        let checkpoints = CheckpointDirectory(directory)
+        try checkpoints.write(run.model, state)
+        #expect(try checkpoints.readState(0, into: run.model.parameters) == state)
+        let file = try bytes(checkpoints.statePath(0))
+        #expect([40, 41].map { integer(file, at: 4 * $0, as: Int32.self) } == [3, 1024])
+        #expect(integer(file, at: 4 * 42, as: UInt64.self) == state.data)
+        let number = try #require([.none, .loss, .accuracy].firstIndex(of: bestBy))
+        #expect(integer(file, at: 4 * 44, as: Int32.self) == Int32(number))
+    }
+}
+
+/// llm.c counts what is left of 624 random numbers, and begins at 1; a generator that has used all of them, or none yet,
+/// fills up before the next one.
+@Test(arguments: [0, 1, 623, 624])
+func `random numbers go on where they were`(used: Int) throws {
+    try withTemporaryDirectory { directory in
+        try makeData(directory)
+        let run = try Run(data: directory)
+        var random = MersenneTwister(seed: 5)
+        for _ in 0..<used { _ = random.next() }
+        var state = run.state
+        state.loader.shuffle?.random = random
+        let checkpoints = CheckpointDirectory(directory)
+        try checkpoints.write(run.model, state)
+        let read = try #require(try checkpoints.readState(0, into: run.model.parameters).loader.shuffle?.random)
+        var (ours, theirs) = (random, read)
+        for _ in 0..<1300 { try #require(ours.next() == theirs.next()) }
+    }
+}
+
 // MARK: - bad states
 
 /// Reads changed bytes of a good state, and puts a loader there if they are read.

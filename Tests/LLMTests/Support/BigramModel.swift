@@ -32,6 +32,8 @@ final class BigramModel: Pupil, CausalModel {
     let maxT = 32
     /// What the losses of a batch to learn from are multiplied by, to make an outlier or no number of them.
     var lossFactor: Float = 1
+    /// Rows of each pass so far.
+    private(set) var passes: [Int] = []
     private let losses: UnsafeMutableBufferPointer<Float>
     private let correct: UnsafeMutableBufferPointer<Float>
     /// The tokens whose successors are asked for.
@@ -63,6 +65,7 @@ final class BigramModel: Pupil, CausalModel {
 
     func forward(inputs: UnsafePointer<Int32>, _ context: Context) {
         last = (0..<context.rows).map { inputs[$0] }
+        passes.append(last.count)
         guard case .cache(let cache) = context else { return }
         var rows = last.map { Float($0) }
         let kept = rows.withUnsafeMutableBufferPointer { rows in

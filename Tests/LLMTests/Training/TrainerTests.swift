@@ -38,6 +38,20 @@ private func quiet(_ folder: String, _ more: String...) -> [String] {
 
 // MARK: - learning
 
+@Test func `a run says what it is about to do`() throws {
+    try withChain { folder, _ in
+        let run = try TestRun(bigram(), quiet(folder, "-x", "3", "-d", "60", "-v", "1"))
+        run.trainer.introduce("two letters")
+        try run.train()
+        #expect(
+            Array(run.said[..<5]) == [
+                "model       two letters", "parameters  49", "train data  401 tokens, 20 batches of 2 · 10",
+                "val data    101 tokens", "steps       3 of 60 tokens in 3 micro-batches",
+            ])
+        #expect(run.trainer.steps == 3 && run.said.count { $0.hasPrefix("val loss ") } == 4)
+    }
+}
+
 /// No model that sees one token can do better than the entropy of what follows it in the data, and this one can do it.
 @Test func `the loss goes to the entropy of the data`() throws {
     try withChain(train: 401) { folder, tokens in
@@ -406,7 +420,7 @@ private func interrupted(at step: Int, midway: Bool, _ arguments: [String]) thro
     return second.said
 }
 
-@Test(arguments: ["loss", "accuracy"], [false, true])
+@Test(arguments: [("loss", false), ("accuracy", true)])
 func `a run killed at any step and resumed ends in the same bytes`(bestBy: String, midway: Bool) throws {
     try withTemporaryDirectory { folder in
         try makeEventfulData(folder)
@@ -556,6 +570,20 @@ func `an outlier is skipped where that is asked for`(what: String) throws {
         // All steps are done: it validates, and changes nothing that is kept.
         try TestRun(newTiny(), eventful(folder, out, "-y", "1", "-x", "6")) { try readModel($0, trains: true) }.train()
         #expect(try filesInside(out) == files)
+    }
+}
+
+/// Its place in the data fits as well: there is one sample, whatever its shape.
+@Test func `a run goes on with batches of the same shape only`() throws {
+    try withChain(train: 30) { folder, _ in
+        func run(_ B: String, _ T: String, _ more: String...) throws -> TestRun {
+            try TestRun(bigram(), quiet(folder, "-b", B, "-t", T, "-x", "2", "-o", folder + "/out") + more)
+        }
+        try run("2", "8").train()
+        for (B, T) in [("3", "8"), ("1", "8"), ("2", "9"), ("1", "16")] {
+            expectUserError("\(B) · \(T)") { _ = try run(B, T, "-y", "1") }
+        }
+        _ = try run("2", "8", "-y", "1")
     }
 }
 
