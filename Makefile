@@ -1,7 +1,7 @@
 # The front door:
 #
 #   make            builds everything and leaves the programs here
-#   make run        the whole line on a corpus of its own, the lottery machine: text → tokenizer → tokens → GPT-2 → score
+#   make run        the whole line on a corpus of its own, the lottery machine: text → tokens → GPT-2 → score
 #   make lotto-long the same for up to ten tickets, in data/long: some twenty minutes
 #   make run TEXT=book.txt [VOCAB=4096] [DOCUMENT=blank|line|file] [STEPS=500] [BATCH=16] [T=256]
 #                   the line with your text, up to samples (each run replaces data/)

@@ -42,9 +42,18 @@ enum Convert {
                     "\(to) is a file", hint: "name a directory, or a file that ends in .bin", exitCode: 2)
             }
 
+            let config = try readConfiguration(from)
+            let isSame = realPath(from) == realPath(to)
+            if precision != .float32, isSame {
+                throw UserError(
+                    "rounding \(from) in place would lose the original", hint: "choose another name with --to")
+            }
             let tokenizer = try findTokenizer(options, from, isNeeded: !writesFile)
+            if let tokenizer {
+                try check(tokenizer, fits: config)
+                try checkTarget(writesFile ? folder(of: to) : to, tokenizer, isFile: writesFile)
+            }
             let model = try readModel(from, trains: false)
-            if let tokenizer { try check(tokenizer, fits: model.config) }
             if writesFile {
                 try write(model, tokenizer, to: to, precision)
             } else if let tokenizer {
@@ -58,19 +67,19 @@ enum Convert {
         }
     }
 
-    /// The tokenizer that was given, that lies with the model, or in the folder above, where `make run` has it.
+    static func realPath(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
+
+    /// The tokenizer that was given, or is in the model's folder, or in the folder above, where `make run` has it.
     static func findTokenizer(_ options: Options, _ from: String, isNeeded: Bool) throws -> Tokenizer? {
         if let path = options.text("tokenizer") { return try Tokenizer(at: path) }
         let own = isDirectory(from) ? from : folder(of: from)
-        let places = isDirectory(from) ? [own] : [own, own == "." ? ".." : folder(of: own)]
-        let names = ["tokenizer.json", "vocab.json", "encoder.json"]
-        if let place = places.first(where: { place in names.contains { fileExists("\(place)/\($0)") } }) {
-            return try Tokenizer(directory: place)
+        for place in isDirectory(from) ? [own] : [own, "\(own)/.."] {
+            guard let path = Tokenizer.file(in: place) else { continue }
+            return try Tokenizer(path: path)
         }
         guard !isNeeded else {
             throw UserError(
-                "no tokenizer.json with \(from)",
-                hint: "give the tokenizer the model was trained with by --tokenizer DIR")
+                "there is no tokenizer with \(from)", hint: "name the one it was trained with by --tokenizer DIR")
         }
         return nil
     }
@@ -78,17 +87,35 @@ enum Convert {
     static func check(_ tokenizer: Tokenizer, fits config: GPT2Configuration) throws {
         guard tokenizer.model != nil else {
             throw UserError(
-                "a tokenizer.bin can only decode, and Hugging Face needs the merges",
-                hint: "give a tokenizer.json by --tokenizer DIR")
+                "a tokenizer.bin has no merges, and tokenizer.json needs them",
+                hint: "name a directory with tokenizer.json by --tokenizer DIR")
         }
         guard tokenizer.vocabularySize <= config.V else {
             throw UserError(
                 "the tokenizer has \(tokenizer.vocabularySize) tokens, the model a vocabulary of \(config.V)",
-                hint: "give the tokenizer the model was trained with by --tokenizer DIR")
+                hint: "name the tokenizer the model was trained with by --tokenizer DIR")
         }
     }
 
-    /// llm.c's file, and the tokenizer beside it, unless another one is there.
+    /// Refuses a folder that holds another tokenizer, or files that would make another model of what is written.
+    static func checkTarget(_ directory: String, _ tokenizer: Tokenizer, isFile: Bool) throws {
+        func refuse(_ what: String) -> UserError {
+            UserError("\(directory): \(what)", hint: "write the model into a folder of its own")
+        }
+        if let path = Tokenizer.file(in: directory) {
+            let other = try Tokenizer(path: path)
+            guard other.vocabularySize == tokenizer.vocabularySize,
+                (0..<other.vocabularySize).allSatisfy({ other.bytes(of: $0) == tokenizer.bytes(of: $0) })
+            else { throw refuse("\(path) is another tokenizer than the model's") }
+        }
+        guard !isFile else { return }
+        for name in ["model.safetensors.index.json", "pytorch_model.bin", "vocab.json", "merges.txt"]
+        where fileExists("\(directory)/\(name)") {
+            throw refuse("\(name) of another model is there, which some programs would read first")
+        }
+    }
+
+    /// llm.c's file, and the tokenizer beside it.
     static func write(_ model: GPT2, _ tokenizer: Tokenizer?, to path: String, _ precision: WeightPrecision) throws {
         let directory = folder(of: path)
         try createDirectory(directory)
@@ -96,15 +123,6 @@ enum Convert {
         let file = try set.create(path)
         try LLMCModelFile.write(model, to: file, precision: precision)
         try set.finish(file)
-        var stale: [String] = []
-        if let tokenizer {
-            let other = "\(directory)/tokenizer.json"
-            if fileExists(other), try Tokenizer(path: other).json() != tokenizer.json() {
-                throw UserError(
-                    "\(other) is another tokenizer than the model's", hint: "write the model into a folder of its own")
-            }
-            stale = try tokenizer.writeAll(to: directory, in: set)
-        }
-        try set.commit(removing: stale)
+        try set.commit(removing: try tokenizer?.writeAll(to: directory, in: set) ?? [])
     }
 }

@@ -108,7 +108,7 @@ enum Generate {
             }
         }
         show()
-        var randoms = generators(options, count)
+        var randoms = randoms(options, count)
         generator.generate(
             limit: limit, sampler: sampler, randoms: &randoms, endOfText: tokenizer.endOfText.map { Int32($0) }
         ) { i, token in
@@ -178,7 +178,7 @@ enum Generate {
         let stops = options.texts("stop").map { Array($0.utf8) }
         let isTerminal = isatty(STDIN_FILENO) == 1
         let generator = Generator(model, sequences: 1, capacity: model.config.maxT)
-        var randoms = generators(options, 1)
+        var randoms = randoms(options, 1)
         note("a line is added to the text, an empty one lets the model continue; Ctrl-D ends")
         var added = prompt
         var last = prompt.last
@@ -286,13 +286,6 @@ enum Generate {
 
     static func openModel(_ options: Options, _ tokenizer: Tokenizer, promptLength: Int) throws -> GPT2 {
         let path = options.text("model") ?? ""
-        if isDirectory(path), !isHuggingFaceDirectory(path) {
-            let inside = names(in: path).filter { $0.hasPrefix("model_") && $0.hasSuffix(".bin") }
-            throw UserError(
-                "\(path) is a directory",
-                hint: inside.last.map { "name one of its models, such as --model \(path)/\($0)" }
-                    ?? "name a checkpoint that train_gpt2 wrote")
-        }
         guard fileExists(path) else {
             throw UserError(
                 "there is no model \(path)",
@@ -313,7 +306,7 @@ enum Generate {
         }
         let isInteractive = options.flag("interactive")
         try checkMemory(
-            Generator.bytes(
+            GPT2.bytes(
                 config, sequences: options.int("num-samples"),
                 capacity: isInteractive ? config.maxT : promptLength + options.int("max-new-tokens")),
             hint: "take fewer --num-samples, or a smaller model")
@@ -329,7 +322,7 @@ enum Generate {
     }
 
     /// One for each sample, so that a sample is the same whatever their number.
-    static func generators(_ options: Options, _ count: Int) -> [Xorshift] {
+    static func randoms(_ options: Options, _ count: Int) -> [Xorshift] {
         var seeds = Xorshift(seed: UInt64(options.int("seed")))
         return (0..<count).map { _ in Xorshift(seed: seeds.next()) }
     }

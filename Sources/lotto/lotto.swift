@@ -114,10 +114,6 @@ enum Lotto {
             // A path that cannot be written to is an error now, not after the scoring.
             _ = try DurableFiles().create(chart)
         }
-        let tokenizer = try Tokenizer(
-            at: tokenizerPath(
-                ofModel: models.last?.path ?? "", given: options.given("tokenizer"),
-                else: options.text("tokenizer") ?? ""))
         let slots = options.int("max-tickets")
 
         // The questions are of the side that no training corpus uses, whatever its seed and size.
@@ -134,6 +130,9 @@ enum Lotto {
 
         var scores: [(step: Int?, score: LottoScore)] = []
         for (path, step) in models {
+            let tokenizer = try Tokenizer(
+                at: tokenizerPath(
+                    ofModel: path, given: options.given("tokenizer"), else: options.text("tokenizer") ?? ""))
             let score = try examine(path, tokenizer, questions, slots: slots)
             scores.append((step, score))
             print("\(path): \(percent(score.accuracy)) exact")

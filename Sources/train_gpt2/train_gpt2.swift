@@ -42,11 +42,12 @@ enum Main {
 
     static func train(_ options: Options) throws {
         let settings = TrainingSettings(options)
+        if let threads = settings.threads { useThreads(threads) }
         let tokenizer = try settings.findTokenizer()
         let resumed = try settings.stepToResume()
         let (model, origin) = try makeModel(options, settings, resumed, tokenizer)
         let config = model.config
-        if let tokenizer { try settings.check(tokenizer, fits: config.V, isNew: origin == "new") }
+        if let tokenizer { try settings.checkTokenizer(tokenizer, fits: config.V, isNew: origin == "new") }
         let T = try settings.T(maxT: config.maxT)
         try checkMemory(GPT2.bytes(config, rows: settings.B * T, trains: true))
         let trainer = try Trainer(model, settings, tokenizer: tokenizer, resumed: resumed, V: config.V, T: T) {
@@ -55,7 +56,7 @@ enum Main {
         trainer.introduce(
             "\(origin): \(config.L) layers, \(config.NH) heads, \(config.C) channels, vocabulary \(config.V)")
 
-        // The story of every step. Its words are functions of the trainer and of the model.
+        // A step. What it calls is in Trainer.swift and in GPT2.swift.
         try trainer.run {
             if trainer.validationIsDue { try trainer.validate() }
             if trainer.sampleIsDue { try trainer.sample() }
@@ -83,8 +84,8 @@ enum Main {
             let path = CheckpointDirectory(output).modelPath(resumed)
             let config = try readConfiguration(path)
             let wanted = options.text("model").flatMap { GPT2Configuration.descriptors[$0] }
-            try settings.check(
-                path, options,
+            try settings.checkShape(
+                of: path, options,
                 has: [
                     ("layers", config.L, wanted?.L), ("channels", config.C, wanted?.C),
                     ("heads", config.NH, wanted?.NH),

@@ -1,8 +1,9 @@
 // A GPT-2 as a Hugging Face directory: config.json, and the weights in model.safetensors or in shards. The names and
-// the orientation of the weights stand in the model's table (Models/GPT2.swift); what is here reads and writes by it.
+// the orientation of the weights are in the model's table (Models/GPT2.swift); what is here reads and writes by it.
 //
 // Hugging Face's GPT-2 keeps its linear weights as (in, out), which it calls Conv1D; ours are (out, in). Its
-// classifier, lm_head, is wte, as here. A directory that describes another model than ours computes is refused by name.
+// classifier, lm_head, is wte, as here. A directory that asks for anything that is not computed here is refused, and
+// the error names the setting.
 
 import Foundation
 
@@ -12,6 +13,11 @@ package enum HuggingFaceGPT2 {
 
     /// The configuration in a directory's config.json. Settings that are not there have transformers' defaults.
     static func readConfiguration(_ directory: String) throws -> GPT2Configuration {
+        try readSettings(directory).config
+    }
+
+    /// The configuration, and whether the classifier is tied to the embeddings.
+    private static func readSettings(_ directory: String) throws -> (config: GPT2Configuration, isTied: Bool) {
         let path = "\(directory)/config.json"
         let json = try readJSON(path)
         func refuse(_ what: String) -> UserError {
@@ -19,8 +25,7 @@ package enum HuggingFaceGPT2 {
         }
         guard case .object = json else { throw refuse("it is not a JSON object") }
         guard json["model_type"]?.text == "gpt2" else {
-            let type = json["model_type"].map { String(decoding: $0.text(), as: UTF8.self) }
-            throw refuse("model_type is \(type ?? "missing"), not \"gpt2\"")
+            throw refuse("model_type is \(json["model_type"].map(shown) ?? "missing"), not \"gpt2\"")
         }
         /// A setting under one of its names; JSON's null counts as missing.
         func value(_ names: String...) -> (name: String, value: JSON)? {
@@ -41,7 +46,7 @@ package enum HuggingFaceGPT2 {
         }
         func require(_ name: String, _ isRight: (JSON) -> Bool, _ wanted: String) throws {
             guard let (_, found) = value(name), !isRight(found) else { return }
-            throw refuse("\(name) is \(String(decoding: found.text(), as: UTF8.self)), not \(wanted)")
+            throw refuse("\(name) is \(shown(found)), not \(wanted)")
         }
         let config = GPT2Configuration(
             maxT: try size("n_positions", "max_position_embeddings", default: 1024),
@@ -60,8 +65,16 @@ package enum HuggingFaceGPT2 {
         for name in ["scale_attn_by_inverse_layer_idx", "add_cross_attention"] {
             try require(name, { $0.bool == false }, "false")
         }
-        try require("quantization_config", { _ in false }, "missing: the weights are quantized")
-        return config
+        guard value("quantization_config") == nil else {
+            throw refuse("quantization_config: the weights are quantized")
+        }
+        return (config, json["tie_word_embeddings"]?.bool ?? true)
+    }
+
+    /// A value as it stands in the file, or the beginning of it.
+    private static func shown(_ value: JSON) -> String {
+        let text = value.text()
+        return String(decoding: text.prefix(60), as: UTF8.self) + (text.count > 60 ? "…" : "")
     }
 
     private static func readJSON(_ path: String) throws -> JSON {
@@ -78,7 +91,7 @@ package enum HuggingFaceGPT2 {
     /// A model from a directory.
     /// - Parameter trains: whether to make room for gradients and moments.
     static func read(_ directory: String, trains: Bool) throws -> GPT2 {
-        let config = try readConfiguration(directory)
+        let (config, isTied) = try readSettings(directory)
         let weights = try SafetensorsFolder(directory)
         func refuse(_ what: String, _ hint: String) -> UserError { UserError("\(directory): \(what)", hint: hint) }
         // Whether the names have the prefix depends on the class that saved them.
@@ -106,12 +119,16 @@ package enum HuggingFaceGPT2 {
                 "tensor \(name) is not part of a GPT-2 with \(config.L) layers",
                 "save the language model alone: AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW_DIR)")
         }
+        guard isTied || weights.entries[head] != nil else {
+            throw refuse(
+                "\(head) is missing, and tie_word_embeddings is false", "download it again, or tie the embeddings")
+        }
         if hasWte, weights.entries[head] != nil, try !weights.areEqual(head, wte) {
             throw refuse(
                 "lm_head.weight differs from \(wte), and a GPT-2 here has one matrix for both",
                 "take a model whose classifier is tied to its embeddings (tie_word_embeddings)")
         }
-        try checkMemory(GPT2.bytes(config, rows: 1, trains: trains))
+        try checkMemory(GPT2.bytes(config, rows: 1, trains: trains), hint: "take a smaller model")
         let model = GPT2(config, trains: trains)
         for tensor in table.tensors {
             for l in 0..<tensor.layers {
@@ -127,7 +144,8 @@ package enum HuggingFaceGPT2 {
     }
 
     /// Writes a model and its tokenizer as a directory that `AutoModelForCausalLM.from_pretrained` and
-    /// `AutoTokenizer.from_pretrained` load. All files get their names at once.
+    /// `AutoTokenizer.from_pretrained` load. No file gets its name before all are on the disk; config.json, which makes
+    /// the directory a model, is the last.
     package static func write(
         _ model: GPT2, _ tokenizer: Tokenizer, to directory: String, precision: WeightPrecision = .float32
     ) throws {
@@ -149,35 +167,46 @@ package enum HuggingFaceGPT2 {
             }
         }
         try write("model.safetensors") { try writeSafetensors(tensors, as: precision, to: $0) }
-        let endOfText = tokenizer.endOfText.map { JSON.number(Double($0)) } ?? .null
-        let padding = tokenizer.id(ofRole: "pad_token").map { JSON.number(Double($0)) }
-        let newline = [UInt8(ascii: "\n")]
-        try write("config.json") {
-            try $0.write(configuration(model.config, endOfText, padding ?? .null, precision).text() + newline)
-        }
+        let stale = try tokenizer.writeAll(to: directory, in: set, longestText: model.maxT)
+        let ids = SpecialIDs(tokenizer)
         // Where no token is for padding, transformers' generate() takes the end of text, and says so unless told.
         let generation: JSON = [
-            "_from_model_config": true, "bos_token_id": endOfText, "eos_token_id": endOfText,
-            "pad_token_id": padding ?? endOfText,
+            "bos_token_id": ids.beginning, "eos_token_id": ids.end, "pad_token_id": ids.padding ?? ids.end,
         ]
+        let newline = [UInt8(ascii: "\n")]
         try write("generation_config.json") { try $0.write(generation.text() + newline) }
-        let stale = try tokenizer.writeAll(to: directory, in: set)
+        try write("config.json") { try $0.write(configuration(model.config, ids, precision).text() + newline) }
         try set.commit(removing: stale)
+    }
+
+    /// The ids of a tokenizer's special tokens, for config.json.
+    private struct SpecialIDs {
+        let beginning, end: JSON
+        let padding: JSON?
+
+        init(_ tokenizer: Tokenizer) {
+            func id(_ role: String, else other: Int?) -> JSON? {
+                (tokenizer.id(ofRole: role) ?? other).map { .number(Double($0)) }
+            }
+            beginning = id("bos_token", else: tokenizer.endOfText) ?? .null
+            end = id("eos_token", else: tokenizer.endOfText) ?? .null
+            padding = id("pad_token", else: nil)
+        }
     }
 
     /// config.json: the keys sorted, as transformers writes them. There was no dropout in training, so there is none
     /// where it continues.
     private static func configuration(
-        _ config: GPT2Configuration, _ endOfText: JSON, _ padding: JSON, _ precision: WeightPrecision
+        _ config: GPT2Configuration, _ ids: SpecialIDs, _ precision: WeightPrecision
     ) -> JSON {
         func number(_ value: Int) -> JSON { .number(Double(value)) }
         return [
             "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0,
-            "bos_token_id": endOfText, "dtype": .string(Array(precision.rawValue.utf8)), "embd_pdrop": 0,
-            "eos_token_id": endOfText, "initializer_range": .number(0.02), "layer_norm_epsilon": .number(1e-5),
+            "bos_token_id": ids.beginning, "dtype": .string(Array(precision.rawValue.utf8)), "embd_pdrop": 0,
+            "eos_token_id": ids.end, "initializer_range": .number(0.02), "layer_norm_epsilon": .number(1e-5),
             "model_type": "gpt2",
             "n_embd": number(config.C), "n_head": number(config.NH), "n_inner": .null, "n_layer": number(config.L),
-            "n_positions": number(config.maxT), "pad_token_id": padding, "resid_pdrop": 0,
+            "n_positions": number(config.maxT), "pad_token_id": ids.padding ?? .null, "resid_pdrop": 0,
             "tie_word_embeddings": true, "vocab_size": number(config.V),
         ]
     }

@@ -2,7 +2,6 @@
 // loads there and the other way round. Little-endian; a header of 256 Int32, then the parameters in the table's order.
 
 import Foundation
-import Kernels
 
 /// llm.c's model file.
 package enum LLMCModelFile {
@@ -18,7 +17,7 @@ package enum LLMCModelFile {
     /// - Parameter trains: whether to make room for gradients and moments.
     static func read(_ file: InputFile, trains: Bool) throws -> GPT2 {
         let (config, precision) = try readHeader(file)
-        try checkMemory(GPT2.bytes(config, rows: 1, trains: trains))
+        try checkMemory(GPT2.bytes(config, rows: 1, trains: trains), hint: "take a smaller model")
         let model = GPT2(config, trains: trains)
         let (values, count) = (model.parameters.values, model.parameters.table.count)
         switch precision {

@@ -8,12 +8,14 @@ private let modelHint =
 /// The configuration of the model at a path.
 package func readConfiguration(_ path: String) throws -> GPT2Configuration {
     if isHuggingFaceDirectory(path) { return try HuggingFaceGPT2.readConfiguration(path) }
+    try refuseDirectory(path)
     return try LLMCModelFile.readConfiguration(InputFile(path, hint: modelHint))
 }
 
 /// The model at a path.
 /// - Parameter trains: whether to make room for gradients and moments.
 package func readModel(_ path: String, trains: Bool) throws -> GPT2 {
+    if !isHuggingFaceDirectory(path) { try refuseDirectory(path) }
     let model =
         try isHuggingFaceDirectory(path)
         ? HuggingFaceGPT2.read(path, trains: trains)
@@ -24,6 +26,15 @@ package func readModel(_ path: String, trains: Bool) throws -> GPT2 {
             hint: "its training diverged: take an earlier checkpoint, and a smaller learning rate")
     }
     return model
+}
+
+/// Refuses a folder that is not a Hugging Face model, with the name of a model in it.
+private func refuseDirectory(_ path: String) throws {
+    guard isDirectory(path) else { return }
+    let inside = names(in: path).last { $0.hasPrefix("model_") && $0.hasSuffix(".bin") }
+    throw UserError(
+        "\(path) is a directory without config.json",
+        hint: inside.map { "name one of its models, such as \(path)/\($0)" } ?? modelHint)
 }
 
 /// Whether a path is a folder with a Hugging Face model in it.

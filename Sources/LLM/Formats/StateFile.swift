@@ -55,7 +55,7 @@ enum StateFile {
         func damaged(_ what: String) -> UserError {
             UserError(
                 "\(path): \(what)",
-                hint: "remove the checkpoint's three files to continue from the one before, or start over without --resume"
+                hint: "remove the checkpoint's three files to continue from the one before, or start over: -y 0"
             )
         }
         var position = 0
@@ -72,7 +72,9 @@ enum StateFile {
             return count
         }
         let header = try read(StateFile.headerBytes / 4, of: Int32.self)
-        guard header[0] == StateFile.magic, header[1] == 1 else { throw damaged("this is not a state file of version 1") }
+        guard header[0] == StateFile.magic, header[1] == 1 else {
+            throw damaged("this is not a state file of version 1")
+        }
         guard header[2] == 1, header[3] == 0 else { throw damaged("it belongs to a run with several processes") }
         guard Int(header[10]) == step else { throw damaged("it says that it is of step \(header[10])") }
         func u64(_ index: Int) -> UInt64 {
@@ -88,8 +90,9 @@ enum StateFile {
             position += bytes
         }
         if header[4] == 1 {
-            // llm.c's master weights, which are the parameters again where those are float32.
+            // llm.c's master weights: the parameters in float32, which its bfloat16 model is rounded from.
             guard file.size - position >= bytes else { throw damaged("it ends too early") }
+            try file.read(into: UnsafeMutableRawBufferPointer(start: parameters.values, count: bytes), at: position)
             position += bytes
         }
         var loader = DataLoader.Position(shard: shard, sample: sample, shuffle: nil)

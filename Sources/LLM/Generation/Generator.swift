@@ -50,15 +50,6 @@ package final class Generator {
 
     deinit { freeFloats(logitRows, count: count * model.V) }
 
-    /// The memory that a GPT-2 and its generator take, in bytes; a Double, because the sizes may not be checked yet.
-    package static func bytes(_ config: GPT2Configuration, sequences: Int, capacity: Int) -> Double {
-        let capacity = min(capacity, config.maxT)
-        let rows = min(saturatingProduct(sequences, capacity), mostRows + config.maxT)
-        let packed = sequences == 1 ? 0 : PackedWeights.bytes(GPT2Tensors(config).table)
-        return GPT2.bytes(config, rows: rows, trains: false) + packed + 4 * Double(sequences) * Double(config.V)
-            + KVCache.bytes(L: config.L, C: config.C, NH: config.NH, sequences: sequences, capacity: capacity)
-    }
-
     /// The logits (V) of the token after each sequence's last one.
     package func logits(of sequence: Int) -> UnsafeBufferPointer<Float> {
         UnsafeBufferPointer(start: logitRows + rowOfLogits[sequence] * model.V, count: model.V)
@@ -72,7 +63,8 @@ package final class Generator {
         for i in 0..<count { (tokens[i], unread[i], rowOfLogits[i]) = (prompt, [], 0) }
         cache.sharePrompt(prompt.count)
         forward(
-            [KVCache.Segment(sequence: cache.prompt, position: 0, count: prompt.count)], inputs: prompt, logitsAt: 0)
+            [KVCache.Segment(sequence: cache.sharedPlace, position: 0, count: prompt.count)], inputs: prompt,
+            logitsAt: 0)
     }
 
     /// Empties one sequence; its next tokens will be its first.
@@ -133,8 +125,8 @@ package final class Generator {
 extension Generator {
     /// Draws up to `limit` ≥ 1 tokens for each sequence, one for all of them at a time.
     /// - Parameters:
-    ///   - randoms: a generator for each sequence, so that what one draws does not depend on how many there are. (Its
-    ///     logits do in their last bits: one sequence and several are added up in different orders.)
+    ///   - randoms: random numbers for each sequence, so that what one draws does not depend on how many there are.
+    ///     (Its logits do in their last bits: one sequence and several are added up in different orders.)
     ///   - endOfText: ends its sequence.
     ///   - body: is given the sequence and its new token; false ends the sequence.
     package func generate(
@@ -158,7 +150,7 @@ extension Generator {
 
 extension CausalModel {
     /// The likeliest continuation of each prompt, token by token, up to `limit` tokens or to `stop`, which is not part
-    /// of it. The prompts may be of any lengths; `batch` of them are on the way at a time, and where one ends the next
+    /// of it. The prompts may be of any lengths; `batch` of them are processed at a time, and where one ends the next
     /// takes its place.
     /// - Parameter finished: is given the index of every prompt that is done, and its continuation.
     package func continueGreedily(
@@ -169,7 +161,7 @@ extension CausalModel {
         guard longest > 0, limit > 0 else { return }
         let generator = Generator(self, sequences: min(batch, prompts.count), capacity: longest + limit)
         var waiting = prompts.indices.reversed() as [Int]
-        // What each of the generator's sequences works at.
+        // The prompt that each of the generator's sequences works on.
         var current = [Int?](repeating: nil, count: generator.count)
         var continuations = [[Int32]](repeating: [], count: generator.count)
         while true {

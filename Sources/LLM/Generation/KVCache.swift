@@ -13,11 +13,11 @@ import Kernels
 package final class KVCache {
     /// Tokens of one sequence that go through the model in one pass.
     package struct Segment {
-        /// The sequence, or `KVCache.prompt`, the place of what all sequences share.
+        /// The number of the sequence, or `KVCache.sharedPlace`.
         package let sequence: Int
-        /// Of its first token.
+        /// The place of its first token in the sequence.
         package let position: Int
-        /// Tokens.
+        /// The number of tokens.
         package let count: Int
 
         package init(sequence: Int, position: Int, count: Int) {
@@ -47,7 +47,8 @@ package final class KVCache {
 
     /// What goes through the model now.
     private var segments: [Segment] = []
-    /// Rows of the pass at its beginning: all tokens of the segments, one after the other.
+    /// The rows of the pass at its beginning, which are all tokens of the segments in order, and their places in their
+    /// sequences.
     package private(set) var rows = 0
     package private(set) var positions: [Int32] = []
 
@@ -76,8 +77,8 @@ package final class KVCache {
         2 * 4 * Double(count(L: L, C: C, NH: NH, sequences: sequences, capacity: capacity))
     }
 
-    /// The place of the prompt that all sequences share.
-    package var prompt: Int { sequences }
+    /// The number under which a prompt is kept that all sequences share.
+    package var sharedPlace: Int { sequences }
 
     /// Lets every sequence begin with the first `count` tokens of the shared prompt.
     package func sharePrompt(_ count: Int) {
@@ -135,7 +136,7 @@ package final class KVCache {
         // The rows from here on whose queries look into the cache; those before are prompts.
         var first = 0
         var memories: [CachedSequence] = []
-        var positions: [Int] = []
+        var places: [Int] = []
         for segment in segments {
             if segment.isPrompt {
                 attentionForward(
@@ -145,12 +146,12 @@ package final class KVCache {
                 let memory = memory(layer: l, of: segment.sequence)
                 for t in 0..<segment.count {
                     memories.append(memory)
-                    positions.append(segment.position + t)
+                    places.append(segment.position + t)
                 }
             }
         }
         attentionToCache(
-            out: out + first * C, qkv: qkv + first * 3 * C, sequences: memories, positions: positions,
+            out: out + first * C, qkv: qkv + first * 3 * C, sequences: memories, positions: places,
             rows: memories.count, T: capacity, C: C, NH: NH)
     }
 
@@ -158,9 +159,9 @@ package final class KVCache {
     private func memory(layer l: Int, of sequence: Int) -> CachedSequence {
         let stride = capacity * cacheRowWidth(C: C, NH: NH)
         let own = (l * (sequences + 1) + sequence) * stride
-        let common = (l * (sequences + 1) + prompt) * stride
+        let common = (l * (sequences + 1) + sharedPlace) * stride
         return CachedSequence(
             keys: keys + own, values: values + own, sharedKeys: keys + common, sharedValues: values + common,
-            shared: sequence == prompt ? 0 : shared[sequence])
+            shared: sequence == sharedPlace ? 0 : shared[sequence])
     }
 }

@@ -23,12 +23,4 @@ package enum Context {
         case .cache(let cache): cache.positions
         }
     }
-
-    /// A copy of the weights for passes of a few rows, if there is one.
-    var packed: PackedWeights? {
-        switch self {
-        case .batch: nil
-        case .cache(let cache): cache.packed
-        }
-    }
 }

@@ -20,9 +20,13 @@ import Kernels
 package struct GPT2Configuration: Equatable {
     /// The longest sequence there are positions for.
     package var maxT: Int
+    /// Tokens in the vocabulary.
     package var V: Int
+    /// Layers.
     package var L: Int
+    /// Attention heads; they divide C.
     package var NH: Int
+    /// Channels.
     package var C: Int
     /// V rounded up to a multiple of 128, as llm.c pads it; the extra rows of wte are zero.
     package var Vp: Int { (V + 127) / 128 * 128 }
@@ -85,24 +89,23 @@ package struct GPT2Tensors {
     }
 }
 
-/// What the forward pass computes and the backward pass reads. Three things that would fit here are left out, because
-/// computing them again costs less than the memory: the layer norms' outputs and GELU's (one more pass over memory
-/// each), and the attention's (T,T) probabilities.
+/// The activations: what the forward pass computes and the backward pass reads. Three things that would fit here are
+/// left out, because computing them again costs less than the memory: the layer norms' outputs and GELU's (one more
+/// pass over memory each), and the attention's (T,T) probabilities.
 private struct GPT2Activations {
     let table: TensorTable
     let residual, ln1mean, ln1rstd, qkv, lse, atty, residual2, ln2mean, ln2rstd, fch: Tensor
     let lnfmean, lnfrstd, lnf, losses, correct: Tensor
     /// Used again by every layer.
     let ln, gelu: Tensor
-    let logits: Tensor
     /// The backward pass's own.
     let dlnf, dresidual, dln, datty, dfch: Tensor
 
     /// - Parameters:
     ///   - N: rows of a pass.
-    ///   - trains: without a backward pass the layers write over one another, and within a layer what is no longer
-    ///     needed is overwritten: a row then takes 6·C floats.
-    init(_ config: GPT2Configuration, N: Int, logitRows: Int, trains: Bool) {
+    ///   - trains: whether a backward pass follows. Without one the layers overwrite one another, and within a layer
+    ///     what is no longer needed is overwritten, too: a row then takes 6·C floats and a few.
+    init(_ config: GPT2Configuration, N: Int, trains: Bool) {
         let (C, NH) = (config.C, config.NH)
         let L = trains ? config.L : 1
         let backwardN = trains ? N : 0
@@ -124,7 +127,6 @@ private struct GPT2Activations {
         lse = table.add("lse", layers: L, N, NH)
         losses = table.add("losses", N)
         correct = table.add("correct", N)
-        logits = table.add("logits", logitRows, config.Vp)
         dlnf = table.add("dlnf", backwardN, C)
         dresidual = table.add("dresidual", backwardN, C)
         dln = table.add("dln", backwardN, C)
@@ -132,6 +134,22 @@ private struct GPT2Activations {
         dfch = table.add("dfch", backwardN, 4 * C)
         self.table = table
     }
+}
+
+/// The memory of passes: kept until a pass of more rows comes.
+private final class GPT2Workspace {
+    let activations: GPT2Activations
+    let floats: UnsafeMutablePointer<Float>
+    /// Rows that it has room for.
+    let capacity: Int
+
+    init(_ config: GPT2Configuration, N: Int, trains: Bool) {
+        activations = GPT2Activations(config, N: N, trains: trains)
+        floats = allocateFloats(activations.table.count)
+        capacity = N
+    }
+
+    deinit { freeFloats(floats, count: activations.table.count) }
 }
 
 // MARK: - the model
@@ -148,11 +166,14 @@ package final class GPT2: CausalModel, TrainableModel {
     /// with 256 8%.
     package static let logitRows = 1024
     private let logitRows: Int
-    private var activations: GPT2Activations
-    private var acts: UnsafeMutablePointer<Float>
-    /// Rows that `acts` has room for.
-    private var capacity = 0
-    /// Of the last forward pass: its rows, and where each stands in its sequence.
+    /// (rows,Vp), allocated by the first `classify`.
+    private var logits = allocateFloats(0)
+    private var logitCapacity = 0
+    /// Of passes with a backward pass after them, and of others: what a sample needs between two steps is far less.
+    private var training: GPT2Workspace
+    private var passing: GPT2Workspace
+    /// Of the last forward pass: its memory, its rows, and the place of each in its sequence.
+    private var workspace: GPT2Workspace
     private var N = 0
     private var positions: [Int32] = []
 
@@ -164,11 +185,12 @@ package final class GPT2: CausalModel, TrainableModel {
         self.logitRows = logitRows
         tensors = GPT2Tensors(config)
         parameters = Parameters(tensors.table, trains: trains)
-        activations = GPT2Activations(config, N: 0, logitRows: 0, trains: trains)
-        acts = allocateFloats(activations.table.count)
+        training = GPT2Workspace(config, N: 0, trains: trains)
+        passing = GPT2Workspace(config, N: 0, trains: false)
+        workspace = passing
     }
 
-    deinit { freeFloats(acts, count: activations.table.count) }
+    deinit { freeFloats(logits, count: logitCapacity * config.Vp) }
 
     /// Floating-point operations of a forward and backward pass, for each token: 6 for each parameter that takes part
     /// in a product (the position table does not), and 6·L·C·T for the attention, which sees T/2 tokens on average.
@@ -192,9 +214,17 @@ package final class GPT2: CausalModel, TrainableModel {
     package func forward(inputs: UnsafePointer<Int32>, _ context: Context) {
         N = context.rows
         positions = context.positions
-        reserve(rows: N)
-        let linear = Linear(parameters: parameters, packed: context.packed)
-        let (p, a, t, C, NH) = (parameters.values, acts, tensors, config.C, config.NH)
+        switch context {
+        case .batch(_, let T):
+            precondition(T <= maxT)
+            workspace = parameters.trains ? trainingWorkspace(rows: N) : passingWorkspace(rows: N)
+        case .cache(let cache):
+            precondition(cache.capacity <= maxT)
+            workspace = passingWorkspace(rows: N)
+        }
+        let (activations, a) = (workspace.activations, workspace.floats)
+        let linear = Linear(parameters: parameters, context)
+        let (p, t, C, NH) = (parameters.values, tensors, config.C, config.NH)
 
         embeddingForward(
             out: a.at(activations.residual, 0), inp: inputs, positions: positions, wte: p + t.wte, wpe: p + t.wpe,
@@ -244,8 +274,9 @@ package final class GPT2: CausalModel, TrainableModel {
 
     /// Logits (N,V) after `forward`, one row for each that it ended with.
     package func logits(into out: UnsafeMutablePointer<Float>, _ context: Context) {
-        Linear(parameters: parameters, packed: context.packed).forward(
-            out: out, inp: acts + activations.lnf, weight: tensors.wte, bias: nil, N: N, C: config.C, OC: config.V)
+        Linear(parameters: parameters, context).forward(
+            out: out, inp: workspace.floats + workspace.activations.lnf, weight: tensors.wte, bias: nil, N: N,
+            C: config.C, OC: config.V)
     }
 
     package func loss(of batch: Batch) -> Loss {
@@ -262,9 +293,10 @@ package final class GPT2: CausalModel, TrainableModel {
     ///     token's loss in the total: 1 / (targets that count in all micro-batches).
     package func classify(targets: UnsafePointer<Int32>, gradientScale: Float? = nil) -> Loss {
         precondition(gradientScale == nil || parameters.trains)
+        reserveLogits(rows: min(N, logitRows))
+        let (activations, a) = (workspace.activations, workspace.floats)
         let linear = Linear(parameters: parameters)
-        let (a, C, V, Vp) = (acts, config.C, config.V, config.Vp)
-        let logits = a + activations.logits  // (rows,Vp)
+        let (logits, C, V, Vp) = (logits, config.C, config.V, config.Vp)
         for row in stride(from: 0, to: N, by: logitRows) {
             let rows = min(logitRows, N - row)
             let lnf = a + activations.lnf + row * C  // (rows,C)
@@ -284,13 +316,15 @@ package final class GPT2: CausalModel, TrainableModel {
             counted: UnsafeBufferPointer(start: targets, count: N).count { $0 >= 0 })
     }
 
-    /// A copy of what the last forward pass computed under a name of the table above, such as `atty`: to look inside.
-    /// Without training a layer overwrites another's.
+    /// A copy of an activation of the last forward pass, by its name in the table above: to look inside. Only a model
+    /// that trains keeps them.
     package func activation(_ name: String, layer l: Int = 0) -> [Float] {
-        guard let tensor = activations.table.tensors.first(where: { $0.name == name }) else {
-            preconditionFailure("no activation is called \(name)")
+        let tensor = workspace.activations.table.tensors.first { $0.name == name }
+        guard let tensor, workspace === training, N > 0 else {
+            preconditionFailure("no activation \(name) was kept")
         }
-        return Array(UnsafeBufferPointer(start: acts.at(tensor, l), count: tensor.layerCount / capacity * N))
+        let count = tensor.layerCount / workspace.capacity * N
+        return Array(UnsafeBufferPointer(start: workspace.floats.at(tensor, l), count: count))
     }
 
     // MARK: backward
@@ -298,9 +332,10 @@ package final class GPT2: CausalModel, TrainableModel {
     /// Adds the gradients of all parameters to `parameters.gradients`, after `forward` with a batch (B,T) and
     /// `classify` with a scale.
     package func backward(inputs: UnsafePointer<Int32>, B: Int, T: Int) {
-        precondition(parameters.trains && N == B * T)
+        precondition(parameters.trains && workspace === training && N == B * T)
+        let (activations, a) = (workspace.activations, workspace.floats)
         let linear = Linear(parameters: parameters)
-        let (p, g, a, t, C, NH) = (parameters.values, parameters.gradients, acts, tensors, config.C, config.NH)
+        let (p, g, t, C, NH) = (parameters.values, parameters.gradients, tensors, config.C, config.NH)
         let dresidual = a + activations.dresidual  // (N,C): the gradient by whatever the residual is at this point
         let dln = a + activations.dln  // (N,C)
         let dfch = a + activations.dfch  // (N,4C)
@@ -360,19 +395,39 @@ package final class GPT2: CausalModel, TrainableModel {
 
     // MARK: memory
 
-    /// The memory a model takes with passes of N rows, in bytes; a Double, because the sizes may not be checked yet.
+    /// The memory that a model takes with passes of N rows, in bytes; a Double, because the sizes may not be checked
+    /// yet.
     package static func bytes(_ config: GPT2Configuration, rows N: Int, trains: Bool) -> Double {
-        let activations = GPT2Activations(config, N: N, logitRows: min(N, logitRows), trains: trains)
-        return Parameters.bytes(GPT2Tensors(config).table, trains: trains) + 4 * Double(activations.table.count)
+        let activations = GPT2Activations(config, N: N, trains: trains).table.count
+        let logits = trains ? saturatingProduct(min(N, logitRows), config.Vp) : 0
+        return Parameters.bytes(GPT2Tensors(config).table, trains: trains) + 4 * Double(activations)
+            + 4 * Double(logits)
     }
 
-    /// Room for a pass of N rows; kept until a larger one comes.
-    private func reserve(rows N: Int) {
-        guard N > capacity else { return }
-        freeFloats(acts, count: activations.table.count)
-        activations = GPT2Activations(
-            config, N: N, logitRows: min(N, logitRows), trains: parameters.trains)
-        acts = allocateFloats(activations.table.count)
-        capacity = N
+    /// The memory that a model and its generator take, in bytes.
+    package static func bytes(_ config: GPT2Configuration, sequences: Int, capacity: Int) -> Double {
+        let capacity = min(capacity, config.maxT)
+        let rows = min(saturatingProduct(sequences, capacity), Generator.mostRows + config.maxT)
+        return bytes(config, rows: rows, trains: false)
+            + (sequences == 1 ? 0 : PackedWeights.bytes(GPT2Tensors(config).table))
+            + 4 * Double(sequences) * Double(config.V)
+            + KVCache.bytes(L: config.L, C: config.C, NH: config.NH, sequences: sequences, capacity: capacity)
+    }
+
+    private func trainingWorkspace(rows N: Int) -> GPT2Workspace {
+        if N > training.capacity { training = GPT2Workspace(config, N: N, trains: true) }
+        return training
+    }
+
+    private func passingWorkspace(rows N: Int) -> GPT2Workspace {
+        if N > passing.capacity { passing = GPT2Workspace(config, N: N, trains: false) }
+        return passing
+    }
+
+    private func reserveLogits(rows: Int) {
+        guard rows > logitCapacity else { return }
+        freeFloats(logits, count: logitCapacity * config.Vp)
+        logits = allocateFloats(rows * config.Vp)
+        logitCapacity = rows
     }
 }

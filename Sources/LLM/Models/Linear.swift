@@ -1,24 +1,35 @@
 // The one door of a linear layer: out = inp · weightᵀ + bias. Which kernel computes it depends on how many rows there
-// are and on whether the weights have been packed for few rows; a model's walk says only which weights it wants.
-// What changes a linear layer as a whole (an adapter, another precision) belongs here, so that no walk changes.
+// are and on whether the weights have been packed for few rows; a model's walk says only which weights it wants. What
+// changes a linear layer as a whole (an adapter, another precision) belongs here, so that no walk changes.
 
 import Kernels
 
 /// The linear layers of a model.
 package struct Linear {
     private let parameters: Parameters
+    private let generates: Bool
     private let packed: PackedWeights?
 
-    /// From so many rows on, training's product is as fast as the one with packed weights (measured with GPT-2
-    /// 124M).
+    /// From so many rows on, training's product is as fast as the one with packed weights (measured with GPT-2 124M).
     private static let manyRows = 128
 
-    /// - Parameter packed: nil takes the weights as they lie.
-    package init(parameters: Parameters, packed: PackedWeights? = nil) {
-        (self.parameters, self.packed) = (parameters, packed)
+    /// - Parameters:
+    ///   - generates: whether few rows take kernels of their own. They add in another order than training's, so a batch
+    ///     never takes them: its results then do not depend on where it is cut.
+    ///   - packed: a copy of the weights for few rows; nil takes the weights themselves.
+    package init(parameters: Parameters, generates: Bool = false, packed: PackedWeights? = nil) {
+        (self.parameters, self.generates, self.packed) = (parameters, generates, packed)
     }
 
-    /// out (N,OC) = inp (N,C) · weight (OC,C)ᵀ + bias (OC) + residual (N,OC).
+    /// The linear layers as a pass needs them.
+    init(parameters: Parameters, _ context: Context) {
+        switch context {
+        case .batch: self.init(parameters: parameters)
+        case .cache(let cache): self.init(parameters: parameters, generates: true, packed: cache.packed)
+        }
+    }
+
+    /// The layer's output: out (N,OC) = inp (N,C) · weight (OC,C)ᵀ + bias (OC) + residual (N,OC).
     /// - Parameters:
     ///   - residual: added to the result if not nil; may be `out` itself.
     ///   - outStride: floats from one row of `out` to the next; OC if nil.
@@ -28,12 +39,12 @@ package struct Linear {
     ) {
         let p = parameters.values
         let bias = bias.map { UnsafePointer(p.at($0, l)) }
-        if let packed, N < Linear.manyRows {
+        if generates, let packed, N < Linear.manyRows {
             precondition(outStride ?? OC == OC)
             matmulBlocks(
                 out: out, inp: inp, blocks: packed.blocks(of: weight, layer: l, C: C, OC: OC), bias: bias,
                 residual: residual, N: N, C: C, OC: OC)
-        } else if N == 1 {
+        } else if generates, N == 1 {
             matmulRow(out: out, inp: inp, weight: p.at(weight, l), bias: bias, residual: residual, C: C, OC: OC)
         } else {
             matmulForward(
@@ -42,7 +53,8 @@ package struct Linear {
         }
     }
 
-    /// dinp (N,C) = dout (N,OC) · weight (OC,C); the gradients of weight and bias are added to theirs.
+    /// The layer's backward pass: dinp (N,C) = dout (N,OC) · weight (OC,C); the gradients of weight and bias are added
+    /// to theirs.
     ///
     /// With out = inp · weightᵀ + bias, each out[n,o] = Σ_c inp[n,c] · weight[o,c] + bias[o]. So dinp[n,c] is the sum
     /// over o of dout[n,o] · weight[o,c], dweight[o,c] the sum over n of dout[n,o] · inp[n,c], dbias[o] the sum of

@@ -224,7 +224,8 @@ package func createDirectory(_ path: String) throws {
     do {
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     } catch {
-        throw UserError("cannot create the directory \(path)", hint: "choose another --output")
+        throw UserError(
+            "cannot create the directory \(path)", hint: "check its name and your rights, or choose another")
     }
 }
 

@@ -1,5 +1,5 @@
-// The training loop, for every model: what happens at a step, and what is kept of it. An executable tells the story of
-// a step in its own words and with its own model (Sources/train_gpt2/train_gpt2.swift); each word is a function here.
+// The training loop, for every model: what happens at a step, and what is kept of it. An executable says what a step is
+// made of, with its own model (Sources/train_gpt2/train_gpt2.swift); the functions it calls are here.
 //
 // Every random number and every sum depends on the step alone, and the state of it all is in the checkpoint: a run that
 // was stopped and resumed ends in the same bytes as one that was not.
@@ -37,6 +37,7 @@ package final class Trainer {
     private var state: TrainingState
     /// Of the step under way.
     private var (loss, norm, lossScore, normScore) = (0.0, 0.0, Double.nan, Double.nan)
+    private var clipScale: Float = 1
     private var startOfStep = 0.0
     /// A running mean.
     private var secondsPerStep = 0.0
@@ -128,16 +129,15 @@ package final class Trainer {
 
     // MARK: - the loop
 
-    /// Tells the story of every step that is left. After the last one it is told once more, to validate, sample and
-    /// save.
+    /// Calls `step` for every step that is left, and once after the last one, to validate, sample and save.
     /// - Parameter stop: asks the run to end early.
-    package func run(until stop: StopSignal? = StopSignal(), _ story: () throws -> Void) throws {
+    package func run(until stop: StopSignal? = StopSignal(), _ step: () throws -> Void) throws {
         self.stop = stop
-        for step in firstStep...steps {
-            state.step = step
+        for number in firstStep...steps {
+            state.step = number
             state.loader = loader.position
-            try story()
-            if step < steps { try reportStep() }
+            try step()
+            if number < steps { try reportStep() }
         }
         if let directory {
             let kept = directory.steps().suffix(1).map { directory.modelPath($0) } + [directory.bestPath]
@@ -169,7 +169,8 @@ package final class Trainer {
         fflush(nil)
         throw UserError(
             "stopped before step \(state.step + 1)",
-            hint: directory == nil ? "nothing was kept, because there is no --output" : "continue with the same line and -y 1",
+            hint: directory == nil
+                ? "nothing was kept, because there is no --output" : "continue with the same line and -y 1",
             exitCode: 130)
     }
 
@@ -276,9 +277,10 @@ package final class Trainer {
         }
     }
 
-    /// Measures the gradients' norm, which `update` limits to 1.
+    /// Measures the gradients' norm. Above 1 it is clipped: `update` scales the gradients to a norm of 1.
     package func clip() {
         norm = model.parameters.gradientNorm()
+        clipScale = norm > 1 ? Float(1 / norm) : 1
         lossScore = state.lossWindow.score(loss)
         normScore = state.normWindow.score(norm)
     }
@@ -310,7 +312,7 @@ package final class Trainer {
         }
         model.parameters.update(
             learningRate: schedule.rate(at: state.step), beta1: 0.9, beta2: 0.95, decay: settings.decay,
-            gradientScale: norm > 1 ? Float(1 / norm) : 1, step: state.step + 1)
+            gradientScale: clipScale, step: state.step + 1)
     }
 
     /// The step's line for a person, and its line in main.log.

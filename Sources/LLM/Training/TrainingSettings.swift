@@ -40,7 +40,8 @@ package struct TrainingSettings {
     package let sampleEvery: Int
     package let sampleLength: Int
     package let seed: UInt32
-    private let threads: Int?
+    /// nil takes all cores.
+    package let threads: Int?
 
     package enum Resume { case unsaid, continues, startsOver }
 
@@ -135,7 +136,9 @@ package struct TrainingSettings {
         self.trainData = trainData
         validationData =
             options.isGiven("train-data") && !options.isGiven("val-data")
-            ? "\(folder(of: trainData))/val_*.bin" : options.text("val-data") ?? ""
+            ? trainData[..<(trainData.lastIndex(of: "/").map { trainData.index(after: $0) } ?? trainData.startIndex)]
+                + "val_*.bin"
+            : options.text("val-data") ?? ""
         tokenizer = options.text("tokenizer")
         output = options.text("output")
         resume = !options.isGiven("resume") ? .unsaid : options.flag("resume") ? .continues : .startsOver
@@ -163,7 +166,6 @@ package struct TrainingSettings {
         sampleLength = options.int("sample-length")
         seed = UInt32(options.int("seed"))
         threads = given("threads")
-        if let threads { useThreads(threads) }
     }
 
     // MARK: - what follows from the settings
@@ -250,8 +252,8 @@ package struct TrainingSettings {
 
     /// Refuses a checkpoint to resume that has another shape than the command line asks for.
     /// - Parameter sizes: of the checkpoint, by their options, and what another option asks for.
-    package func check(
-        _ path: String, _ options: Options, has sizes: [(option: String, has: Int, asked: Int?)]
+    package func checkShape(
+        of path: String, _ options: Options, has sizes: [(option: String, has: Int, asked: Int?)]
     ) throws {
         for (option, has, asked) in sizes {
             guard let asked = options.isGiven(option) ? options.int(option) : asked, asked != has else { continue }
@@ -261,8 +263,8 @@ package struct TrainingSettings {
         }
     }
 
-    /// Refuses a tokenizer of another size than the model's vocabulary; a new model's may be larger.
-    package func check(_ tokenizer: Tokenizer, fits V: Int, isNew: Bool) throws {
+    /// Refuses a tokenizer of another size than the model's vocabulary. A new model's vocabulary may be larger.
+    package func checkTokenizer(_ tokenizer: Tokenizer, fits V: Int, isNew: Bool) throws {
         guard tokenizer.vocabularySize == V || isNew && tokenizer.vocabularySize < V else {
             throw UserError(
                 "the tokenizer has \(tokenizer.vocabularySize) tokens, the model a vocabulary of \(V)",

@@ -3,10 +3,10 @@
 /// The measure by which the best model is chosen.
 package enum BestBy: String, CaseIterable { case none, loss, accuracy }
 
-/// What continues with a resumed run, beside the parameters and AdamW's moments.
+/// The state that a resumed run continues with, beside the parameters and AdamW's moments.
 package struct TrainingState: Equatable {
     package var step: Int
-    /// The generator that samples.
+    /// What the random numbers of samples start from.
     package var samplerState: UInt64
     package var loader: DataLoader.Position
     package var lossWindow: OutlierWindow

@@ -116,6 +116,7 @@ func `the model of LLM_TEST_HF_DIR has transformers' logits`() throws {
         ),
         ("\"add_cross_attention\": false", "\"add_cross_attention\": 1", "add_cross_attention is 1"),
         ("\"use_cache\": true", "\"quantization_config\": {}", "quantization_config"),
+        ("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", "lm_head.weight is missing"),
         ("\"n_head\": 3", "\"n_head\": 5", "is not a multiple"), ("\"n_head\": 3", "\"n_head\": 0", "n_head"),
         ("\"n_layer\": 2", "\"n_layer\": -1", "n_layer"), ("\"n_layer\": 2", "\"n_layer\": 2.5", "n_layer"),
         ("\"n_embd\": 24", "\"n_embd\": 1e300", "n_embd"), ("\"n_positions\": 16", "\"n_positions\": \"16\"", "n_pos"),
@@ -178,6 +179,34 @@ private func smallTokenizer() throws -> Tokenizer {
         tokenizer = try Tokenizer(directory: folder)
     }
     return try #require(tokenizer)
+}
+
+/// Where the tokenizer has a token for each role, and where one is for all.
+@Test(arguments: [
+    (["<s>", "</s>", "<pad>"], [0, 1, 2]), (["<|endoftext|>"], [0, 0, 0]), (["[EOS]", "[PAD]"], [0, 0, 1]),
+])
+func `the ids of special tokens are the tokenizer's`(special: [String], ids: [Int]) throws {
+    try withTemporaryDirectory { folder in
+        let tokens = special + (special.count..<61).map { "t\($0)" }
+        let added = special.indices.map { "{\"id\": \($0), \"content\": \"\(special[$0])\", \"special\": true}" }
+        let vocabulary = tokens.indices.map { "\"\(tokens[$0])\": \($0)" }
+        let json = """
+            {"added_tokens": [\(added.joined(separator: ", "))],
+            "model": {"type": "BPE", "merges": [], "vocab": {\(vocabulary.joined(separator: ", "))}}}
+            """
+        try Data(json.utf8).write(to: URL(fileURLWithPath: folder + "/tokenizer.json"))
+        let model = try readModel(try fixture("gpt2_small.bin"), trains: false)
+        try HuggingFaceGPT2.write(model, try Tokenizer(directory: folder), to: folder + "/model")
+        let hasPadding = special.contains { $0.lowercased().contains("pad") }
+        for (name, padding) in [("config", hasPadding), ("generation_config", true)] {
+            let path = "\(folder)/model/\(name).json"
+            let json = try JSON(try contents(of: path), name: path)
+            let found = [json["bos_token_id"]?.int, json["eos_token_id"]?.int, json["pad_token_id"]?.int]
+            #expect(found == [ids[0], ids[1], padding ? ids[2] : nil], "\(name)")
+        }
+        let path = folder + "/model/tokenizer_config.json"
+        #expect(try JSON(try contents(of: path), name: path)["model_max_length"]?.int == model.maxT)
+    }
 }
 
 @Test func `what is written is what transformers writes`() throws {

@@ -103,8 +103,8 @@ private func expectBadModels(_ changes: [(String, (inout [UInt8]) -> Void)]) thr
     }
 }
 
-@Test(arguments: StoredPrecision.allCases)
-func `a model whose training diverged is refused`(precision: StoredPrecision) throws {
+@Test(arguments: WeightPrecision.allCases)
+func `a model whose training diverged is refused`(precision: WeightPrecision) throws {
     try withTemporaryDirectory { directory in
         let path = directory + "/model.bin"
         let model = GPT2(tiny, trains: false)

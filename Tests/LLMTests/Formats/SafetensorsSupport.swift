@@ -80,6 +80,6 @@ func expectMessage(
             Issue.record("\(what): \"\(error.message)\" lacks \"\(part)\"", sourceLocation: sourceLocation)
         }
     } catch {
-        Issue.record("\(what): \(error) is no UserError", sourceLocation: sourceLocation)
+        Issue.record("\(what): \(error) is not a UserError", sourceLocation: sourceLocation)
     }
 }

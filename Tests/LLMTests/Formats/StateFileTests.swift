@@ -84,6 +84,18 @@ func `a resumed run ends in the same bytes as one never interrupted`(shuffles: B
         let state = try checkpoints.readState(6, into: run.model.parameters)
         #expect(state.loader == run.state.loader && state.best == nil)
         #expect(state.lossWindow == OutlierWindow() && state.normWindow == OutlierWindow())
+
+        // With a bfloat16 model, llm.c keeps the parameters in float32 after the moments.
+        let exact = run.model.parameters.bits(of: \.values)
+        var masters = Array(file[..<(1024 + 8 * count)])
+        replace(&masters, header: 4, with: 1)
+        masters += exact.flatMap { bits in (0..<4).map { UInt8(truncatingIfNeeded: bits >> (8 * $0)) } }
+        masters += file[(1024 + 8 * count)..<(offset + 8)]
+        try write(masters, to: checkpoints.statePath(6))
+        for i in 0..<count { run.model.parameters.values[i] = Float(bfloat16: run.model.parameters.values[i].bfloat16) }
+        #expect(run.model.parameters.bits(of: \.values) != exact)
+        #expect(try checkpoints.readState(6, into: run.model.parameters).loader == run.state.loader)
+        #expect(run.model.parameters.bits(of: \.values) == exact)
     }
 }
 
@@ -123,8 +135,8 @@ func `a state says what a resumed run must share`(bestBy: BestBy) throws {
     }
 }
 
-/// llm.c counts what is left of 624 random numbers, and begins at 1; a generator that has used all of them, or none yet,
-/// fills up before the next one.
+/// llm.c counts what is left of 624 random numbers, and begins at 1; a generator that has used all of them, or none
+/// yet, fills up before the next one.
 @Test(arguments: [0, 1, 623, 624])
 func `random numbers go on where they were`(used: Int) throws {
     try withTemporaryDirectory { directory in

@@ -91,7 +91,7 @@ func `the last tokens of segments of any lengths move to the front`(counts: [Int
     }
     expectAttention([.init(sequence: 1, position: 0, count: 8), .init(sequence: 0, position: 0, count: 3)])
     expectAttention([.init(sequence: 0, position: 3, count: 2), .init(sequence: 1, position: 8, count: 1)])
-    expectAttention([.init(sequence: cache.prompt, position: 0, count: 5)])
+    expectAttention([.init(sequence: cache.sharedPlace, position: 0, count: 5)])
     cache.sharePrompt(5)
     (seen[0], seen[1]) = (seen[2], seen[2])
     expectAttention([.init(sequence: 1, position: 5, count: 1), .init(sequence: 0, position: 5, count: 3)])

@@ -39,7 +39,7 @@ func `every number of rows gives the linear layer, with packed weights and witho
                 residual: hasResidual ? $0.baseAddress : nil, N: N, C: C, OC: OC)
         }
         for packed in [nil, packed] {
-            let linear = Linear(parameters: parameters, packed: packed)
+            let linear = Linear(parameters: parameters, generates: true, packed: packed)
             let bias = hasBias ? bias : nil
             var out = [Float](repeating: .nan, count: N * OC)
             addend.withUnsafeBufferPointer {

@@ -76,7 +76,7 @@ func `sizes that overflow are as large as can be`(alignment: Int) {
     #expect(GPT2Tensors(config).table.count == .max)
     for bytes in [
         GPT2.bytes(config, rows: 1, trains: false), GPT2.bytes(config, rows: huge, trains: true),
-        Generator.bytes(config, sequences: huge, capacity: huge),
+        GPT2.bytes(config, sequences: huge, capacity: huge),
     ] {
         #expect(bytes.isFinite && bytes > 1e19)
         #expect(throws: UserError.self) { try checkMemory(bytes) }
@@ -95,8 +95,8 @@ func `a model's memory is the sum of its buffers`(N: Int) {
     // The last residual, ln, gelu and lnf; its mean and rstd, losses and correct; then dlnf to dfch.
     let once = (1 + 1 + 4 + 1) * C + 4 + (1 + 1 + 1 + 1 + 4) * C
     let training = 4 * (4 * parameters + logits + N * (L * layer + once))
-    // ln, residual and fch; the means and rstds of one layer and the last; lse, losses and correct.
-    let plain = 4 * (parameters + logits + N * (6 * C + 6 + NH + 2))
+    // ln, residual and fch; the means and rstds of one layer and the last; lse, losses and correct. No logits.
+    let plain = 4 * (parameters + N * (6 * C + 6 + NH + 2))
     for (bytes, floats) in [
         (GPT2.bytes(config, rows: N, trains: true), training), (GPT2.bytes(config, rows: N, trains: false), plain),
     ] {
@@ -110,11 +110,11 @@ func `a model's memory is the sum of its buffers`(N: Int) {
     let model = GPT2.bytes(config, rows: 50, trains: false)
     let cache = KVCache.bytes(L: 5, C: 32, NH: 4, sequences: 1, capacity: 50)
     #expect(cache >= Double(2 * 4 * 5 * 2 * 32 * 50))
-    #expect(Generator.bytes(config, sequences: 1, capacity: 1000) == model + cache + Double(4 * 130))
+    #expect(GPT2.bytes(config, sequences: 1, capacity: 1000) == model + cache + Double(4 * 130))
     let packed = PackedWeights.bytes(GPT2Tensors(config).table)
     #expect(packed >= Double(4 * GPT2Tensors(config).table.count))
     #expect(
-        Generator.bytes(config, sequences: 3, capacity: 20)
+        GPT2.bytes(config, sequences: 3, capacity: 20)
             == GPT2.bytes(config, rows: 60, trains: false) + packed + Double(3 * 4 * 130)
             + KVCache.bytes(L: 5, C: 32, NH: 4, sequences: 3, capacity: 20))
 }

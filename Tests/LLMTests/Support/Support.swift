@@ -26,7 +26,7 @@ func expectUserError(
     } catch let error as UserError {
         #expect(!error.message.isEmpty && !error.hint.isEmpty, "\(what)", sourceLocation: sourceLocation)
     } catch {
-        Issue.record("\(what): \(error) is no UserError", sourceLocation: sourceLocation)
+        Issue.record("\(what): \(error) is not a UserError", sourceLocation: sourceLocation)
     }
 }
 

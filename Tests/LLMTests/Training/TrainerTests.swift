@@ -408,7 +408,8 @@ private func makeEventfulData(_ folder: String) throws {
     try writeShard(randomTokens(50, below: tiny.V, seed: 9), to: folder + "/val_0.bin")
 }
 
-/// A run killed at a step, before anything happened at it or when its gradients are there, and what its resumption says.
+/// A run killed at a step, before anything happened at it or when its gradients are there, and what its resumption
+/// says.
 private func interrupted(at step: Int, midway: Bool, _ arguments: [String]) throws -> [String] {
     let first = try TestRun(newTiny(), arguments)
     func kill(_ now: Int) throws { if now == step { throw Killed() } }

@@ -11,11 +11,14 @@ extension Tokenizer {
     }
 
     /// Writes the same files as files of `set`, which the caller commits.
+    /// - Parameter longestText: tokens of a text at most, for transformers to warn about; nil for no limit.
     /// - Returns: the path to remove, if any.
-    package func writeAll(to directory: String, in set: DurableFiles) throws -> [String] {
+    package func writeAll(
+        to directory: String, in set: DurableFiles, longestText: Int? = nil
+    ) throws -> [String] {
         let stale = try write(to: directory, in: set)
         for (name, contents) in [
-            ("vocab.txt", readableVocabulary()), ("tokenizer_config.json", configuration().text() + [10]),
+            ("vocab.txt", readableVocabulary()), ("tokenizer_config.json", configuration(longestText).text() + [10]),
             ("special_tokens_map.json", JSON.object(namedTokens()).text() + [10]),
         ] {
             let file = try set.create("\(directory)/\(name)")
@@ -75,7 +78,7 @@ extension Tokenizer {
     }
 
     /// The contents of tokenizer_config.json, with sorted keys, as transformers writes it.
-    private func configuration() -> JSON {
+    private func configuration(_ longestText: Int?) -> JSON {
         let added = JSON.object(
             addedTokens.map { token in
                 let flags: JSON = [
@@ -88,7 +91,7 @@ extension Tokenizer {
         var members: [(key: [UInt8], value: JSON)] = [
             (Array("added_tokens_decoder".utf8), added), (Array("clean_up_tokenization_spaces".utf8), false),
             // In transformers, this means no limit.
-            (Array("model_max_length".utf8), .number(1e30)),
+            (Array("model_max_length".utf8), .number(longestText.map { Double($0) } ?? 1e30)),
             (Array("tokenizer_class".utf8), "PreTrainedTokenizerFast"),
         ]
         members += namedTokens()

@@ -13,14 +13,14 @@ extension Tokenizer {
     /// Reads the tokenizer.json in `directory`; if there is none, another vocabulary, with tokenizer.bin as the last
     /// choice.
     package init(directory: String) throws {
-        var names = ["tokenizer.json", "encoder.json", "vocab.json", "vocab.txt"]
-        names += LLM.names(in: directory).filter { $0.hasSuffix(".tiktoken") } + ["tokenizer.bin"]
-        guard let path = names.map({ "\(directory)/\($0)" }).first(where: { fileExists($0) }) else {
+        guard let path = Tokenizer.file(in: directory) else {
             guard isDirectory(directory) else {
                 throw UserError(
                     "there is no \(directory)", hint: "make a tokenizer: train_tokenizer --input text.txt --output DIR")
             }
-            let others = LLM.names(in: directory).filter { $0.hasSuffix(".txt") || $0.hasSuffix(".json") }
+            let others = LLM.names(in: directory).filter {
+                $0.hasSuffix(".txt") || $0.hasSuffix(".json") && !$0.hasSuffix("config.json")
+            }
             throw UserError(
                 "no tokenizer.json in \(directory)",
                 hint: others.isEmpty
@@ -28,6 +28,13 @@ extension Tokenizer {
                     : "if one of its files is the vocabulary, name it: \(directory)/\(others[0])")
         }
         try self.init(path: path)
+    }
+
+    /// The path of the tokenizer in a directory; nil if there is none.
+    package static func file(in directory: String) -> String? {
+        var names = ["tokenizer.json", "encoder.json", "vocab.json", "vocab.txt"]
+        names += LLM.names(in: directory).filter { $0.hasSuffix(".tiktoken") } + ["tokenizer.bin"]
+        return names.map { "\(directory)/\($0)" }.first { fileExists($0) }
     }
 
     /// Reads a tokenizer.json, or the format that the name indicates: vocab.txt, encoder.json, vocab.bpe, *.tiktoken,

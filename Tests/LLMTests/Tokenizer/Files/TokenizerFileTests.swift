@@ -87,7 +87,7 @@ private let endOfText = Array("<|endoftext|>".utf8)
     let deep = String(repeating: "[", count: 1_000_000)
     let cases: [(String, String)] = [
         ("", "ends too early"), ("{}", "no \"model\""), ("[]", "no \"model\""), ("nul", "ends too early"),
-        (String(whole.dropLast(5)), "ends too early"), (whole + "x", "goes on"), (deep, "deeper"),
+        (String(whole.dropLast(5)), "ends too early"), (whole + "x", "continues after"), (deep, "deeper"),
         ("\u{FEFF}" + whole, "byte order mark"),
         (try changed("\"BPE\"", "\"WordPiece\""), "unk_token"), (try changed("\"BPE\"", "7"), "neither BPE"),
         (try changed("\"BPE\"", "\"Unigram\""), "Unigram"),
