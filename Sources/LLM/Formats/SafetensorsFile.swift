@@ -154,6 +154,7 @@ package final class SafetensorsFile {
     ) throws {
         let (entry, source) = try find(name, shape)
         guard let source else { return }
+        defer { file.release(entry.bytes) }
         let piece = 1 << 18
         parallelFor((entry.count + piece - 1) / piece) { i in
             entry.dtype.copyFloats(
@@ -171,6 +172,7 @@ package final class SafetensorsFile {
     ) throws {
         let (entry, source) = try find(name, [shape.rows, shape.columns])
         guard let source else { return }
+        defer { file.release(entry.bytes) }
         let width = 64
         parallelFor((shape.columns + width - 1) / width) { i in
             let part = i * width..<min((i + 1) * width, shape.columns)

@@ -30,6 +30,15 @@ package final class MappedFile {
         bytes = UnsafeRawBufferPointer(start: start, count: file.size)
     }
 
+    /// Tells the system that these bytes have been read: until they are read again they take no memory of this process.
+    /// A conversion would otherwise hold a model twice.
+    package func release(_ range: Range<Int>) {
+        let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+        let (first, end) = ((range.lowerBound + page - 1) / page * page, range.upperBound / page * page)
+        guard first < end, let start = bytes.baseAddress else { return }
+        madvise(UnsafeMutableRawPointer(mutating: start + first), end - first, Int32(MADV_DONTNEED))
+    }
+
     deinit {
         guard let start = bytes.baseAddress else { return }
         munmap(UnsafeMutableRawPointer(mutating: start), bytes.count)

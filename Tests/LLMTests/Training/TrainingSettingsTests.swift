@@ -37,7 +37,7 @@ import Testing
 }
 
 @Test func `validation data lies beside the train data, unless it is given`() throws {
-    #expect(try trainingSettings(["-i", "x/train_*.bin"]).validationData == "val_*.bin")
+    #expect(try trainingSettings(["-i", "x/train_*.bin"]).validationData == "x/val_*.bin")
     #expect(try trainingSettings(["-i", "train_*.bin"]).validationData == "val_*.bin")
     #expect(try trainingSettings(["-i", "x/train_*.bin", "-j", "y.bin"]).validationData == "y.bin")
     #expect(try trainingSettings(["-j", "y.bin"]).trainData == "data/train_*.bin")
