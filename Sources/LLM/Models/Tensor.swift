@@ -50,52 +50,6 @@ package struct Tensor {
     fileprivate var layerStride: Int { layers > 1 ? layerCount : 0 }
 }
 
-/// The tensors of one buffer, in its order. Its sizes saturate: a table may be made of numbers from a file, and is then
-/// compared with the file's length before memory is taken.
-package struct TensorTable {
-    package private(set) var tensors: [Tensor] = []
-    /// Floats in the buffer; `Int.max` where there cannot be so many.
-    package private(set) var count = 0
-    /// Every tensor begins at a multiple of so many floats.
-    private let alignment: Int
-
-    package init(alignment: Int = 1) { self.alignment = alignment }
-
-    /// Appends a row.
-    /// - Parameters:
-    ///   - layers: nil for a tensor that is there once.
-    ///   - usedRows: nil for all.
-    ///   - huggingFace: the name there, with `#` for the layer.
-    package mutating func add(
-        _ name: String, layers: Int? = nil, _ shape: Int..., usedRows: Int? = nil,
-        initialValues: Tensor.InitialValues = .zeros, decays: Bool = false, huggingFace: String? = nil,
-        isTransposedThere: Bool = false
-    ) -> Tensor {
-        let whole = (layers.map { [$0] } ?? []) + shape
-        let tensor = Tensor(
-            name: name, shape: whole, isPerLayer: layers != nil, offset: count,
-            count: whole.reduce(1, saturatingProduct), usedRows: usedRows ?? shape[0], initialValues: initialValues,
-            decays: decays,
-            huggingFace: huggingFace.map { .init(pattern: $0, isTransposed: isTransposedThere) })
-        tensors.append(tensor)
-        let end = saturatingSum(count, tensor.count)
-        count = alignment == 1 ? end : saturatingSum(end, (alignment - end % alignment) % alignment)
-        return tensor
-    }
-}
-
-/// a · b of numbers ≥ 0, or `Int.max`.
-package func saturatingProduct(_ a: Int, _ b: Int) -> Int {
-    let (product, overflow) = a.multipliedReportingOverflow(by: b)
-    return overflow ? .max : product
-}
-
-/// a + b of numbers ≥ 0, or `Int.max`.
-package func saturatingSum(_ a: Int, _ b: Int) -> Int {
-    let (sum, overflow) = a.addingReportingOverflow(b)
-    return overflow ? .max : sum
-}
-
 extension UnsafeMutablePointer<Float> {
     /// Where a tensor begins in this buffer.
     package static func + (buffer: Self, tensor: Tensor) -> Self { buffer + tensor.offset }

@@ -1,10 +1,9 @@
-// Files that are cut off, missing or half written.
+// What is written is all there, or what was there before.
 
 import Foundation
 import LLM
 import Testing
 
-/// A new directory, removed when the test ends.
 private func contents(_ path: String) -> String? { try? String(contentsOfFile: path, encoding: .utf8) }
 
 private struct Interruption: Error {}
@@ -89,48 +88,5 @@ private struct Interruption: Error {}
     #expect { try writeDurably("/nonexistent/file") { try $0.write("x") } } throws: { error in
         let error = error as? UserError
         return error?.message.contains("cannot write /nonexistent/file") == true && error?.exitCode == 1
-    }
-}
-
-@Test func `a missing file and a directory cannot be read`() throws {
-    try withTemporaryDirectory { directory in
-        #expect { try InputFile(directory + "/none", hint: "make it") } throws: { error in
-            let error = error as? UserError
-            return error?.message.contains("none: No such file") == true && error?.hint == "make it"
-        }
-        #expect { try InputFile(directory, hint: "make it") } throws: { error in
-            (error as? UserError)?.message.contains("is a directory") == true
-        }
-    }
-}
-
-@Test func `a read past the end says where the file ends`() throws {
-    try withTemporaryDirectory { directory in
-        let path = directory + "/file"
-        try writeDurably(path) { try $0.write("12345") }
-        let file = try InputFile(path, hint: "")
-        #expect(try file.read(1, of: UInt8.self, at: 4) == [UInt8(ascii: "5")])
-        #expect(try file.read(0, of: UInt8.self, at: 5) == [])
-        #expect { try file.read(2, of: Int32.self, at: 0) } throws: { error in
-            (error as? UserError)?.message == "\(path) ends after 5 bytes, 3 too early"
-        }
-    }
-}
-
-@Test func `a pattern finds its files in order`() throws {
-    try withTemporaryDirectory { directory in
-        for name in ["train_2.bin", "train_1.bin", "val_1.bin"] { try writeDurably(directory + "/" + name) { _ in } }
-        #expect(paths(matching: directory + "/train_*.bin") == ["/train_1.bin", "/train_2.bin"].map { directory + $0 })
-        #expect(paths(matching: directory + "/none_*") == [])
-    }
-}
-
-@Test func `a directory is made with its parents, unless a file is in the way`() throws {
-    try withTemporaryDirectory { directory in
-        try createDirectory(directory + "/a/b")
-        try createDirectory(directory + "/a/b")
-        #expect(fileExists(directory + "/a/b"))
-        try writeDurably(directory + "/file") { _ in }
-        #expect(throws: UserError.self) { try createDirectory(directory + "/file/b") }
     }
 }

@@ -1,0 +1,88 @@
+// Writing a file, whole or not at all (DurableFiles.swift).
+
+import Foundation
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// A file being written, buffered. Nothing stands under its final name until `writeDurably` has all of it.
+package final class OutputFile {
+    package let path: String
+    /// Bytes written so far.
+    package private(set) var size = 0
+    private let descriptor: Int32
+    private var pending: [UInt8] = []
+
+    init(_ path: String) throws {
+        descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
+        guard descriptor >= 0 else {
+            throw UserError(
+                "cannot write \(path): \(String(cString: strerror(errno)))",
+                hint: "check that the folder exists and is yours, or choose another output")
+        }
+        self.path = path
+        pending.reserveCapacity(1 << 20)
+    }
+
+    deinit { close(descriptor) }
+
+    package func write(_ bytes: UnsafeRawBufferPointer) throws {
+        size += bytes.count
+        if pending.count + bytes.count <= 1 << 20 {
+            pending.append(contentsOf: bytes)
+            return
+        }
+        try flush()
+        try writeThrough(bytes)
+    }
+
+    package func write(_ text: String) throws {
+        var text = text
+        try text.withUTF8 { try write(UnsafeRawBufferPointer($0)) }
+    }
+
+    package func write<Value: BitwiseCopyable>(_ values: [Value]) throws {
+        try values.withUnsafeBytes { try write($0) }
+    }
+
+    /// Replaces bytes already written, such as a header's count that is known only at the end.
+    package func overwrite(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws {
+        try flush()
+        lseek(descriptor, off_t(offset), SEEK_SET)
+        try writeThrough(bytes)
+        lseek(descriptor, 0, SEEK_END)
+    }
+
+    private func writeThrough(_ bytes: UnsafeRawBufferPointer) throws {
+        guard let base = bytes.baseAddress else { return }
+        var done = 0
+        while done < bytes.count {
+            #if canImport(Glibc)
+                let count = Glibc.write(descriptor, base + done, min(bytes.count - done, 1 << 30))
+            #else
+                let count = Darwin.write(descriptor, base + done, min(bytes.count - done, 1 << 30))
+            #endif
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else {
+                throw UserError(
+                    "cannot write \(path): \(String(cString: strerror(errno)))", hint: "free some space on the disk")
+            }
+            done += count
+        }
+    }
+
+    private func flush() throws {
+        try pending.withUnsafeBytes { try writeThrough($0) }
+        pending.removeAll(keepingCapacity: true)
+    }
+
+    func synchronize() throws {
+        try flush()
+        guard fsync(descriptor) == 0 else {
+            throw UserError("cannot write \(path): \(String(cString: strerror(errno)))", hint: "check the disk")
+        }
+    }
+}

@@ -1,0 +1,54 @@
+// Files and directories by their names.
+
+import Foundation
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// Makes renames and removals in `path` last. Some file systems refuse an fsync of a directory; nothing is lost then
+/// that the system itself would keep.
+package func synchronizeDirectory(_ path: String) {
+    let descriptor = open(path, O_RDONLY)
+    guard descriptor >= 0 else { return }
+    fsync(descriptor)
+    close(descriptor)
+}
+
+/// Creates a directory and its parents; one that exists is fine.
+package func createDirectory(_ path: String) throws {
+    do {
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    } catch {
+        throw UserError(
+            "cannot create the directory \(path)", hint: "check its name and your rights, or choose another")
+    }
+}
+
+package func isDirectory(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+}
+
+/// The names in a directory; none if it can't be read.
+package func names(in directory: String) -> [String] {
+    (try? FileManager.default.contentsOfDirectory(atPath: directory))?.sorted() ?? []
+}
+
+/// The folder a path lies in, `.` for a bare name.
+package func folder(of path: String) -> String {
+    guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return "." }
+    return slash == path.startIndex ? "/" : String(path[..<slash])
+}
+
+package func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+/// The paths that match a shell pattern (`data/train_*.bin`), sorted; llm.c names its shards so.
+package func paths(matching pattern: String) -> [String] {
+    var result = glob_t()
+    defer { globfree(&result) }
+    guard glob(pattern, 0, nil, &result) == 0 else { return [] }
+    return (0..<Int(result.gl_pathc)).compactMap { result.gl_pathv[$0].map { String(cString: $0) } }
+}

@@ -1,0 +1,23 @@
+// Names of files and directories.
+
+import Foundation
+import LLM
+import Testing
+
+@Test func `a pattern finds its files in order`() throws {
+    try withTemporaryDirectory { directory in
+        for name in ["train_2.bin", "train_1.bin", "val_1.bin"] { try writeDurably(directory + "/" + name) { _ in } }
+        #expect(paths(matching: directory + "/train_*.bin") == ["/train_1.bin", "/train_2.bin"].map { directory + $0 })
+        #expect(paths(matching: directory + "/none_*") == [])
+    }
+}
+
+@Test func `a directory is made with its parents, unless a file is in the way`() throws {
+    try withTemporaryDirectory { directory in
+        try createDirectory(directory + "/a/b")
+        try createDirectory(directory + "/a/b")
+        #expect(fileExists(directory + "/a/b"))
+        try writeDurably(directory + "/file") { _ in }
+        #expect(throws: UserError.self) { try createDirectory(directory + "/file/b") }
+    }
+}
