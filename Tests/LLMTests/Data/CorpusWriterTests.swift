@@ -31,7 +31,7 @@ private func tokens(_ directory: String, _ split: String) throws -> [Int32] {
 @Test func `the shards decode to the files, in every mode and however they are cut`() throws {
     let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
     var random = Xorshift(seed: 7)
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         for round in 0..<45 {
             let texts = (0..<1 + random.below(3)).map { _ in
                 hardText(&random, length: 1 + random.below(200), invalid: round % 2 == 0)
@@ -77,7 +77,7 @@ func `any tokenizer gives the ids of whole documents, however the text is cut`(k
     if kind == "added" { tokenizer = try tokenizer.adding([Array("the".utf8)]) }
     let endOfText = Int32(try #require(tokenizer.endOfText))
     var random = Xorshift(seed: 19)
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         for round in 0..<12 {
             let text = hardText(&random, length: 20 + random.below(300))
             try write(text, to: directory + "/text")
@@ -99,7 +99,7 @@ func `any tokenizer gives the ids of whole documents, however the text is cut`(k
 
 @Test func `the validation set follows the seed and the fraction`() throws {
     let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         let text = (0..<2000).map { "line \($0)\n" }.joined()
         try write(Array(text.utf8), to: directory + "/text")
         let files = try openTexts([directory + "/text"])
@@ -134,7 +134,7 @@ func `any tokenizer gives the ids of whole documents, however the text is cut`(k
 
 @Test func `a text of one document is divided between words, before its last share`() throws {
     let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         let text = Array((0..<1000).map { "the words \($0)\n" }.joined().utf8)
         try write(text, to: directory + "/text")
         let writer = CorpusWriter(tokenizer: tokenizer, mode: .file)
@@ -151,7 +151,7 @@ func `any tokenizer gives the ids of whole documents, however the text is cut`(k
 
 @Test func `an earlier run's shards do not stay, and other files do`() throws {
     let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         let output = directory + "/out"
         try createDirectory(output)
         for name in ["train_000000.bin", "train_000007.bin", "val_000003.bin", "train_mine.bin", "notes.txt"] {
@@ -180,7 +180,7 @@ func `any tokenizer gives the ids of whole documents, however the text is cut`(k
 @Test func `every document gets a row, however the text is cut`() throws {
     let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
     var random = Xorshift(seed: 11)
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         let letters = Array("abc 가나 12 the")
         let lines = (0..<60).map { _ in
             String((0..<1 + random.below(30)).map { _ in letters[random.below(letters.count)] }) + "\n"
@@ -221,7 +221,7 @@ func `any tokenizer gives the ids of whole documents, however the text is cut`(k
 
 @Test func `a document longer than a row is refused`() throws {
     let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         try write(Array("a\nb c d e f\ng\n".utf8), to: directory + "/text")
         var writer = CorpusWriter(tokenizer: tokenizer, mode: .line)
         writer.rowLength = 4

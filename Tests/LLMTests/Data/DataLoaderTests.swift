@@ -48,7 +48,7 @@ private struct TwinTwister {
 }
 
 /// The first `batches` samples, each B·T + 1 tokens, in llm.c's order: all shards' tokens in memory, epoch by epoch.
-/// The order of shards is shuffled again and again; each shard's order of samples begins anew from 0, 1, 2, …
+/// The order of shards is shuffled again and again; each shard's order of samples begins again from 0, 1, 2, …
 private func twinSamples(_ shards: [[Int32]], size: Int, seed: UInt32?, batches: Int) -> [[Int32]] {
     var result: [[Int32]] = []
     var random = TwinTwister(seed: seed ?? 0)

@@ -7,7 +7,7 @@ import Testing
 @Test(arguments: [.afterLine, .afterLineOrWord, .betweenWords, .beforeLineEnds, .nowhere] as [TextCut])
 func `blocks and their sections are the file`(cut: TextCut) throws {
     var random = Xorshift(seed: 41)
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         for round in 0..<40 {
             let text = hardText(&random, length: 1 + random.below(300), invalid: round % 2 == 0)
             try write(text, to: directory + "/text")
@@ -29,7 +29,7 @@ func `blocks and their sections are the file`(cut: TextCut) throws {
 }
 
 @Test func `a position in a long file is found`() throws {
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         // Line ends just before, at and after the borders of the chunks that are searched.
         let size = 1 << 20
         var text = [UInt8](repeating: 97, count: 2 * size + 100)
@@ -47,7 +47,7 @@ func `blocks and their sections are the file`(cut: TextCut) throws {
 }
 
 @Test func `a copy of a stream is the stream`() throws {
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         let text = (0..<(5 << 19) + 7).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }
         try write(text, to: directory + "/text")
         let handle = try #require(FileHandle(forReadingAtPath: directory + "/text"))
@@ -58,7 +58,7 @@ func `blocks and their sections are the file`(cut: TextCut) throws {
 }
 
 @Test func `a directory stands for the files below it, in order`() throws {
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         try createDirectory(directory + "/b")
         for (name, text) in [("c", "3"), ("a", "1"), ("b/x", "2"), (".hidden", "4"), ("empty", "")] {
             try write(Array(text.utf8), to: "\(directory)/\(name)")

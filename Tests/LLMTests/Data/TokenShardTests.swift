@@ -6,7 +6,7 @@ import Testing
 
 @Test func `shards hold what was written, in both widths`() throws {
     for vocabularySize in [50257, 65536, 65537] {
-        try inNewDirectory { directory in
+        try withTemporaryDirectory { directory in
             let tokens = (0..<250).map { Int32($0 * 7919 % vocabularySize) } + [Int32(vocabularySize - 1)]
             let files = DurableFiles()
             var writer = TokenShardWriter(
@@ -33,7 +33,7 @@ import Testing
 
 @Test func `tokens that fill shards exactly leave no empty shard`() throws {
     for count in [0, 1, 99, 100, 101, 200] {
-        try inNewDirectory { directory in
+        try withTemporaryDirectory { directory in
             let files = DurableFiles()
             var writer = TokenShardWriter(
                 files: files, prefix: directory + "/train", vocabularySize: 300, tokensPerShard: 100)
@@ -53,7 +53,7 @@ import Testing
 }
 
 @Test func `an unfinished set of shards leaves nothing`() throws {
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         do {
             let files = DurableFiles()
             var writer = TokenShardWriter(files: files, prefix: directory + "/train", vocabularySize: 300)
@@ -64,7 +64,7 @@ import Testing
 }
 
 @Test func `damaged shards are refused`() throws {
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         let path = directory + "/shard.bin"
         func shard(_ header: [Int32], bytes: Int) -> [UInt8] {
             var header = header

@@ -69,7 +69,7 @@ private struct GenerateCases {
         let path = try fixture("generate_cases.json")
         let json = try JSON(try contents(of: path), name: path)
         guard case .array(let greedy)? = json["greedy"], case .array(let sampling)? = json["sampling"] else {
-            throw UserError("the cases are incomplete", hint: "write the fixtures anew")
+            throw UserError("the cases are incomplete", hint: "write the fixtures again")
         }
         (self.greedy, self.sampling) = (greedy, sampling)
     }
@@ -178,7 +178,7 @@ private func samples(
     #expect(samples(model, prompt: [1], count: 2, limit: 1).allSatisfy { $0.count == 1 })
 }
 
-/// Every sample goes on by itself past the model's positions: its oldest tokens go, all that stays is computed anew.
+/// Every sample goes on by itself past the model's positions: its oldest tokens go, all that stays is computed again.
 @Test func `a text may outgrow the model's positions`() {
     let model = noisyModel()
     let prompt = randomTokens(30, below: config.V, seed: 1)
@@ -270,7 +270,7 @@ func `tokens that need several passes are each alone`(mostRows: Int, trains: Boo
     append([1, 4, 1, 0, 1, 1, 9], "and more")
     generator.clear(2)
     texts[2] = []
-    append([1, 1, 10, 1, 1, 2, 1], "one begins anew")
+    append([1, 1, 10, 1, 1, 2, 1], "one begins again")
     append([1, 1, 1, 1, 1, 1, 1], "among the others")
     #expect((trains ? model.parameters.bits : model.parameters.bits(of: \.values)) == before)
     #expect(!trains || model.parameters.gradientNorm() == 0)
@@ -338,7 +338,7 @@ func `tokens that need several passes are each alone`(mostRows: Int, trains: Boo
     generator.append([[], [5, 6], []])
     #expect(generator.tokens[1] == [5, 6])
     #expect(relativeError(Array(generator.logits(of: 1)), uncached(model, [5, 6])) < 1e-5)
-    // So do all of them when they begin anew.
+    // So do all of them when they begin again.
     generator.generate(limit: 1, sampler: Sampler(), randoms: &randoms, endOfText: nil) { _, _ in true }
     generator.start(with: [4, 3])
     generator.append([[2], [], [2]])

@@ -72,13 +72,6 @@ import Testing
     }
 }
 
-@Test func `thousands are grouped`() {
-    #expect(
-        [0, 7, 999, 1_000, 123_456, 1_234_567, -1_000].map(grouped) == [
-            "0", "7", "999", "1,000", "123,456", "1,234,567", "-1,000",
-        ])
-}
-
 @Test(arguments: [1, 5, 10])
 func `every answer of a corpus is right`(slots: Int) {
     let (train, validation) = lottoCorpus(1000, 100, seed: 7, maxTickets: slots)

@@ -94,7 +94,7 @@ import Testing
         "continuing_subword_prefix": "#", "end_of_word_suffix": "/", "merges": [],
         "vocab": {\(bytes.joined(separator: ", ")), "a": 256, "#a": 257, "#a/": 258}}}
         """
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         try write(Array(json.utf8), to: directory + "/tokenizer.json")
         let tokenizer = try Tokenizer(directory: directory)
         #expect(try tokenizer.encode(Array("aaa".utf8)) == [256, 257, 258])

@@ -11,7 +11,7 @@ import Testing
         return
     }
     #expect(rows.count > 25)
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         for row in rows {
             let name = try #require(row["name"]?.text)
             let file = "\(directory)/\(name).json"

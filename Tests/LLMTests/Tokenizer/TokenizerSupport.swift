@@ -47,14 +47,6 @@ func hardText(_ random: inout Xorshift, length: Int, invalid: Bool = false) -> [
     return text
 }
 
-/// A new directory, removed afterwards.
-func inNewDirectory(_ body: (String) throws -> Void) throws {
-    let path = NSTemporaryDirectory() + "llm-tokenizer-" + UUID().uuidString
-    try createDirectory(path)
-    defer { try? FileManager.default.removeItem(atPath: path) }
-    try body(path)
-}
-
 func write(_ bytes: [UInt8], to path: String) throws { try Data(bytes).write(to: URL(fileURLWithPath: path)) }
 
 /// The error of something that must fail.

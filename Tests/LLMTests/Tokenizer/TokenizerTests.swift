@@ -10,7 +10,7 @@ import Testing
     let larger = try tokenizer.adding(["newword", "[newtoken]", "<|endoftext|>"].map { Array($0.utf8) })
     #expect(larger.vocabularySize == Int(size) + 2)
     #expect(try larger.encode(Array("newword[newtoken]".utf8)) == [size, size + 1])
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         try larger.write(to: directory)
         #expect(try Tokenizer(directory: directory).json() == larger.json())
     }

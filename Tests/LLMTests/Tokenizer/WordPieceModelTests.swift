@@ -10,7 +10,7 @@ import Testing
         "continuing_subword_prefix": "##", "max_input_chars_per_word": 5,
         "vocab": {"[UNK]": 0, "a": 1, "ab": 2, "##b": 3, "##bé": 4, "##a": 5, "é": 6}}}
         """
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         try write(Array(json.utf8), to: directory + "/tokenizer.json")
         let tokenizer = try Tokenizer(directory: directory)
         for (word, ids) in [

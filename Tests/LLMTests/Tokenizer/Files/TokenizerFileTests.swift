@@ -32,7 +32,7 @@ private let endOfText = Array("<|endoftext|>".utf8)
 }
 
 @Test func `tokenizer.bin holds the bytes and the end of text`() throws {
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
         try tokenizer.write(to: directory)
         let binary = try Tokenizer(path: directory + "/tokenizer.bin")
@@ -45,7 +45,7 @@ private let endOfText = Array("<|endoftext|>".utf8)
 }
 
 @Test func `damaged tokenizer.bin files are refused`() throws {
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         let path = directory + "/tokenizer.bin"
         let whole = try #require(try Tokenizer(path: fixture("tokenizer_600.json")).binary())
         func changed(_ offset: Int, _ value: Int32) -> [UInt8] {
@@ -67,7 +67,7 @@ private let endOfText = Array("<|endoftext|>".utf8)
 }
 
 @Test func `a token too long for tokenizer.bin leaves no older one behind`() throws {
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         try write([1], to: directory + "/tokenizer.bin")
         let whole = try Tokenizer(path: fixture("tokenizer_600.json"))
         try whole.adding([[UInt8](repeating: 97, count: 256)]).write(to: directory)
@@ -115,7 +115,7 @@ private let endOfText = Array("<|endoftext|>".utf8)
         (try changed("\"vocab\": {", "\"vocab\": 1, \"x\": {"), "model.vocab"),
         ("{\"a\": \"\\ud800\"}", "surrogate"), ("{\"a\": \"\u{1}\"}", "control"), ("{\"a\" 1}", "colon"),
     ]
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         let path = directory + "/tokenizer.json"
         for (text, what) in cases {
             try write(Array(text.utf8), to: path)
@@ -133,7 +133,7 @@ private let endOfText = Array("<|endoftext|>".utf8)
     let first = try #require(whole.range(of: "\"merges\": ["))
     let tail = whole[first.upperBound...].replacingOccurrences(of: "\",\n        \"", with: " ")
         .replacingOccurrences(of: "[\n        \"", with: "\"").replacingOccurrences(of: "\"\n      ]", with: "\"")
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         let path = directory + "/tokenizer.json"
         try write(Array((whole[..<first.upperBound] + tail).utf8), to: path)
         #expect(try Tokenizer(path: path).json() == contents(of: fixture("tokenizer_600.json")))
@@ -151,7 +151,7 @@ private let endOfText = Array("<|endoftext|>".utf8)
     let whole = String(decoding: try contents(of: fixture("tokenizer_600.json")), as: UTF8.self)
     let changed = whole.replacingOccurrences(of: "\"ignore_merges\": false", with: "\"ignore_merges\": true")
     #expect(changed != whole)
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         try write(Array(changed.utf8), to: directory + "/tokenizer.json")
         #expect(try Tokenizer(directory: directory).json() == Array(changed.utf8))
     }

@@ -5,7 +5,7 @@ import LLM
 import Testing
 
 @Test func `vocabularies of other programs are read`() throws {
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         try write(Array("[PAD]\n[UNK]\n[CLS]\n[SEP]\nun\n##aff\n##able\nIfc\n".utf8), to: directory + "/vocab.txt")
         var tokenizer = try Tokenizer(directory: directory)
         #expect(try tokenizer.encode(Array("unaffable Ifc ifc".utf8)) == [2, 4, 5, 6, 7, 1, 3])

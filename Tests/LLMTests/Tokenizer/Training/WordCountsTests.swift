@@ -10,7 +10,7 @@ import Testing
 }
 
 @Test func `bytes that are not UTF-8 are replaced on request, and counted`() throws {
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         try write([97, 0xFF, 98, 10], to: directory + "/a.txt")
         let files = try openTexts([directory])
         #expect(throws: UserError.self) { try WordCounts.counting(linesOf: files) }
@@ -23,7 +23,7 @@ import Testing
 }
 
 @Test func `a training text that is not UTF-8 is refused with line and byte`() throws {
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         let path = directory + "/text.txt"
         try write(Array("first\nsec".utf8) + [0xFF] + Array("ond\n".utf8), to: path)
         let error = userError { _ = try WordCounts.counting(linesOf: try openTexts([path])) }
@@ -51,7 +51,7 @@ private func manyWords(_ random: inout Xorshift, lines: Int) -> String {
         for word in line.split(separator: " ") { expected[String(word), default: 0] += 1 }
     }
     #expect(expected.count > 20_000)
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         try write(Array(text.utf8), to: directory + "/text")
         let files = [try InputFile(directory + "/text", hint: "")]
         for sectionSize in [2 << 20, 100_000, 1000] {
@@ -74,7 +74,7 @@ private func manyWords(_ random: inout Xorshift, lines: Int) -> String {
 }
 
 @Test func `an error in a later block names its line`() throws {
-    try inNewDirectory { directory in
+    try withTemporaryDirectory { directory in
         let path = directory + "/text.txt"
         try write(Array(String(repeating: "line\n", count: 1000).utf8) + [97, 0xFF, 10], to: path)
         let error = userError {
