@@ -1,18 +1,18 @@
-# The front door:
+# The commands:
 #
 #   make            builds everything and leaves the programs here
-#   make run        the whole line on a corpus of its own, the lottery machine: text → tokens → GPT-2 → score
+#   make run        the whole pipeline on a corpus of its own, the lottery machine: text → tokens → GPT-2 → score
 #   make lotto-long the same for up to ten tickets, in data/long: some twenty minutes
 #   make run TEXT=book.txt [VOCAB=4096] [DOCUMENT=blank|line|file] [STEPS=500] [BATCH=16] [T=256]
-#                   the line with your text, up to samples (each run replaces data/)
+#                   the same with your text, up to samples (each run replaces data/)
 #   make test       format, build, tests, and the model against PyTorch's reference
 #   make test-widths    the tests at the other SIMD widths
 #   make test-kill  a run that is killed again and again ends in the same bytes
-#   make bench      what the kernels reach of what this machine allows; TEXT=… for the tokenizer's part
-#   make fuzz       a minute of damaged tokenizers and hard texts
+#   make bench      the speed of each kernel against this machine's limit; with TEXT=…, the tokenizer's too
+#   make fuzz       a minute of damaged files and hard texts
 #   make clean
 #
-# LLM_CPU=x86-64-v3 builds for another processor than this one.
+# LLM_CPU=x86-64-v3 builds for a different processor.
 
 PROGRAMS = lotto train_tokenizer tokenize train_gpt2 generate convert test_gpt2
 

@@ -79,7 +79,7 @@ enum Convert {
         }
         guard !isNeeded else {
             throw UserError(
-                "there is no tokenizer with \(from)", hint: "name the one it was trained with by --tokenizer DIR")
+                "there is no tokenizer with \(from)", hint: "name the one it was trained with: --tokenizer DIR")
         }
         return nil
     }
@@ -88,16 +88,16 @@ enum Convert {
         guard tokenizer.model != nil else {
             throw UserError(
                 "a tokenizer.bin has no merges, and tokenizer.json needs them",
-                hint: "name a directory with tokenizer.json by --tokenizer DIR")
+                hint: "name a directory with tokenizer.json: --tokenizer DIR")
         }
         guard tokenizer.vocabularySize <= config.V else {
             throw UserError(
                 "the tokenizer has \(tokenizer.vocabularySize) tokens, the model a vocabulary of \(config.V)",
-                hint: "name the tokenizer the model was trained with by --tokenizer DIR")
+                hint: "name the model's tokenizer: --tokenizer DIR")
         }
     }
 
-    /// Refuses a folder that holds another tokenizer, or files that would make another model of what is written.
+    /// Refuses a folder with a different tokenizer, or with files of another model that programs would read instead.
     static func checkTarget(_ directory: String, _ tokenizer: Tokenizer, isFile: Bool) throws {
         func refuse(_ what: String) -> UserError {
             UserError("\(directory): \(what)", hint: "write the model into a folder of its own")

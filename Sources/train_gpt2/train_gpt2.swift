@@ -7,8 +7,8 @@
 import LLM
 
 let aboutTraining =
-    "trains a GPT-2 on token shards, from nothing or from a checkpoint\n\n"
-    + "Without any option it continues what `make run` left in data/, or takes gpt2_124M.bin through 40 steps, if that\n"
+    "trains a GPT-2 on token shards, from scratch or from a checkpoint\n\n"
+    + "Without any option it continues what `make run` left in data/, or trains gpt2_124M.bin for 40 steps, if that\n"
     + "and tinyshakespeare are here. Ctrl-C writes a checkpoint into --output and stops."
 
 let table = TrainingSettings.table(
@@ -100,7 +100,9 @@ enum Main {
             guard let known = GPT2Configuration.descriptors[name] else {
                 if name.hasPrefix("d"), Int(name.dropFirst()) != nil {
                     let names = GPT2Configuration.descriptors.keys.sorted().joined(separator: ", ")
-                    throw UserError("no model is called \(name)", hint: "take \(names), or --layers …")
+                    throw UserError(
+                        "no model is called \(name)",
+                        hint: "use one of \(names), or give the shape with --layers, --heads and --channels")
                 }
                 return (try readModel(name, trains: true), name)
             }
@@ -140,7 +142,7 @@ enum Main {
         return recipe
     }
 
-    /// Options of llm.c's GPU trainer mean nothing here; each takes one value.
+    /// The arguments without the options of llm.c's GPU trainer, each of which takes one value.
     static func droppingGPUOptions(_ given: [String]) -> [String] {
         let gpuOptions: Set = [
             "-h", "-f", "-w", "-ge", "-z", "-r", "-lg", "-pn", "-pr", "-pg", "-pm", "-ps", "-pp", "-pi", "-pf",

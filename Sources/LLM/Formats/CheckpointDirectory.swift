@@ -4,7 +4,7 @@
 //     state_00001000_00000.bin    AdamW's moments, the random numbers, the place in the data (StateFile.swift)
 //     DONE_00001000               empty; says that both are whole
 //
-// DONE is written last and removed first. A run that dies at any moment leaves its last whole checkpoint.
+// DONE is written last and removed first, so a run that is killed at any moment leaves its last complete checkpoint.
 
 import Foundation
 

@@ -7,7 +7,7 @@
 
 import Foundation
 
-/// GPT-2 in Hugging Face's files.
+/// The reader and writer of GPT-2 as a Hugging Face directory.
 package enum HuggingFaceGPT2 {
     // MARK: - config.json
 

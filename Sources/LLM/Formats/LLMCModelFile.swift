@@ -1,9 +1,9 @@
-// llm.c's file for a model: 20240326, version 3 with float32 parameters, version 5 with bfloat16. A file written here
-// loads there and the other way round. Little-endian; a header of 256 Int32, then the parameters in the table's order.
+// llm.c's file for a model: 20240326, version 3 with float32 parameters, version 5 with bfloat16. Files are
+// interchangeable with llm.c's. Little-endian; a header of 256 Int32, then the parameters in the table's order.
 
 import Foundation
 
-/// llm.c's model file.
+/// The reader and writer of llm.c's model file.
 package enum LLMCModelFile {
     private static let headerBytes = 1024
     private static let magic: Int32 = 20_240_326
@@ -71,7 +71,8 @@ package enum LLMCModelFile {
         let (maxT, V, L, NH, C, Vp) = (header[2], header[3], header[4], header[5], header[6], header[7])
         let limit = GPT2Configuration.sizeLimit
         guard [maxT, V, L, NH, C].allSatisfy({ limit.contains(Int($0)) }), C % NH == 0 else {
-            throw wrong("the sizes in its header make no model", "the file is damaged; copy or write it again")
+            throw wrong(
+                "the sizes in its header are not those of a model", "the file is damaged; copy or write it again")
         }
         let config = GPT2Configuration(maxT: Int(maxT), V: Int(V), L: Int(L), NH: Int(NH), C: Int(C))
         guard Int(Vp) == config.Vp else {

@@ -1,11 +1,10 @@
 // llm.c's file for the state of training: 20240527, version 1.
-//
-// The header: [0] magic, [1] version 1, [2] processes 1, [3] rank 0, [4] master weights 0, [5] shuffled,
-// [10] step, u64 at [20] and [22] random state, u64 at [30] shard, u64 at [32] sample. Then m, v, and for a shuffled
-// loader u64 shards, Int32 order, u64 samples, Int32 order, llm.c's mt19937 struct: u64 seed, Int32 left, UInt32 next,
-// 624 UInt32, 2 UInt32 (0 and 0x9908b0df). Ours, where llm.c does not look: [40] B, [41] T, u64 at [42] the data's
-// fingerprint, [44] by what the best model is chosen; and after llm.c's end the two windows that judge outliers, and
-// the best validation result. So a resumed run continues as if it had never stopped.
+// The header is 256 Int32, by index: [0] magic, [1] version 1, [2] processes 1, [3] rank 0, [4] master weights 0, [5]
+// shuffled, [10] step, u64 at [20] and [22] random state, u64 at [30] shard, u64 at [32] sample. Then m, v, and for a
+// shuffled loader u64 shards, Int32 order, u64 samples, Int32 order, llm.c's mt19937 struct: u64 seed, Int32 left,
+// UInt32 next, 624 UInt32, 2 UInt32 (0 and 0x9908b0df). Our additions, where llm.c does not look: [40] B, [41] T, u64
+// at [42] the data's fingerprint, [44] the measure that chooses the best model; and after llm.c's end the two windows
+// that judge outliers, and the best validation result. So a resumed run continues as if it had never stopped.
 
 /// The file of a training state, without the parameters' values.
 enum StateFile {

@@ -16,7 +16,7 @@ package final class Generator {
     package var capacity: Int { cache.capacity }
     /// What each sequence holds: the tokens that the next one is predicted from.
     package private(set) var tokens: [[Int32]]
-    /// Tokens that were drawn and have not been through the model: what follows them was not asked for yet.
+    /// Tokens that were drawn but have not been through the model, because nothing after them was asked for yet.
     private var unread: [[Int32]]
 
     private let cache: KVCache

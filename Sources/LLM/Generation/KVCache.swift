@@ -1,9 +1,8 @@
 // The cache of keys and values.
 //
-// To predict a token, all tokens before it are needed, but of each only the keys and values that the attention asks
-// for. They do not change when the text grows, so they are kept. A step then computes one row, the new token's, and its
-// attention reads the cache. A model of L layers and C channels keeps 2·L·C floats for every token: 74 kB for GPT-2
-// 124M.
+// To predict a token, all tokens before it are needed, but only through their keys and values. These do not change as
+// the text grows, so they are kept. A step then computes one row, the new token's, and its attention reads the cache. A
+// model of L layers and C channels keeps 2·L·C floats for every token: 74 kB for GPT-2 124M.
 //
 // Several samples of one prompt share what the cache holds of it.
 

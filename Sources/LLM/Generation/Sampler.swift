@@ -11,9 +11,9 @@
 import Foundation
 import Kernels
 
-/// How the next token is chosen. What is left as it is here does nothing.
+/// A rule for choosing the next token. With its defaults a setting has no effect.
 package struct Sampler {
-    /// Takes the likeliest token, instead of drawing one.
+    /// Whether to take the likeliest token instead of drawing one.
     package var isGreedy = false
     /// The logit s of every token that the context has becomes s / penalty, or s · penalty if it is below zero.
     package var repetitionPenalty: Float = 1
@@ -82,8 +82,8 @@ package struct Sampler {
 
     private func keepTopP(_ scores: UnsafeMutableBufferPointer<Float>) {
         let probabilities = softmax(UnsafeBufferPointer(scores))
-        // Sorting the whole vocabulary would take longer than a small model's step. If all tokens were at most this
-        // probable, together they would not reach what may be left out: so none of those can stay. (llama2.c's idea)
+        // Sorting the whole vocabulary would take longer than a small model's step. Tokens less probable than this
+        // would sum to less than 1 − p even if all were such, so none of them can stay. (llama2.c's idea)
         let floor = min((1 - topP) / Float(scores.count), probabilities.max() ?? 0)
         var candidates = scores.indices.filter { probabilities[$0] >= floor }
         candidates.sort { (probabilities[$0], $1) > (probabilities[$1], $0) }

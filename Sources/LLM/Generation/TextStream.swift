@@ -3,7 +3,7 @@
 // A token is bytes, and they may end anywhere: the three bytes of a Hangul syllable often lie in two or three tokens.
 // And where a stop text is waited for, what looks like its beginning must not be shown before it is clear what follows.
 
-/// Bytes in, whole characters out.
+/// A decoder that turns a stream of bytes into whole characters and ends at a stop text.
 package struct TextStream {
     /// UTF-8; the text ends before the first of them that appears.
     private let stops: [[UInt8]]

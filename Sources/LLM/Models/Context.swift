@@ -1,7 +1,6 @@
 // What a model's walk must know about its rows beside their tokens: which of them see each other.
 
-/// Where the keys and values live that a token attends to. A model has one walk, for training and for generating; this
-/// is the difference.
+/// The source of the keys and values that a token attends to: the only difference between training and generating.
 package enum Context {
     /// B whole sequences of T tokens each. A token sees itself and those before it in its row; nothing is kept.
     case batch(B: Int, T: Int)

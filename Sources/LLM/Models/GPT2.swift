@@ -1,16 +1,16 @@
-// GPT-2 (Radford et al., 2019): the file to study. Configuration, the table of tensors, and one walk: forward and under
-// it backward, flat, top to bottom, over one contiguous buffer of parameters. The layout and the names are llm.c's.
+// GPT-2 (Radford et al., 2019): the file to study. Configuration, the table of tensors, and one walk through the
+// layers: the forward pass and below it the backward pass, flat, over one contiguous buffer of parameters. The layout
+// and the names are llm.c's.
 //
 //     token + position → L × [ x += attention(layernorm(x));  x += mlp(layernorm(x)) ] → layernorm → classifier
 //
 // Dimensions: B batch, T time, C channels, V vocabulary, Vp vocabulary padded, NH heads, HS head size, L layers,
 // N rows in a pass (B·T in training).
-// A name with a `d` in front is the gradient of the loss by that tensor. Short names, as in llm.c: w weight, b bias,
-// ln layer norm, lnf the last one, rstd reciprocal standard deviation, lse log-sum-exp of a row of attention scores,
-// atty the attention's output, attproj the projection after it, fc and fcproj the two layers of the MLP, fch the output
-// of fc.
-// wte is both the token embedding and the classifier, so its gradient has two parts: one from `classify`, one from
-// `embeddingBackward`.
+// A name with a `d` in front is the gradient of the loss with respect to that tensor. Short names, as in llm.c: w
+// weight, b bias, ln layer norm, lnf the last one, rstd reciprocal standard deviation, lse log-sum-exp of a row of
+// attention scores, atty the attention's output, attproj the projection after it, fc and fcproj the two layers of the
+// MLP, fch the output of fc. wte is both the token embedding and the classifier, so its gradient has two parts: one
+// from `classify`, one from `embeddingBackward`.
 
 import Kernels
 
@@ -67,21 +67,21 @@ package struct GPT2Tensors {
         ln1b = table.add("ln1b", layers: L, C, huggingFace: "h.#.ln_1.bias")
         qkvw = table.add(
             "qkvw", layers: L, 3 * C, C, initialValues: weights, decays: true,
-            huggingFace: "h.#.attn.c_attn.weight", isTransposedThere: true)
+            huggingFace: "h.#.attn.c_attn.weight", isTransposedInHuggingFace: true)
         qkvb = table.add("qkvb", layers: L, 3 * C, huggingFace: "h.#.attn.c_attn.bias")
         attprojw = table.add(
             "attprojw", layers: L, C, C, initialValues: projection, decays: true,
-            huggingFace: "h.#.attn.c_proj.weight", isTransposedThere: true)
+            huggingFace: "h.#.attn.c_proj.weight", isTransposedInHuggingFace: true)
         attprojb = table.add("attprojb", layers: L, C, huggingFace: "h.#.attn.c_proj.bias")
         ln2w = table.add("ln2w", layers: L, C, initialValues: .ones, huggingFace: "h.#.ln_2.weight")
         ln2b = table.add("ln2b", layers: L, C, huggingFace: "h.#.ln_2.bias")
         fcw = table.add(
             "fcw", layers: L, 4 * C, C, initialValues: weights, decays: true,
-            huggingFace: "h.#.mlp.c_fc.weight", isTransposedThere: true)
+            huggingFace: "h.#.mlp.c_fc.weight", isTransposedInHuggingFace: true)
         fcb = table.add("fcb", layers: L, 4 * C, huggingFace: "h.#.mlp.c_fc.bias")
         fcprojw = table.add(
             "fcprojw", layers: L, C, 4 * C, initialValues: projection, decays: true,
-            huggingFace: "h.#.mlp.c_proj.weight", isTransposedThere: true)
+            huggingFace: "h.#.mlp.c_proj.weight", isTransposedInHuggingFace: true)
         fcprojb = table.add("fcprojb", layers: L, C, huggingFace: "h.#.mlp.c_proj.bias")
         lnfw = table.add("lnfw", C, initialValues: .ones, huggingFace: "ln_f.weight")
         lnfb = table.add("lnfb", C, huggingFace: "ln_f.bias")
@@ -89,9 +89,9 @@ package struct GPT2Tensors {
     }
 }
 
-/// The activations: what the forward pass computes and the backward pass reads. Three things that would fit here are
-/// left out, because computing them again costs less than the memory: the layer norms' outputs and GELU's (one more
-/// pass over memory each), and the attention's (T,T) probabilities.
+/// The activations: what the forward pass computes and the backward pass reads. Three are not stored, because
+/// recomputing them costs less than the memory: the layer norms' outputs and GELU's (one more pass over memory each),
+/// and the attention's (T,T) probabilities.
 private struct GPT2Activations {
     let table: TensorTable
     let residual, ln1mean, ln1rstd, qkv, lse, atty, residual2, ln2mean, ln2rstd, fch: Tensor
@@ -169,9 +169,9 @@ package final class GPT2: CausalModel, TrainableModel {
     /// (rows,Vp), allocated by the first `classify`.
     private var logits = allocateFloats(0)
     private var logitCapacity = 0
-    /// Of passes with a backward pass after them, and of others: what a sample needs between two steps is far less.
+    /// The memory of passes that a backward pass follows, and of those without one, which need far less.
     private var training: GPT2Workspace
-    private var passing: GPT2Workspace
+    private var inference: GPT2Workspace
     /// Of the last forward pass: its memory, its rows, and the place of each in its sequence.
     private var workspace: GPT2Workspace
     private var N = 0
@@ -186,8 +186,8 @@ package final class GPT2: CausalModel, TrainableModel {
         tensors = GPT2Tensors(config)
         parameters = Parameters(tensors.table, trains: trains)
         training = GPT2Workspace(config, N: 0, trains: trains)
-        passing = GPT2Workspace(config, N: 0, trains: false)
-        workspace = passing
+        inference = GPT2Workspace(config, N: 0, trains: false)
+        workspace = inference
     }
 
     deinit { freeFloats(logits, count: logitCapacity * config.Vp) }
@@ -208,7 +208,7 @@ package final class GPT2: CausalModel, TrainableModel {
 
     // MARK: forward
 
-    /// Everything up to the last layer norm. The one walk: training passes a batch, generating a cache.
+    /// The forward pass up to the last layer norm, the same for training (a batch) and for generating (a cache).
     /// - Parameter inputs: the tokens of the context's rows. With a cache, the walk ends with one row for each segment,
     ///   that of its last token.
     package func forward(inputs: UnsafePointer<Int32>, _ context: Context) {
@@ -217,10 +217,10 @@ package final class GPT2: CausalModel, TrainableModel {
         switch context {
         case .batch(_, let T):
             precondition(T <= maxT)
-            workspace = parameters.trains ? trainingWorkspace(rows: N) : passingWorkspace(rows: N)
+            workspace = parameters.trains ? trainingWorkspace(rows: N) : inferenceWorkspace(rows: N)
         case .cache(let cache):
             precondition(cache.capacity <= maxT)
-            workspace = passingWorkspace(rows: N)
+            workspace = inferenceWorkspace(rows: N)
         }
         let (activations, a) = (workspace.activations, workspace.floats)
         let linear = Linear(parameters: parameters, context)
@@ -249,8 +249,8 @@ package final class GPT2: CausalModel, TrainableModel {
                 attentionForward(out: atty, lse: lse, qkv: qkv, B: B, T: T, C: C, NH: NH)
             case .cache(let cache):
                 cache.store(qkv, layer: l)
-                // Only the last token of each sequence has a successor to predict. Of all others the last layer's keys
-                // and values are the last thing that will ever be asked for.
+                // Only the last token of each sequence has a successor to predict. Of all others only the keys and
+                // values are still needed, and those are stored by now.
                 if l == config.L - 1 { N = cache.keepLastTokens((residual, C), (qkv, 3 * C)) }
                 cache.attention(out: atty, lse: lse, qkv: qkv, layer: l)
             }
@@ -336,7 +336,7 @@ package final class GPT2: CausalModel, TrainableModel {
         let (activations, a) = (workspace.activations, workspace.floats)
         let linear = Linear(parameters: parameters)
         let (p, g, t, C, NH) = (parameters.values, parameters.gradients, tensors, config.C, config.NH)
-        let dresidual = a + activations.dresidual  // (N,C): the gradient by whatever the residual is at this point
+        let dresidual = a + activations.dresidual  // (N,C): the gradient with respect to the residual at this point
         let dln = a + activations.dln  // (N,C)
         let dfch = a + activations.dfch  // (N,4C)
         let dqkv = dfch  // (N,3C): dfch's place, which is free by then
@@ -419,9 +419,9 @@ package final class GPT2: CausalModel, TrainableModel {
         return training
     }
 
-    private func passingWorkspace(rows N: Int) -> GPT2Workspace {
-        if N > passing.capacity { passing = GPT2Workspace(config, N: N, trains: false) }
-        return passing
+    private func inferenceWorkspace(rows N: Int) -> GPT2Workspace {
+        if N > inference.capacity { inference = GPT2Workspace(config, N: N, trains: false) }
+        return inference
     }
 
     private func reserveLogits(rows: Int) {

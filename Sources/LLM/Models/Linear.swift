@@ -1,6 +1,6 @@
-// The one door of a linear layer: out = inp · weightᵀ + bias. Which kernel computes it depends on how many rows there
-// are and on whether the weights have been packed for few rows; a model's walk says only which weights it wants. What
-// changes a linear layer as a whole (an adapter, another precision) belongs here, so that no walk changes.
+// The linear layer, one door for every model: out = inp · weightᵀ + bias. Which kernel computes it depends on how many
+// rows there are and on whether the weights have been packed for few rows; a model's walk says only which weights it
+// wants. What changes a linear layer as a whole (an adapter, another precision) belongs here, so that no walk changes.
 
 import Kernels
 
@@ -14,8 +14,8 @@ package struct Linear {
     private static let manyRows = 128
 
     /// - Parameters:
-    ///   - generates: whether few rows take kernels of their own. They add in another order than training's, so a batch
-    ///     never takes them: its results then do not depend on where it is cut.
+    ///   - generates: whether few rows take kernels of their own. They add in a different order from training's,
+    ///     so a batch never takes them: its results must not depend on where it is cut.
     ///   - packed: a copy of the weights for few rows; nil takes the weights themselves.
     package init(parameters: Parameters, generates: Bool = false, packed: PackedWeights? = nil) {
         (self.parameters, self.generates, self.packed) = (parameters, generates, packed)

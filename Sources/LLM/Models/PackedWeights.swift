@@ -2,7 +2,7 @@
 
 import Kernels
 
-/// A copy of a model's weights that lies better for products with a few rows: `matmulBlocks` reads each weight once for
+/// A copy of a model's weights, laid out for products with a few rows: `matmulBlocks` reads each weight once for
 /// all of them. Twice the memory, so it is made only where several sequences continue together. The parameters must not
 /// change while it is used.
 package final class PackedWeights {
@@ -19,7 +19,7 @@ package final class PackedWeights {
 
     deinit { freeFloats(copy, count: count) }
 
-    /// The last block is read a vector too far.
+    /// Floats in the copy: a vector more than the table has, because the last block is read past its end.
     private static func count(_ table: TensorTable) -> Int { saturatingSum(table.count, vectorWidth) }
 
     /// The memory it takes at most, in bytes.

@@ -1,6 +1,6 @@
 // A tensor is a row of a table: what it is called, its shape, where it lies in one contiguous buffer, and for a
-// parameter how it begins, whether weight decay acts on it, and what Hugging Face calls it. Whatever needs one of these
-// reads the table: the model's walk, the optimizer, both file formats, the memory check, the gradient check.
+// parameter how it is initialised, whether weight decay acts on it, and what Hugging Face calls it. Whatever needs one
+// of these reads the table: the model's walk, the optimizer, both file formats, the memory check, the gradient check.
 
 /// A named part of a contiguous buffer of floats.
 package struct Tensor {

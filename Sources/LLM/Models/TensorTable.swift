@@ -1,7 +1,7 @@
 // The table of tensors: what lies where in one contiguous buffer.
 
-/// The tensors of one buffer, in its order. Its sizes saturate: a table may be made of numbers from a file, and is then
-/// compared with the file's length before memory is taken.
+/// The tensors of one buffer, in order. Sizes saturate instead of overflowing, because a table may be made from a
+/// file's header; it is compared with the file's length before memory is allocated.
 package struct TensorTable {
     package private(set) var tensors: [Tensor] = []
     /// Floats in the buffer; `Int.max` where there cannot be so many.
@@ -19,14 +19,14 @@ package struct TensorTable {
     package mutating func add(
         _ name: String, layers: Int? = nil, _ shape: Int..., usedRows: Int? = nil,
         initialValues: Tensor.InitialValues = .zeros, decays: Bool = false, huggingFace: String? = nil,
-        isTransposedThere: Bool = false
+        isTransposedInHuggingFace: Bool = false
     ) -> Tensor {
         let whole = (layers.map { [$0] } ?? []) + shape
         let tensor = Tensor(
             name: name, shape: whole, isPerLayer: layers != nil, offset: count,
             count: whole.reduce(1, saturatingProduct), usedRows: usedRows ?? shape[0], initialValues: initialValues,
             decays: decays,
-            huggingFace: huggingFace.map { .init(pattern: $0, isTransposed: isTransposedThere) })
+            huggingFace: huggingFace.map { .init(pattern: $0, isTransposed: isTransposedInHuggingFace) })
         tensors.append(tensor)
         let end = saturatingSum(count, tensor.count)
         count = alignment == 1 ? end : saturatingSum(end, (alignment - end % alignment) % alignment)

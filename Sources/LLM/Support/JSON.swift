@@ -4,6 +4,7 @@
 // different Unicode normal forms are one key, and which have lost their order and their duplicates. A vocabulary needs
 // all three, so strings are bytes here and an object is a list.
 
+/// A JSON value, with strings as UTF-8 and objects as lists in their order.
 package indirect enum JSON {
     case null
     case bool(Bool)

@@ -1,5 +1,6 @@
 // The command line. One table per executable gives the parsing, the defaults and `--help`; nothing else in the project
-// knows how options are written. Short names are llm.c's (`-i`, `-nk`), so that its command lines work as they are.
+// knows how options are written. train_gpt2's short names are llm.c's (`-i`, `-nk`), so that llm.c's command lines work
+// unchanged.
 
 import Foundation
 import Kernels
@@ -257,5 +258,5 @@ extension Option {
     }
 }
 
-/// How many threads the kernels use from now on; all cores without it.
+/// The number of threads that the kernels use from now on; all cores if this is not called.
 package func useThreads(_ count: Int) { threadCount = count }

@@ -8,7 +8,7 @@ import Foundation
     import Darwin
 #endif
 
-/// A file being written, buffered. Nothing stands under its final name until `writeDurably` has all of it.
+/// A file being written, buffered. It gets its final name only when `writeDurably` has written all of it.
 package final class OutputFile {
     package let path: String
     /// Bytes written so far.

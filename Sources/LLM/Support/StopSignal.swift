@@ -1,4 +1,4 @@
-// Ctrl-C and SIGTERM as a wish to stop at a good moment.
+// Ctrl-C and SIGTERM as a request to stop at a good moment.
 
 import Foundation
 import Synchronization
@@ -9,7 +9,7 @@ import Synchronization
     import Darwin
 #endif
 
-/// The wish that the program stop (Ctrl-C, or SIGTERM), so that it can end at a good moment. A second signal ends it at
+/// The request to stop (Ctrl-C, or SIGTERM), so that the program can end at a good moment. A second signal ends it at
 /// once.
 package final class StopSignal: Sendable {
     private let requested = Atomic<Bool>(false)

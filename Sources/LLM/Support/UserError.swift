@@ -16,11 +16,11 @@ package struct UserError: Error, Equatable {
     }
 }
 
-/// The frame of every executable: runs its story. A thrown error ends it with two lines on standard error, `error:` and
-/// `hint:`.
-package func runReportingErrors(_ story: () throws -> Void) {
+/// The frame of every executable. An error that its body throws ends the program with two lines on standard error,
+/// `error:` and `hint:`.
+package func runReportingErrors(_ body: () throws -> Void) {
     do {
-        try story()
+        try body()
         // A full disk, or a pipe without a reader, shows only when what was printed is really written.
         guard fflush(nil) == 0 else {
             throw UserError(

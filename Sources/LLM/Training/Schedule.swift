@@ -1,7 +1,8 @@
-// How the learning rate runs over the steps; as in llm.c.
+// How the learning rate changes over the steps; as in llm.c.
 
 import Foundation
 
+/// The learning rate as a function of the step.
 package struct Schedule {
     package enum Shape: String, CaseIterable { case cosine, linear, constant, wsd }
 

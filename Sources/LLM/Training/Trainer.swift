@@ -26,7 +26,7 @@ package final class Trainer {
     private let totalBatch: Int
     /// The steps of the whole run.
     package let steps: Int
-    /// The step this start continued from; nil began with nothing.
+    /// The step that this run continued from; nil started from scratch.
     private let resumed: Int?
     private let firstStep: Int
     private var stop: StopSignal?
@@ -35,7 +35,7 @@ package final class Trainer {
 
     /// What a checkpoint holds beside the model.
     private var state: TrainingState
-    /// Of the step under way.
+    /// The current step's loss and gradient norm, and their z-scores.
     private var (loss, norm, lossScore, normScore) = (0.0, 0.0, Double.nan, Double.nan)
     private var clipScale: Float = 1
     private var startOfStep = 0.0
@@ -46,7 +46,7 @@ package final class Trainer {
 
     // MARK: - the beginning
 
-    /// Opens the data and, where a run is resumed, puts everything where it was.
+    /// A run at its beginning or, if it is resumed, where it was.
     /// - Parameters:
     ///   - resumed: the step whose model this is.
     ///   - V, T: the model's vocabulary, and the length of a row.
@@ -101,7 +101,7 @@ package final class Trainer {
         guard state.step <= steps else {
             throw UserError(
                 "the last checkpoint is of step \(state.step), and --steps asks for \(steps)",
-                hint: "take --steps (-x) of more, or --resume 0 to start over")
+                hint: "give a larger --steps (-x), or --resume 0 to start over")
         }
         directory?.removeLeftovers()
         log = try directory.map { try RunLog(path: "\($0.path)/main.log", resumingAt: resumed) }
@@ -159,7 +159,7 @@ package final class Trainer {
     }
 
     /// False after the last step.
-    /// - Throws: if there was Ctrl-C, when a checkpoint is written.
+    /// - Throws: after Ctrl-C, once a checkpoint is written.
     package func continues() throws -> Bool {
         if isLast { return false }
         guard let stop, stop.isRequested else { return true }
@@ -266,7 +266,7 @@ package final class Trainer {
         if answers != nil, state.step == 0, counts.allSatisfy({ $0 == 0 }) {
             throw UserError(
                 "no answer in the first \(totalBatch) tokens: '\(settings.answerMark ?? "")' is not there",
-                hint: "give the words that stand before the answers by --answer-mark, or train with --loss-on all")
+                hint: "give the words before the answers with --answer-mark, or train with --loss-on all")
         }
         let counted = max(1, counts.reduce(0, +))
         loss = 0

@@ -1,4 +1,4 @@
-// The settings of a training run: the rows of the trainers' command lines, and what they say, as typed values.
+// The settings of a training run: the options of the training programs, and their values as typed properties.
 
 /// The settings of a training run, whatever the model.
 package struct TrainingSettings {
@@ -43,7 +43,7 @@ package struct TrainingSettings {
     /// nil takes all cores.
     package let threads: Int?
 
-    package enum Resume { case unsaid, continues, startsOver }
+    package enum Resume { case unspecified, continues, startsOver }
 
     // MARK: - the command line
 
@@ -69,11 +69,12 @@ package struct TrainingSettings {
                 "write a checkpoint every N steps and at the end; 0 never (default: at the end)"),
             Option("keep", "nk", .integer(0...Int.max), "K", default: "0", "keep the last K checkpoints; 0 all"),
             Option(
-                "major-every", "nm", .integer(0...Int.max), "N", default: "0", "keep every N-th step's for good; 0 none"
+                "major-every", "nm", .integer(0...Int.max), "N", default: "0",
+                "never remove the checkpoints of every N-th step; 0 none"
             ),
             Option(
                 "best-by", nil, .choice(BestBy.allCases.map(\.rawValue)), default: "loss",
-                "keep the best validated model as model_best.bin in --output, by this"),
+                "the measure by which the best validated model is kept, as model_best.bin in --output"),
             Option(
                 "resume", "y", .flag, "[0|1]",
                 "1 continues from the last checkpoint in --output, if there is one; 0 starts over and removes what is there"
@@ -85,7 +86,7 @@ package struct TrainingSettings {
             ),
             Option(
                 "total-batch-size", "d", .integer(1...Int.max), "N",
-                "tokens of a step, in passes of B·T each (default B·T)"),
+                "tokens of a step, in micro-batches of B·T each (default B·T)"),
             Option(
                 "steps", "x", .integer(-1...Int(Int32.max)), "N", default: "-1",
                 "steps to train; -1 as many as --epochs asks for"),
@@ -95,7 +96,7 @@ package struct TrainingSettings {
                 "train on the first batch alone, to see whether the model can learn it"),
             Option(
                 "schedule", "k", .choice(Schedule.Shape.allCases.map(\.rawValue)), default: "cosine",
-                "how the learning rate runs after the warm-up"),
+                "how the learning rate falls after the warm-up; wsd is stable, then falls over the last fifth"),
             Option(
                 "loss-on", nil, .choice(["all", "answer"]), default: "all",
                 "all tokens, or those between --answer-mark and the next end of text"),
@@ -106,24 +107,25 @@ package struct TrainingSettings {
                 "warmup", "u", .integer(0...Int.max), "N", default: "0", "steps in which the learning rate rises"),
             Option(
                 "final-lr-fraction", "q", .number(0...1), "X", default: "1.0",
-                "what is left of the learning rate at the end"),
+                "the learning rate at the end, as a fraction of the highest"),
             Option("weight-decay", "c", .number(0...1e9), "X", default: "0", "AdamW's decay of the matrices"),
             Option(
                 "skip-loss-z", "sl", .number(0...1e9), "X", default: "0",
-                "skip an update whose loss lies this many standard deviations over the last 128; 0 never"),
+                "skip an update whose loss is more than this many standard deviations above the mean of the last 128; 0 never"
+            ),
             Option("skip-norm-z", "sg", .number(0...1e9), "X", default: "0", "the same for the gradient's norm"),
             Option(
                 "val-every", "v", .integer(0...Int.max), "N", default: "20",
                 "validate every N steps and at the end; 0 never"),
             Option(
                 "val-batches", "m", .integer(1...Int.max), "N", default: "20",
-                "at most so many batches of validation data"),
+                "validate on at most N batches"),
             Option(
                 "sample-every", "s", .integer(0...Int.max), "N", default: "20", "write a sample every N steps; 0 never"),
             Option("sample-length", "g", .integer(1...1_000_000), "N", default: "64", "tokens of a sample"),
             Option(
                 "seed", nil, .integer(0...Int(UInt32.max)), "N", default: "42",
-                "of the weights, the order of the data, samples"),
+                "seed of the initial weights, the order of the data and the samples"),
             Option(
                 "threads", nil, .integer(1...1024), "N",
                 "threads to compute with (default: all cores); the result is the same"),
@@ -141,7 +143,7 @@ package struct TrainingSettings {
             : options.text("val-data") ?? ""
         tokenizer = options.text("tokenizer")
         output = options.text("output")
-        resume = !options.isGiven("resume") ? .unsaid : options.flag("resume") ? .continues : .startsOver
+        resume = !options.isGiven("resume") ? .unspecified : options.flag("resume") ? .continues : .startsOver
         checkpointEvery = given("checkpoint-every")
         keep = options.int("keep")
         majorEvery = options.int("major-every")
@@ -189,7 +191,7 @@ package struct TrainingSettings {
         let total = givenTotalBatch ?? B * T
         guard total % (B * T) == 0 else {
             throw UserError(
-                "a total batch of \(total) tokens is not made of whole passes of \(B) · \(T) = \(B * T)",
+                "a total batch of \(total) tokens is not made of whole micro-batches of \(B) · \(T) = \(B * T)",
                 hint: "take --total-batch-size (-d) \(B * T) or a multiple of it")
         }
         return total / (B * T)
@@ -219,7 +221,7 @@ package struct TrainingSettings {
         return fileExists("gpt2_tokenizer.bin") ? try Tokenizer(path: "gpt2_tokenizer.bin") : nil
     }
 
-    /// The step to continue from; nil starts from nothing.
+    /// The step to continue from; nil starts from scratch.
     package func stepToResume() throws -> Int? {
         guard let output else {
             if resume == .continues {
@@ -228,10 +230,10 @@ package struct TrainingSettings {
             return nil
         }
         guard let last = CheckpointDirectory(output).steps().last else { return nil }
-        guard resume != .unsaid else {
+        guard resume != .unspecified else {
             throw UserError(
                 "\(output) holds a run, up to step \(last)",
-                hint: "continue it by -y 1, start over and remove it by -y 0, or choose another --output")
+                hint: "continue it with -y 1, start over and remove it with -y 0, or choose another --output")
         }
         return resume == .continues ? last : nil
     }
@@ -241,7 +243,8 @@ package struct TrainingSettings {
         guard let answerMark else { return nil }
         guard let tokenizer, let endOfText = tokenizer.endOfText else {
             throw UserError(
-                "--loss-on answer needs the tokenizer, to find the answers", hint: "give its folder by --tokenizer DIR")
+                "--loss-on answer needs the tokenizer, to find the answers",
+                hint: "give its folder with --tokenizer DIR")
         }
         let mark = try tokenizer.encode(Array(answerMark.utf8))
         guard !mark.isEmpty else { throw UserError("an empty --answer-mark", hint: "take a word", exitCode: 2) }
@@ -268,7 +271,7 @@ package struct TrainingSettings {
         guard tokenizer.vocabularySize == V || isNew && tokenizer.vocabularySize < V else {
             throw UserError(
                 "the tokenizer has \(tokenizer.vocabularySize) tokens, the model a vocabulary of \(V)",
-                hint: "give the tokenizer the model was made with by --tokenizer DIR, and shards made with it")
+                hint: "give --tokenizer DIR with the model's tokenizer, and shards made with it")
         }
     }
 }

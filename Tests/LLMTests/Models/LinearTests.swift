@@ -60,6 +60,22 @@ func `every number of rows gives the linear layer, with packed weights and witho
     }
 }
 
+/// In training, a batch may end in a chunk of one row. It must have the bits that it has among others.
+@Test func `a row of a batch has the same bits alone and among others`() {
+    let (N, C, OC) = (9, 300, 50)
+    let (parameters, weight, bias) = layers(C: C, OC: OC)
+    let inp = noise(N * C, seed: 2)
+    let linear = Linear(parameters: parameters)
+    var together = [Float](repeating: .nan, count: N * OC)
+    linear.forward(out: &together, inp: inp, weight: weight, bias: bias, N: N, C: C, OC: OC)
+    for n in 0..<N {
+        var alone = [Float](repeating: .nan, count: OC)
+        linear.forward(
+            out: &alone, inp: Array(inp[n * C..<(n + 1) * C]), weight: weight, bias: bias, N: 1, C: C, OC: OC)
+        #expect(alone == Array(together[n * OC..<(n + 1) * OC]), "row \(n)")
+    }
+}
+
 /// The classifier computes V of a row's Vp logits.
 @Test(arguments: [1, 2, 40]) func `rows may lie further apart than they are long`(N: Int) {
     let (C, OC, stride) = (20, 33, 48)

@@ -7,7 +7,7 @@ import Testing
 @Test func `without options the settings are the table's`() throws {
     let settings = try trainingSettings([])
     #expect(settings.trainData == "data/train_*.bin" && settings.validationData == "data/val_*.bin")
-    #expect(settings.output == nil && settings.resume == .unsaid && settings.checkpointEvery == nil)
+    #expect(settings.output == nil && settings.resume == .unspecified && settings.checkpointEvery == nil)
     #expect(settings.keep == 0 && settings.majorEvery == 0 && settings.bestBy == .loss && settings.B == 4)
     #expect(!settings.overfitsBatch && settings.answerMark == nil && settings.schedule == .cosine)
     #expect(settings.learningRate == 3e-4 && settings.warmup == 0 && settings.finalFraction == 1 && settings.decay == 0)
