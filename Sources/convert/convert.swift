@@ -63,7 +63,7 @@ enum Convert {
             print(
                 "\(to): \(c.L) layers, \(c.NH) heads, \(c.C) channels, vocabulary \(c.V), \(c.maxT) positions, "
                     + precision.rawValue)
-            if tokenizer == nil { note("note: no tokenizer was written, because there is none with \(from)") }
+            if tokenizer == nil { note("note: no tokenizer was written") }
         }
     }
 
@@ -75,7 +75,12 @@ enum Convert {
         let own = isDirectory(from) ? from : folder(of: from)
         for place in isDirectory(from) ? [own] : [own, "\(own)/.."] {
             guard let path = Tokenizer.file(in: place) else { continue }
-            return try Tokenizer(path: path)
+            do {
+                return try Tokenizer(path: path)
+            } catch let error as UserError where !isNeeded {
+                note("note: the tokenizer is left out: \(error.message)")
+                return nil
+            }
         }
         guard !isNeeded else {
             throw UserError(

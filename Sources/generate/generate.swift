@@ -86,7 +86,8 @@ enum Generate {
         let printsJSON = options.flag("json")
 
         let start = now()
-        let generator = Generator(model, sequences: count, capacity: prompt.count + limit)
+        let generator = Generator(
+            model, sequences: count, capacity: prompt.count + limit, vocabulary: tokenizer.vocabularySize)
         generator.start(with: prompt)
         let promptSeconds = now() - start
 
@@ -177,7 +178,8 @@ enum Generate {
         let limit = options.int("max-new-tokens")
         let stops = options.texts("stop").map { Array($0.utf8) }
         let isTerminal = isatty(STDIN_FILENO) == 1
-        let generator = Generator(model, sequences: 1, capacity: model.config.maxT)
+        let generator = Generator(
+            model, sequences: 1, capacity: model.config.maxT, vocabulary: tokenizer.vocabularySize)
         var randoms = randoms(options, 1)
         note("a line is added to the text, an empty one lets the model continue; Ctrl-D ends")
         var added = prompt
@@ -294,7 +296,7 @@ enum Generate {
                     : "make one with make run, or name one by --model FILE --tokenizer DIR")
         }
         let config = try readConfiguration(path)
-        guard tokenizer.vocabularySize == config.V else {
+        guard canBelong(tokenizer, toVocabulary: config.V) else {
             throw UserError(
                 "the tokenizer has \(tokenizer.vocabularySize) tokens, the model a vocabulary of \(config.V)",
                 hint: "give the tokenizer the model was trained with by --tokenizer DIR")

@@ -123,9 +123,9 @@ enum Lotto {
         let corpus = options.text("train") ?? (fileExists(defaultCorpus) ? defaultCorpus : nil)
         if let corpus {
             let count = try check(questions, slots: slots, areNotIn: corpus)
-            print("\(questions.count) questions; none of them is among the \(grouped(count)) of \(corpus)")
+            print("\(questions.count) questions, none of them among the \(grouped(count)) of \(corpus)")
         } else {
-            print("\(questions.count) questions; there is no training corpus to check them against")
+            print("\(questions.count) questions; no training corpus is here to check them against")
         }
 
         var scores: [(step: Int?, score: LottoScore)] = []
@@ -192,7 +192,8 @@ enum Lotto {
         _ path: String, _ tokenizer: Tokenizer, _ questions: [LottoQuestion], slots: Int
     ) throws -> LottoScore {
         let model = try readModel(path, trains: false)
-        guard tokenizer.vocabularySize == model.config.V, let endOfText = tokenizer.endOfText.map({ Int32($0) }) else {
+        guard canBelong(tokenizer, toVocabulary: model.config.V), let endOfText = tokenizer.endOfText.map({ Int32($0) })
+        else {
             throw UserError(
                 "\(path) has a vocabulary of \(model.config.V), the tokenizer one of \(tokenizer.vocabularySize)",
                 hint: "name the tokenizer the model was trained with: --tokenizer DIR")
@@ -206,7 +207,10 @@ enum Lotto {
                 hint: "use the --max-tickets that the model was trained with")
         }
         var answers = [[Int32]](repeating: [], count: questions.count)
-        model.continueGreedily(prompts, limit: model.config.maxT - longest, stop: endOfText, batch: 64) {
+        model.continueGreedily(
+            prompts, limit: model.config.maxT - longest, stop: endOfText, vocabulary: tokenizer.vocabularySize,
+            batch: 64
+        ) {
             answers[$0] = $1
         }
         for (question, answer) in zip(questions, answers) {

@@ -55,14 +55,14 @@ struct Plan {
 
         var normalizers: [JSON] = options.flag("nfc") ? [["type": "NFC"]] : []
         for rule in options.texts("replace") {
-            let sides = rule.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            let sides = rule.utf8.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
             guard sides.count == 2, !sides[0].isEmpty else {
                 throw refuse(
                     "--replace \"\(rule)\" is not of the form OLD=NEW", "for example: --replace \"new word=newword\"")
             }
             normalizers.append([
-                "type": "Replace", "pattern": ["String": .string(Array(sides[0].utf8))],
-                "content": .string(Array(sides[1].utf8)),
+                "type": "Replace", "pattern": ["String": .string(Array(sides[0]))],
+                "content": .string(Array(sides[1])),
             ])
         }
         normalizes = options.flag("nfc")

@@ -50,6 +50,12 @@ package func tokenizerPath(ofModel path: String, given: String?, else other: Str
     given ?? (isHuggingFaceDirectory(path) ? path : other)
 }
 
+/// Whether a tokenizer can be that of a model with a vocabulary of V. Vocabularies are often padded, to a multiple of
+/// 1,024 at most; a larger difference is taken for a mistake. Ids past the tokenizer are never drawn.
+package func canBelong(_ tokenizer: Tokenizer, toVocabulary V: Int) -> Bool {
+    (0..<1024).contains(V - tokenizer.vocabularySize)
+}
+
 /// Writes a model as llm.c's file.
 package func writeModel(_ model: GPT2, to path: String) throws {
     try writeDurably(path) { try LLMCModelFile.write(model, to: $0) }

@@ -19,6 +19,8 @@ package final class Generator {
     /// Tokens that were drawn but have not been through the model, because nothing after them was asked for yet.
     private var unread: [[Int32]]
 
+    /// Tokens that may be drawn: those below it. A model's vocabulary may be larger than its tokenizer's.
+    private let vocabulary: Int
     private let cache: KVCache
     /// (count,V), in the order in which the last pass met the sequences.
     private let logitRows: UnsafeMutablePointer<Float>
@@ -33,11 +35,14 @@ package final class Generator {
     ///   - model: must not change as long as the generator is used.
     ///   - sequences: how many.
     ///   - capacity: the tokens each may hold, at most as many as the model has positions for.
+    ///   - vocabulary: the tokens that may be drawn are those below it; nil allows all of the model's.
     ///   - mostRows: tokens that go through the layers at a time.
     package init(
-        _ model: any CausalModel, sequences: Int, capacity: Int, mostRows: Int = Generator.mostRows
+        _ model: any CausalModel, sequences: Int, capacity: Int, vocabulary: Int? = nil,
+        mostRows: Int = Generator.mostRows
     ) {
         self.model = model
+        self.vocabulary = min(vocabulary ?? model.V, model.V)
         self.mostRows = mostRows
         count = sequences
         cache = model.makeCache(sequences: sequences, capacity: capacity)
@@ -50,9 +55,9 @@ package final class Generator {
 
     deinit { freeFloats(logitRows, count: count * model.V) }
 
-    /// The logits (V) of the token after each sequence's last one.
+    /// The logits (vocabulary) of the token after each sequence's last one.
     package func logits(of sequence: Int) -> UnsafeBufferPointer<Float> {
-        UnsafeBufferPointer(start: logitRows + rowOfLogits[sequence] * model.V, count: model.V)
+        UnsafeBufferPointer(start: logitRows + rowOfLogits[sequence] * model.V, count: vocabulary)
     }
 
     // MARK: - what goes in
@@ -154,12 +159,13 @@ extension CausalModel {
     /// takes its place.
     /// - Parameter finished: is given the index of every prompt that is done, and its continuation.
     package func continueGreedily(
-        _ prompts: [[Int32]], limit: Int, stop: Int32?, batch: Int = 64,
+        _ prompts: [[Int32]], limit: Int, stop: Int32?, vocabulary: Int? = nil, batch: Int = 64,
         finished: (_ prompt: Int, _ continuation: [Int32]) throws -> Void
     ) rethrows {
         let longest = prompts.map(\.count).max() ?? 0
         guard longest > 0, limit > 0 else { return }
-        let generator = Generator(self, sequences: min(batch, prompts.count), capacity: longest + limit)
+        let generator = Generator(
+            self, sequences: min(batch, prompts.count), capacity: longest + limit, vocabulary: vocabulary)
         var waiting = prompts.indices.reversed() as [Int]
         // The prompt that each of the generator's sequences works on.
         var current = [Int?](repeating: nil, count: generator.count)

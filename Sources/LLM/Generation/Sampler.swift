@@ -49,7 +49,7 @@ package struct Sampler {
     /// The processors, in place. What must not be drawn becomes −∞.
     package func process(_ scores: UnsafeMutableBufferPointer<Float>, context: [Int32]) {
         if repetitionPenalty != 1 {
-            for token in Set(context) {
+            for token in Set(context) where Int(token) < scores.count {
                 let score = scores[Int(token)]
                 scores[Int(token)] = score < 0 ? score * repetitionPenalty : score / repetitionPenalty
             }

@@ -64,8 +64,9 @@ package struct Options {
                 exit(0)
             }
             var attached: String?
-            if word.hasPrefix("--"), let equals = word.firstIndex(of: "=") {
-                attached = String(word[word.index(after: equals)...])
+            // Among scalars: a combining mark after = would make another character of it.
+            if word.hasPrefix("--"), let equals = word.unicodeScalars.firstIndex(of: "=") {
+                attached = String(word[word.unicodeScalars.index(after: equals)...])
                 word = String(word[..<equals])
             }
             guard let option = table.first(where: { "--" + $0.long == word || $0.short.map { "-" + $0 } == word })

@@ -226,7 +226,8 @@ package final class Trainer {
         let question = answers == nil ? [] : try validation?.question(number: state.step) ?? []
         let prompt = question.isEmpty ? [start] : question
         let endOfText = question.isEmpty ? nil : start
-        let generator = Generator(model, sequences: 1, capacity: prompt.count + settings.sampleLength)
+        let generator = Generator(
+            model, sequences: 1, capacity: prompt.count + settings.sampleLength, vocabulary: tokenizer?.vocabularySize)
         generator.start(with: prompt)
         var tokens: [Int32] = []
         var randoms = [Xorshift(seed: state.samplerState &+ UInt64(state.step))]

@@ -266,9 +266,9 @@ package struct TrainingSettings {
         }
     }
 
-    /// Refuses a tokenizer of another size than the model's vocabulary. A new model's vocabulary may be larger.
+    /// Refuses a tokenizer that is not of the model's size, but for padding. A new model's vocabulary may be any larger.
     package func checkTokenizer(_ tokenizer: Tokenizer, fits V: Int, isNew: Bool) throws {
-        guard tokenizer.vocabularySize == V || isNew && tokenizer.vocabularySize < V else {
+        guard canBelong(tokenizer, toVocabulary: V) || isNew && tokenizer.vocabularySize < V else {
             throw UserError(
                 "the tokenizer has \(tokenizer.vocabularySize) tokens, the model a vocabulary of \(V)",
                 hint: "give --tokenizer DIR with the model's tokenizer, and shards made with it")

@@ -155,6 +155,27 @@ private func samples(
     return found
 }
 
+/// A model's vocabulary may be padded beyond its tokenizer's.
+@Test func `ids past the tokenizer's are never drawn`() {
+    let model = noisyModel()
+    var random = [Xorshift(seed: 1)]
+    var sampler = Sampler()
+    sampler.repetitionPenalty = 1.5
+    for vocabulary in [1, 7, config.V, config.V + 9] {
+        // The prompt may hold them.
+        let generator = Generator(model, sequences: 1, capacity: 40, vocabulary: vocabulary)
+        generator.start(with: [Int32(config.V - 1), 0])
+        #expect(generator.logits(of: 0).count == min(vocabulary, config.V))
+        generator.generate(limit: 30, sampler: sampler, randoms: &random, endOfText: nil) { _, token in
+            #expect(token >= 0 && token < min(vocabulary, config.V))
+            return true
+        }
+        model.continueGreedily([[3], [5, 4]], limit: 10, stop: nil, vocabulary: vocabulary) {
+            #expect($1.count == 10 && $1.allSatisfy { $0 < min(vocabulary, config.V) })
+        }
+    }
+}
+
 @Test func `a sample is the same alone and among others`() {
     let model = noisyModel()
     let prompt = randomTokens(9, below: config.V, seed: 1)

@@ -44,6 +44,7 @@ private func failure(_ arguments: String...) -> UserError {
     }
     #expect(try parse("-nk", "3").int("keep") == 3)
     #expect(try parse("--output=a=b").text("output") == "a=b")
+    #expect(try parse("--output=\u{301}x").text("output") == "\u{301}x")  // = and the accent are one character
     #expect(try parse("-o", "x", "-o", "y").text("output") == "y")
     #expect(try parse("--schedule", "constant").text("schedule") == "constant")
 }
