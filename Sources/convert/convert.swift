@@ -9,7 +9,7 @@ let aboutConverting =
     "takes a GPT-2 from Hugging Face's format to llm.c's, or the other way round\n\n"
     + "A directory with config.json is a Hugging Face model; a file is llm.c's. The tokenizer comes along: into the\n"
     + "directory, or beside the file.\n\n"
-    + "  convert --from gpt2 --to models/gpt2.bin\n"
+    + "  convert --from downloads/gpt2 --to models/gpt2.bin\n"
     + "  convert --from data/model/model_best.bin --to my-gpt2\n\n"
     + "Then, in Python: AutoModelForCausalLM.from_pretrained(\"my-gpt2\")"
 
@@ -105,7 +105,7 @@ enum Convert {
     /// Refuses a folder with a different tokenizer, or with files of another model that programs would read instead.
     static func checkTarget(_ directory: String, _ tokenizer: Tokenizer, isFile: Bool) throws {
         func refuse(_ what: String) -> UserError {
-            UserError("\(directory): \(what)", hint: "write the model into a folder of its own")
+            UserError("\(directory): \(what)", hint: "remove it, or write the model into another folder")
         }
         if let path = Tokenizer.file(in: directory) {
             let other = try Tokenizer(path: path)
@@ -114,6 +114,9 @@ enum Convert {
             else { throw refuse("\(path) is another tokenizer than the model's") }
         }
         guard !isFile else { return }
+        if let step = CheckpointDirectory(directory).steps().last {
+            throw refuse("the checkpoints of a run are there, up to step \(step)")
+        }
         for name in ["model.safetensors.index.json", "pytorch_model.bin", "vocab.json", "merges.txt"]
         where fileExists("\(directory)/\(name)") {
             throw refuse("\(name) of another model is there, which some programs would read first")

@@ -21,7 +21,9 @@ package enum HuggingFaceGPT2 {
         let path = "\(directory)/config.json"
         let json = try readJSON(path)
         func refuse(_ what: String) -> UserError {
-            UserError("\(path): \(what)", hint: "llm.swift computes GPT-2 as OpenAI published it; take such a model")
+            UserError(
+                "\(path): \(what)",
+                hint: "it must be a GPT-2 as OpenAI published it: gelu_new, n_inner of 4 · n_embd, tied embeddings")
         }
         guard case .object = json else { throw refuse("it is not a JSON object") }
         guard json["model_type"]?.text == "gpt2" else {

@@ -8,14 +8,14 @@ private let modelHint =
 /// The configuration of the model at a path.
 package func readConfiguration(_ path: String) throws -> GPT2Configuration {
     if isHuggingFaceDirectory(path) { return try HuggingFaceGPT2.readConfiguration(path) }
-    try refuseDirectory(path)
+    try refuseParts(path)
     return try LLMCModelFile.readConfiguration(InputFile(path, hint: modelHint))
 }
 
 /// The model at a path.
 /// - Parameter trains: whether to make room for gradients and moments.
 package func readModel(_ path: String, trains: Bool) throws -> GPT2 {
-    if !isHuggingFaceDirectory(path) { try refuseDirectory(path) }
+    if !isHuggingFaceDirectory(path) { try refuseParts(path) }
     let model =
         try isHuggingFaceDirectory(path)
         ? HuggingFaceGPT2.read(path, trains: trains)
@@ -28,8 +28,11 @@ package func readModel(_ path: String, trains: Bool) throws -> GPT2 {
     return model
 }
 
-/// Refuses a folder that is not a Hugging Face model, with the name of a model in it.
-private func refuseDirectory(_ path: String) throws {
+/// Refuses a folder that is not a Hugging Face model, and a part of one.
+private func refuseParts(_ path: String) throws {
+    guard !path.hasSuffix(".safetensors") else {
+        throw UserError("\(path) is only the weights of a model", hint: "name its directory: \(folder(of: path))")
+    }
     guard isDirectory(path) else { return }
     let inside = names(in: path).last { $0.hasPrefix("model_") && $0.hasSuffix(".bin") }
     throw UserError(
@@ -42,12 +45,13 @@ package func isHuggingFaceDirectory(_ path: String) -> Bool {
     isDirectory(path) && fileExists("\(path)/config.json")
 }
 
-/// Where the tokenizer of a model is: a Hugging Face directory brings its own.
+/// Where the tokenizer of a model is: in its Hugging Face directory, or beside its file, where `convert` puts it.
 /// - Parameters:
 ///   - given: what the user wrote, if anything.
 ///   - other: where it is otherwise.
 package func tokenizerPath(ofModel path: String, given: String?, else other: String) -> String {
-    given ?? (isHuggingFaceDirectory(path) ? path : other)
+    let own = isHuggingFaceDirectory(path) ? path : folder(of: path)
+    return given ?? (isHuggingFaceDirectory(path) || fileExists("\(own)/tokenizer.json") ? own : other)
 }
 
 /// Whether a tokenizer can be that of a model with a vocabulary of V. Vocabularies are often padded, to a multiple of

@@ -33,7 +33,8 @@ package final class SafetensorsFolder {
                         + "with Python's transformers")
             }
             throw UserError(
-                "\(path) has no model.safetensors", hint: "give a Hugging Face model directory with its weights")
+                "\(path) has no model.safetensors",
+                hint: "download it into the directory; with Git LFS: git lfs pull")
         }
 
         let fileOfTensor = try SafetensorsFolder.weightMap(index)

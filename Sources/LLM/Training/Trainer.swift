@@ -38,6 +38,8 @@ package final class Trainer {
     /// The current step's loss and gradient norm, and their z-scores.
     private var (loss, norm, lossScore, normScore) = (0.0, 0.0, Double.nan, Double.nan)
     private var clipScale: Float = 1
+    /// Whether a target has counted since the start.
+    private var hasCounted = false
     private var startOfStep = 0.0
     /// A running mean.
     private var secondsPerStep = 0.0
@@ -189,7 +191,7 @@ package final class Trainer {
         let byAccuracy = state.bestBy == .accuracy
         let value = byAccuracy ? result.accuracy : result.loss
         let isBest = state.best.map { byAccuracy ? value > $0 : value < $0 } ?? true
-        if let directory, state.step > 0, isBest, value.isFinite, state.bestBy != .none {
+        if let directory, state.step > 0, isBest, value.isFinite, result.rows > 0, state.bestBy != .none {
             state.best = value
             try writeDurably(directory.bestPath, writeModel)
         }
@@ -197,7 +199,10 @@ package final class Trainer {
 
     /// Mean loss and next-token accuracy over the first batches of the validation data, and the share of rows whose
     /// every target was the most probable token: greedy decoding then writes exactly this answer.
-    private func measure(_ validation: DataLoader) throws -> (loss: Double, accuracy: Double, exact: Double) {
+    /// - Returns: also the rows with a target that counts.
+    private func measure(
+        _ validation: DataLoader
+    ) throws -> (loss: Double, accuracy: Double, exact: Double, rows: Int) {
         let count = min(settings.validationBatches, validation.samplesPerEpoch)
         var (loss, accuracy) = (0.0, 0.0)
         var (rows, exactRows) = (0, 0)
@@ -214,7 +219,7 @@ package final class Trainer {
                 if counted.allSatisfy({ result.correct[$0] == 1 }) { exactRows += 1 }
             }
         }
-        return (loss, accuracy, Double(exactRows) / Double(max(1, rows)))
+        return (loss, accuracy, Double(exactRows) / Double(max(1, rows)), rows)
     }
 
     /// Prints a sample, if the model is one that writes. Its random numbers depend on the step alone, so a resumed run
@@ -264,7 +269,9 @@ package final class Trainer {
         if settings.overfitsBatch { loader.startEpoch() }
         let batches = try (0..<microBatches).map { _ in try loader.nextBatch() }
         let counts = batches.map(\.counted)
-        if answers != nil, state.step == 0, counts.allSatisfy({ $0 == 0 }) {
+        // A later batch may have no answer; a resumed run is given some steps to meet one.
+        if counts.contains(where: { $0 > 0 }) { hasCounted = true }
+        if !hasCounted, state.step == 0 || state.step >= firstStep + 20 {
             throw UserError(
                 "no answer in the first \(totalBatch) tokens: '\(settings.answerMark ?? "")' is not there",
                 hint: "give the words before the answers with --answer-mark, or train with --loss-on all")

@@ -255,6 +255,35 @@ func `micro-batches are one large batch, and every target that counts weighs the
     }
 }
 
+/// The mark may have become wrong, with another tokenizer for one.
+@Test func `a resumed run that meets no answer ends, and keeps its best model`() throws {
+    try withTemporaryDirectory { folder in
+        let (tokenizer, V, mark) = try tokenizerAndMark()
+        let pattern = folder + "/train_0.bin"
+        try writeShard(questions([4, 2, 1, 3], mark: mark, seed: 1), to: pattern)
+        let (first, out) = (10, folder + "/out")
+        func run(_ steps: Int, mark: String) throws -> TestRun {
+            try TestRun(
+                bigram(V: V),
+                [
+                    "-i", pattern, "-j", pattern, "-b", "1", "-t", "8", "-v", "5", "-s", "0", "-n", "10", "-o", out,
+                    "-y", "1", "-x", "\(steps)", "--loss-on", "answer", "--answer-mark", mark,
+                ], tokenizer: tokenizer
+            ) { path in
+                let model = BigramModel(V: V)
+                try model.read(path)
+                return model
+            }
+        }
+        try run(first, mark: "=").train()
+        let best = try contents(of: out + "/model_best.bin")
+        var reached = 0
+        #expect(throws: UserError.self) { try run(100, mark: "!").train { reached = $0 } }
+        #expect(reached == first + 20)
+        #expect(try contents(of: out + "/model_best.bin") == best)
+    }
+}
+
 @Test func `overfitting takes the first batch again and again`() throws {
     try withChain { folder, tokens in
         let out = folder + "/out"
