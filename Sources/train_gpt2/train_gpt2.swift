@@ -40,27 +40,33 @@ enum Main {
         }
     }
 
-    static func train(_ options: Options) throws {
+    static func train(_ given: Options) throws {
+        let directory = try TrainingSettings(given).openOutput()
+        let checkpoint = try TrainingSettings(given).checkpoint(in: directory) { try readModel($0, trains: true) }
+        let options = try checkpoint.map { try TrainingSettings.continuing(given, from: $0.state) } ?? given
         let settings = TrainingSettings(options)
         if let threads = settings.threads { useThreads(threads) }
         let tokenizer = try settings.findTokenizer()
-        let resumed = try settings.stepToResume()
-        let (model, origin) = try makeModel(options, settings, resumed, tokenizer)
+        let (model, origin) = try checkpoint.map { ($0.model, "checkpoint") } ?? makeModel(options, settings, tokenizer)
         let config = model.config
+        if checkpoint != nil { try checkShape(of: config, options, settings) }
         if let tokenizer { try settings.checkTokenizer(tokenizer, fits: config.V, isNew: origin == "new") }
         let T = try settings.T(maxT: config.maxT)
         try checkMemory(GPT2.bytes(config, rows: settings.B * T, trains: true))
-        let trainer = try Trainer(model, settings, tokenizer: tokenizer, resumed: resumed, V: config.V, T: T) {
+        let trainer = try Trainer(
+            model, settings, tokenizer: tokenizer, directory: directory, resumed: checkpoint?.state, V: config.V, T: T
+        ) {
             try LLMCModelFile.write(model, to: $0)
         }
         trainer.introduce(
             "\(origin): \(config.L) layers, \(config.NH) heads, \(config.C) channels, vocabulary \(config.V)")
+        if settings.isDryRun { return }
 
         // A step. What it calls is in Trainer.swift and in GPT2.swift.
         try trainer.run {
             if trainer.validationIsDue { try trainer.validate() }
             if trainer.sampleIsDue { try trainer.sample() }
-            if trainer.checkpointIsDue { try trainer.save() }
+            if trainer.checkpointIsDue { trainer.save() }
             guard try trainer.continues() else { return }
 
             try trainer.forEachBatch { batch, gradientScale in
@@ -76,23 +82,21 @@ enum Main {
 
     // MARK: - the model
 
-    /// The model of a checkpoint to resume, of a file or of a shape, and what to call its origin.
+    /// Refuses a checkpoint to resume that has another shape than the command line asks for.
+    static func checkShape(of config: GPT2Configuration, _ options: Options, _ settings: TrainingSettings) throws {
+        let wanted = options.text("model").flatMap { GPT2Configuration.descriptors[$0] }
+        try settings.checkShape(
+            of: settings.output ?? "", options,
+            has: [
+                ("layers", config.L, wanted?.L), ("channels", config.C, wanted?.C), ("heads", config.NH, wanted?.NH),
+                ("vocab-size", config.V, nil),
+            ])
+    }
+
+    /// The model of a file or of a shape, and what to call its origin.
     static func makeModel(
-        _ options: Options, _ settings: TrainingSettings, _ resumed: Int?, _ tokenizer: Tokenizer?
+        _ options: Options, _ settings: TrainingSettings, _ tokenizer: Tokenizer?
     ) throws -> (GPT2, String) {
-        if let resumed, let output = settings.output {
-            let path = CheckpointDirectory(output).modelPath(resumed)
-            let config = try readConfiguration(path)
-            let wanted = options.text("model").flatMap { GPT2Configuration.descriptors[$0] }
-            try settings.checkShape(
-                of: path, options,
-                has: [
-                    ("layers", config.L, wanted?.L), ("channels", config.C, wanted?.C),
-                    ("heads", config.NH, wanted?.NH),
-                    ("vocab-size", config.V, nil),
-                ])
-            return (try readModel(path, trains: true), path)
-        }
         let givesShape = ["layers", "heads", "channels", "vocab-size"].contains { options.isGiven($0) }
         let name = options.text("model") ?? (fileExists("gpt2_124M.bin") && !givesShape ? "gpt2_124M.bin" : nil)
         var shape = (L: options.int("layers"), C: options.int("channels"), NH: options.int("heads"))
@@ -133,10 +137,10 @@ enum Main {
         if fileExists("gpt2_124M.bin"), fileExists(defaultData("train")) {
             recipe = Recipe("gpt2_124M").trainArguments()
         } else {
-            // A run that has already gone further is shown, not refused.
-            let last = CheckpointDirectory("data/model").steps().last ?? 0
+            // A run knows its options; a new one is what `make run` would train on what lies in data/.
+            let isNew = CheckpointDirectory("data/model").steps().isEmpty
             let name = fileExists("data/lotto_train.txt") ? "lotto" : "text"
-            recipe = ["-o", "data/model", "-y", "1"] + Recipe(name).trainArguments(atLeast: last)
+            recipe = ["-o", "data/model", "-y", "1"] + (isNew ? Recipe(name).trainArguments() : [])
         }
         note("train_gpt2 \(recipe.joined(separator: " "))")
         return recipe

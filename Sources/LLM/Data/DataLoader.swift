@@ -66,6 +66,7 @@ package final class DataLoader {
         answers: Answers? = nil
     ) throws {
         self.answers = answers
+        try finishInterruptedWrites(in: folder(of: pattern))
         let files = paths(matching: pattern)
         guard !files.isEmpty else {
             throw UserError(
@@ -103,15 +104,23 @@ package final class DataLoader {
         startEpoch()
     }
 
-    /// A hash (FNV-1a) of the shards' lengths and beginnings, to tell whether a resumed run sees the same data.
+    /// A checksum of all tokens, shard by shard, to tell whether a resumed run sees the same data. It reads all shards,
+    /// at the speed of memory or of the disk.
     package func fingerprint() throws -> UInt64 {
-        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        var checksum = Checksum()
+        let bytes = shards.reduce(0) { $0 + $1.bytes }
+        var progress = bytes > 1 << 30 ? Progress("check data", total: Double(bytes) / 1e6, unit: "MB") : nil
+        var done = 0
         for shard in shards {
-            for value in [Int32(shard.count)] + (try shard.read(min(shard.count, 4096), at: 0)) {
-                hash = (hash ^ UInt64(UInt32(bitPattern: value))) &* 0x100_0000_01b3
+            withUnsafeBytes(of: Int64(shard.count).littleEndian) { checksum.update($0) }
+            try shard.forEachBlock { block in
+                checksum.update(block)
+                done += block.count
+                progress?.update(Double(done) / 1e6)
             }
         }
-        return hash
+        progress?.finish()
+        return checksum.value
     }
 
     /// Samples in all shards.
@@ -151,6 +160,9 @@ package final class DataLoader {
         guard (place.shuffle == nil) == (position.shuffle == nil) else { throw misfit() }
         position = place
     }
+
+    /// Goes back to a place where this loader was.
+    package func rewind(to place: Position) { position = place }
 
     /// The next sample. A target is the token after its input.
     @discardableResult package func nextBatch() throws -> Batch {

@@ -13,6 +13,9 @@ package final class TokenShard: Sendable {
     /// The size of the file in bytes.
     private let size: Int
 
+    /// The bytes of all tokens.
+    var bytes: Int { count * format.bytesPerToken }
+
     package init(_ path: String) throws {
         let file = try InputFile(path, hint: "write token shards first: tokenize --tokenizer DIR --input text.txt")
         func refuse(_ what: String) -> UserError {
@@ -49,12 +52,7 @@ package final class TokenShard: Sendable {
                 hint: "use a longer text")
         }
         let offset = ShardFormat.headerBytes + position * format.bytesPerToken
-        // Opened for every read, because a corpus may have more shards than a process may have open files.
-        let file = try InputFile(path, hint: "the shard was there at the start; write it again with tokenize")
-        guard file.size == size else {
-            throw UserError(
-                "the length of \(path) has changed since the start", hint: "start again with the new shards")
-        }
+        let file = try open()
         switch format {
         case .narrow: return try file.read(count, of: UInt16.self, at: offset).map { Int32($0) }
         case .wide:
@@ -65,6 +63,25 @@ package final class TokenShard: Sendable {
                 return id
             }
         }
+    }
+
+    /// Calls `body` with the bytes of all tokens, a block at a time.
+    func forEachBlock(_ body: (UnsafeRawBufferPointer) -> Void) throws {
+        let file = try open()
+        for offset in stride(from: ShardFormat.headerBytes, to: size, by: 1 << 20) {
+            let block = try file.read(min(1 << 20, size - offset), of: UInt8.self, at: offset)
+            block.withUnsafeBytes { body($0) }
+        }
+    }
+
+    /// The file. It is opened for every read, because a corpus may have more shards than a process may have open files.
+    private func open() throws -> InputFile {
+        let file = try InputFile(path, hint: "the shard was there at the start; write it again with tokenize")
+        guard file.size == size else {
+            throw UserError(
+                "the length of \(path) has changed since the start", hint: "start again with the new shards")
+        }
+        return file
     }
 }
 

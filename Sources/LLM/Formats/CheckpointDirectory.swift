@@ -4,19 +4,17 @@
 //     state_00001000_00000.bin    AdamW's moments, the random numbers, the place in the data (StateFile.swift)
 //     DONE_00001000               empty; says that both are whole
 //
-// DONE is written last and removed first, so a run that is killed at any moment leaves its last complete checkpoint.
+// A checkpoint's files come together and go together (DurableFiles.swift), so a run that is killed at any moment leaves
+// its last complete checkpoint, and no part of another. Model and state have checksums: one that was damaged since is
+// noticed, and the one before it taken.
 
 import Foundation
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Darwin)
-    import Darwin
-#endif
 
 /// A directory of checkpoints, as llm.c's `-o`.
 package struct CheckpointDirectory {
     package let path: String
+    /// The right to write to it.
+    private var lock: FolderLock?
 
     package init(_ path: String) { self.path = path }
 
@@ -36,47 +34,73 @@ package struct CheckpointDirectory {
         }.sorted()
     }
 
+    // MARK: - one writer
+
+    /// The directory, made if it is not there, for this process alone to write to, without what a killed run was
+    /// writing when it died.
+    /// - Throws: if another process is writing to it.
+    package func locked() throws -> CheckpointDirectory {
+        try createDirectory(path)
+        var locked = self
+        locked.lock = try FolderLock(path)
+        try finishInterruptedWrites(in: path)
+        for name in names(in: path)
+        where name.hasSuffix(".tmp") && ["model_", "state_", "DONE_", "main.log"].contains(where: name.hasPrefix) {
+            _ = FileCalls.remove("\(path)/\(name)")
+        }
+        return locked
+    }
+
     /// Writes a whole checkpoint.
     /// - Parameter writeModel: writes the parameters in the model's own file format.
     package func write(
         _ parameters: Parameters, _ state: TrainingState, writeModel: (OutputFile) throws -> Void
     ) throws {
         let step = state.step
-        if fileExists(donePath(step)) {
-            // Another run's checkpoint of the same step: it stops being whole before it is touched.
-            unlink(donePath(step))
-            synchronizeDirectory(path)
-        }
-        try writeDurably([modelPath(step), statePath(step)]) { files in
+        try writeDurably([modelPath(step), statePath(step), donePath(step)]) { files in
             try writeModel(files[0])
             try StateFile.write(state, parameters, to: files[1])
         }
-        try writeDurably(donePath(step)) { _ in }
     }
 
-    package func remove(_ step: Int) {
-        unlink(donePath(step))
-        synchronizeDirectory(path)
-        unlink(statePath(step))
-        unlink(modelPath(step))
-    }
-
-    /// Removes what a killed run was writing when it died.
-    package func removeLeftovers() {
-        for name in names(in: path)
-        where name.hasSuffix(".tmp") && ["model_", "state_", "DONE_", "main.log"].contains(where: name.hasPrefix) {
-            unlink("\(path)/\(name)")
-        }
+    /// Removes checkpoints.
+    package func remove(_ steps: [Int]) throws {
+        try DurableFiles().commit(removing: steps.flatMap { [donePath($0), statePath($0), modelPath($0)] })
     }
 
     /// Removes an earlier run: all checkpoints, whole or not, and the best model.
-    package func removeAll() {
-        for step in steps() { remove(step) }
+    package func removeAll() throws {
         let ours = /model_(\d{8}|best)\.bin|state_\d{8}_\d{5}\.bin|DONE_\d{8}/
-        for name in names(in: path) where name.wholeMatch(of: ours) != nil { unlink("\(path)/\(name)") }
+        try DurableFiles().commit(
+            removing: names(in: path).filter { $0.wholeMatch(of: ours) != nil }.map { "\(path)/\($0)" })
     }
 
-    /// Fills the moments and gives the rest of the state. The parameters' values come from `readModel`.
+    // MARK: - reading
+
+    /// The newest checkpoint whose files are whole; nil if there is none. One that is damaged is left as it is, and a
+    /// note says why.
+    /// - Parameter readModel: makes the model of a file, with room for moments.
+    /// - Throws: if there are checkpoints, and all are damaged: what is wrong with the newest.
+    package func newest<Model>(
+        _ readModel: (_ path: String) throws -> Model
+    ) throws -> (model: Model, state: TrainingState)? where Model: TrainableModel {
+        var first: UserError?
+        for step in steps().reversed() {
+            do {
+                let model = try readModel(modelPath(step))
+                let state = try readState(step, into: model.parameters)
+                if first != nil { note("note: continuing from step \(step), the newest checkpoint that is whole") }
+                return (model, state)
+            } catch let error as UserError {
+                note("warning: the checkpoint of step \(step) can't be used: \(error.message)")
+                first = first ?? error
+            }
+        }
+        if let first { throw first }
+        return nil
+    }
+
+    /// Fills the moments and gives the rest of the state. The parameters' values come from the model's file.
     package func readState(_ step: Int, into parameters: Parameters) throws -> TrainingState {
         try StateFile.read(statePath(step), step: step, into: parameters)
     }

@@ -2,9 +2,12 @@
 // The header is 256 Int32, by index: [0] magic, [1] version 1, [2] processes 1, [3] rank 0, [4] master weights 0, [5]
 // shuffled, [10] step, u64 at [20] and [22] random state, u64 at [30] shard, u64 at [32] sample. Then m, v, and for a
 // shuffled loader u64 shards, Int32 order, u64 samples, Int32 order, llm.c's mt19937 struct: u64 seed, Int32 left,
-// UInt32 next, 624 UInt32, 2 UInt32 (0 and 0x9908b0df). Our additions, where llm.c does not look: [40] B, [41] T, u64
-// at [42] the data's fingerprint, [44] the measure that chooses the best model; and after llm.c's end the two windows
-// that judge outliers, and the best validation result. So a resumed run continues as if it had never stopped.
+// UInt32 next, 624 UInt32, 2 UInt32 (0 and 0x9908b0df). Our additions, where llm.c does not look: [40] B, [41] T, [44]
+// the measure that chooses the best model, [45] the length of the settings, u64 at [46] the checksum of the file with
+// this field zero, u64 at [48] the data's fingerprint; and after llm.c's end the two windows that judge outliers, the
+// best validation result, and the run's settings, a JSON object. So a resumed run continues as if it had never stopped.
+
+import Foundation
 
 /// The file of a training state, without the parameters' values.
 enum StateFile {
@@ -15,17 +18,17 @@ enum StateFile {
         var header = [Int32](repeating: 0, count: StateFile.headerBytes / 4)
         (header[0], header[1], header[2], header[5]) = (StateFile.magic, 1, 1, state.loader.shuffle == nil ? 0 : 1)
         header[10] = Int32(state.step)
-        func put(_ value: UInt64, at index: Int) {
-            header[index] = Int32(truncatingIfNeeded: value)
-            header[index + 1] = Int32(truncatingIfNeeded: value >> 32)
-        }
-        put(state.samplerState, at: 20)
-        put(state.samplerState, at: 22)
-        put(UInt64(state.loader.shard), at: 30)
-        put(UInt64(state.loader.sample), at: 32)
+        header[u64: 20] = state.samplerState
+        header[u64: 22] = state.samplerState
+        header[u64: 30] = UInt64(state.loader.shard)
+        header[u64: 32] = UInt64(state.loader.sample)
         (header[40], header[41]) = (Int32(state.B), Int32(state.T))
-        put(state.data, at: 42)
         header[44] = Int32(BestBy.allCases.firstIndex(of: state.bestBy) ?? 0)
+        let members = state.settings.sorted { $0.key < $1.key }
+            .map { (key: Array($0.key.utf8), value: JSON.string(Array($0.value.utf8))) }
+        let settings = members.isEmpty ? [] : JSON.object(members).text()
+        header[45] = Int32(settings.count)
+        header[u64: 48] = state.data
         try file.write(header)
         try file.write(UnsafeRawBufferPointer(start: parameters.m, count: parameters.table.count * 4))
         try file.write(UnsafeRawBufferPointer(start: parameters.v, count: parameters.table.count * 4))
@@ -45,7 +48,12 @@ enum StateFile {
             try file.write([Double(window.values.count)] + window.values)
         }
         try file.write([state.best ?? .nan])
+        try file.write(settings)
+        header[u64: checksumIndex] = file.checksum
+        try header.withUnsafeBytes { try file.overwrite($0, at: 0) }
     }
+
+    private static let checksumIndex = 46
 
     /// Fills the moments and gives the rest.
     /// - Parameter step: the one it must be of.
@@ -54,15 +62,18 @@ enum StateFile {
         func damaged(_ what: String) -> UserError {
             UserError(
                 "\(path): \(what)",
-                hint: "remove the checkpoint's three files to continue from the one before, or start over: -y 0"
+                hint: "copy it again, or continue from an earlier checkpoint"
             )
         }
+        var checksum = Checksum()
         var position = 0
         func read<Value: BitwiseCopyable>(_ count: Int, of type: Value.Type) throws -> [Value] {
             let (bytes, overflow) = count.multipliedReportingOverflow(by: MemoryLayout<Value>.stride)
             guard count >= 0, !overflow, bytes <= file.size - position else { throw damaged("it ends too early") }
             defer { position += bytes }
-            return try file.read(count, of: type, at: position)
+            let values = try file.read(count, of: type, at: position)
+            if position > 0 { values.withUnsafeBytes { checksum.update($0) } }
+            return values
         }
         func readCount() throws -> Int {
             guard let count = Int(exactly: try read(1, of: UInt64.self)[0]) else {
@@ -76,23 +87,25 @@ enum StateFile {
         }
         guard header[2] == 1, header[3] == 0 else { throw damaged("it belongs to a run with several processes") }
         guard Int(header[10]) == step else { throw damaged("it says that it is of step \(header[10])") }
-        func u64(_ index: Int) -> UInt64 {
-            UInt64(UInt32(bitPattern: header[index])) | UInt64(UInt32(bitPattern: header[index + 1])) << 32
-        }
-        guard let shard = Int(exactly: u64(30)), let sample = Int(exactly: u64(32)) else {
+        var unsummed = header
+        unsummed[u64: checksumIndex] = 0
+        unsummed.withUnsafeBytes { checksum.update($0) }
+        guard let shard = Int(exactly: header[u64: 30]), let sample = Int(exactly: header[u64: 32]) else {
             throw damaged("its place in the data makes no sense")
         }
         let bytes = parameters.table.count * 4
         guard file.size - position >= 2 * bytes else { throw damaged("it ends too early, or belongs to another model") }
-        for moments in [parameters.m, parameters.v] {
-            try file.read(into: UnsafeMutableRawBufferPointer(start: moments, count: bytes), at: position)
+        func fill(_ floats: UnsafeMutablePointer<Float>) throws {
+            let buffer = UnsafeMutableRawBufferPointer(start: floats, count: bytes)
+            try file.read(into: buffer, at: position, updating: &checksum)
             position += bytes
         }
+        try fill(parameters.m)
+        try fill(parameters.v)
         if header[4] == 1 {
             // llm.c's master weights: the parameters in float32, which its bfloat16 model is rounded from.
             guard file.size - position >= bytes else { throw damaged("it ends too early") }
-            try file.read(into: UnsafeMutableRawBufferPointer(start: parameters.values, count: bytes), at: position)
-            position += bytes
+            try fill(parameters.values)
         }
         var loader = DataLoader.Position(shard: shard, sample: sample, shuffle: nil)
         if header[5] != 0 {
@@ -109,6 +122,7 @@ enum StateFile {
         }
         var windows = [OutlierWindow(), OutlierWindow()]
         var best: Double?
+        var settings: [String: String] = [:]
         if position < file.size {  // else llm.c wrote it
             for i in 0..<2 {
                 guard let count = Int(exactly: try read(1, of: Double.self)[0]), count <= OutlierWindow.size else {
@@ -118,13 +132,27 @@ enum StateFile {
             }
             let value = try read(1, of: Double.self)[0]
             best = value.isNaN ? nil : value
+            settings = try readSettings(try read(Int(header[45]), of: UInt8.self), path: path)
             guard position == file.size else { throw damaged("it is longer than it should be") }
         }
+        guard header[u64: checksumIndex] == 0 || header[u64: checksumIndex] == checksum.value else {
+            throw damaged("its checksum does not fit its contents")
+        }
+        guard parameters.areFinite, parameters.momentsAreSound else {
+            throw damaged("it has moments that are NaN, infinite or negative")
+        }
         return TrainingState(
-            step: Int(header[10]), samplerState: u64(20), loader: loader, lossWindow: windows[0],
+            step: Int(header[10]), samplerState: header[u64: 20], loader: loader, lossWindow: windows[0],
             normWindow: windows[1],
             best: best,
             bestBy: BestBy.allCases.indices.contains(Int(header[44])) ? BestBy.allCases[Int(header[44])] : .none,
-            B: Int(header[40]), T: Int(header[41]), data: u64(42))
+            B: Int(header[40]), T: Int(header[41]), data: header[u64: 48], settings: settings)
+    }
+
+    private static func readSettings(_ text: [UInt8], path: String) throws -> [String: String] {
+        guard !text.isEmpty, case .object(let members) = try JSON(text, name: path) else { return [:] }
+        return Dictionary(
+            members.compactMap { member in member.value.text.map { (String(decoding: member.key, as: UTF8.self), $0) } },
+            uniquingKeysWith: { $1 })
     }
 }

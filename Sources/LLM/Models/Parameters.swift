@@ -51,6 +51,14 @@ package final class Parameters {
     /// Whether no parameter is NaN or infinite.
     package var areFinite: Bool { sumOfSquares(values, count: table.count).isFinite }
 
+    /// Whether AdamW can continue with its moments: none is NaN or infinite, and no v, a mean of squares, is negative.
+    package var momentsAreSound: Bool {
+        guard sumOfSquares(m, count: table.count).isFinite else { return false }
+        var wrong: Int32 = 0
+        for i in 0..<table.count { wrong |= v[i] >= 0 && v[i] <= .greatestFiniteMagnitude ? 0 : 1 }
+        return wrong == 0
+    }
+
     // MARK: - update
 
     /// The gradients' norm ‖g‖, over all parameters.

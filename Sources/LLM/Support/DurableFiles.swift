@@ -24,26 +24,41 @@ package func writeDurably(_ paths: [String], _ body: ([OutputFile]) throws -> Vo
     try set.commit()
 }
 
-/// Files that belong together and whose number shows only while they are written, such as token shards. Dropped
-/// without `commit`, it leaves nothing behind and older files stay as they were.
+/// Files that belong together, all in one folder, and whose number shows only while they are written, such as token
+/// shards. Dropped without `commit`, it leaves nothing behind and older files stay as they were.
 package final class DurableFiles {
     private var names: [(temporary: String, final: String)] = []
 
     package init() {}
 
-    deinit { for name in names { unlink(name.temporary) } }
+    deinit { for name in names { _ = FileCalls.remove(name.temporary) } }
 
     /// A new file that `commit` will call `path`.
     package func create(_ path: String) throws -> OutputFile {
+        let folder = folder(of: path)
+        precondition(names.allSatisfy { LLM.folder(of: $0.final) == folder })
+        try finishInterruptedWrites(in: folder)
+        removeOrphans(of: path)
         let temporary = "\(path).\(getpid()).tmp"
         names.append((temporary, path))
         return try OutputFile(temporary)
     }
 
+    /// Removes what killed programs left of the same file.
+    private func removeOrphans(of path: String) {
+        let folder = folder(of: path)
+        let prefix = fileName(of: path) + "."
+        for name in LLM.names(in: folder) where name.hasPrefix(prefix) && name.hasSuffix(".tmp") {
+            guard let process = pid_t(name.dropFirst(prefix.count).dropLast(4)), process > 0 else { continue }
+            if kill(process, 0) != 0, errno == ESRCH { unlink("\(folder)/\(name)") }
+        }
+    }
+
     /// Brings a file that is complete to the disk.
     package func finish(_ file: OutputFile) throws { try file.synchronize() }
 
-    /// Gives all files, which must be finished, their final names, and removes `stale` ones.
+    /// Gives all files, which must be finished, their final names, and removes `stale` ones: all of it or nothing,
+    /// even if the program is killed meanwhile (Journal.swift).
     package func commit(removing stale: [String] = []) throws {
         let finals = Set(names.map(\.final))
         // What would stop a rename halfway is looked for before the first one.
@@ -51,14 +66,29 @@ package final class DurableFiles {
             throw UserError(
                 "cannot write \(path): a directory is in its place", hint: "move it, or choose another output")
         }
-        while let name = names.first {
-            guard rename(name.temporary, name.final) == 0 else {
-                throw UserError(
-                    "cannot write \(name.final): \(String(cString: strerror(errno)))", hint: "choose another output")
+        let stale = Set(stale).subtracting(finals).filter { fileExists($0) }.sorted()
+        guard let folder = (names.first?.final ?? stale.first).map({ folder(of: $0) }) else { return }
+        precondition(stale.allSatisfy { LLM.folder(of: $0) == folder })
+        guard names.count + stale.count > 1 else {
+            for name in names {
+                guard FileCalls.rename(name.temporary, name.final) == 0 else { throw cannotWrite(name.final) }
             }
-            names.removeFirst()
+            names = []
+            for path in stale {
+                guard FileCalls.remove(path) == 0 else { throw cannotRemove(path) }
+            }
+            return try synchronizeDirectory(folder)
         }
-        for path in stale where !finals.contains(path) { unlink(path) }
-        for directory in Set(finals.map { folder(of: $0) }) { synchronizeDirectory(directory) }
+        let journal = Journal(
+            renames: names.map { (fileName(of: $0.temporary), fileName(of: $0.final)) },
+            removals: stale.map { fileName(of: $0) })
+        do {
+            try journal.carryOut(in: folder)
+        } catch {
+            // Once the list is on the disk its files are no longer ours to remove.
+            if Journal.isPending(in: folder) { names = [] }
+            throw error
+        }
+        names = []
     }
 }

@@ -45,6 +45,7 @@ package struct Option {
 
 /// A parsed command line.
 package struct Options {
+    private let program: String
     private let table: [Option]
     private var values: [String: [String]] = [:]
 
@@ -54,6 +55,7 @@ package struct Options {
         program: String, about: String, table: [Option],
         arguments: [String] = Array(CommandLine.arguments.dropFirst())
     ) throws {
+        self.program = program
         self.table = table
         var position = 0
         while position < arguments.count {
@@ -162,6 +164,42 @@ package struct Options {
             throw UserError("--\(long) is missing", hint: example, exitCode: 2)
         }
         return value
+    }
+
+    // MARK: - options kept for another time
+
+    /// The values to keep of these options: what was given, and the defaults of those among `names`, so that a later
+    /// default changes nothing. The default of a text is a place, and looked for again.
+    package func kept(defaultsOf names: Set<String>) -> [String: String] {
+        var kept: [String: String] = [:]
+        for option in table {
+            if let value = values[option.long]?.last {
+                kept[option.long] = value
+            } else if names.contains(option.long), let value = option.defaultValue {
+                if case .text = option.kind { continue }
+                kept[option.long] = value
+            }
+        }
+        return kept
+    }
+
+    /// These options, with the kept value of each that is not given.
+    package func completed(from kept: [String: String]) throws -> Options {
+        var completed = self
+        for (name, value) in kept where !isGiven(name) && table.contains(where: { $0.long == name }) {
+            let one = try Options(program: program, about: "", table: table, arguments: ["--\(name)=\(value)"])
+            completed.values[name] = one.values[name]
+        }
+        return completed
+    }
+
+    /// The given options whose kept value is another, in the table's order.
+    package func changes(from kept: [String: String]) -> [(name: String, was: String, now: String)] {
+        table.compactMap { option in
+            guard let now = given(option.long), let was = kept[option.long], now != was else { return nil }
+            if let a = Double(was), let b = Double(now), a == b { return nil }
+            return (option.long, was, now)
+        }
     }
 
     private func option(_ long: String) -> Option {

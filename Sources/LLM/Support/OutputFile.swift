@@ -13,16 +13,12 @@ package final class OutputFile {
     package let path: String
     /// Bytes written so far.
     package private(set) var size = 0
-    private let descriptor: Int32
+    let descriptor: Int32
     private var pending: [UInt8] = []
 
     init(_ path: String) throws {
-        descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
-        guard descriptor >= 0 else {
-            throw UserError(
-                "cannot write \(path): \(String(cString: strerror(errno)))",
-                hint: "check that the folder exists and is yours, or choose another output")
-        }
+        descriptor = FileCalls.open(path, O_WRONLY | O_CREAT | O_TRUNC)
+        guard descriptor >= 0 else { throw cannotWrite(path) }
         self.path = path
         pending.reserveCapacity(1 << 20)
     }
@@ -57,19 +53,11 @@ package final class OutputFile {
     }
 
     private func writeThrough(_ bytes: UnsafeRawBufferPointer) throws {
-        guard let base = bytes.baseAddress else { return }
         var done = 0
         while done < bytes.count {
-            #if canImport(Glibc)
-                let count = Glibc.write(descriptor, base + done, min(bytes.count - done, 1 << 30))
-            #else
-                let count = Darwin.write(descriptor, base + done, min(bytes.count - done, 1 << 30))
-            #endif
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else {
-                throw UserError(
-                    "cannot write \(path): \(String(cString: strerror(errno)))", hint: "free some space on the disk")
-            }
+            let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])
+            let count = FileCalls.write(descriptor, rest, path: path)
+            guard count > 0 else { throw cannotWrite(path) }
             done += count
         }
     }
@@ -81,8 +69,6 @@ package final class OutputFile {
 
     func synchronize() throws {
         try flush()
-        guard fsync(descriptor) == 0 else {
-            throw UserError("cannot write \(path): \(String(cString: strerror(errno)))", hint: "check the disk")
-        }
+        guard FileCalls.synchronize(descriptor, path: path) == 0 else { throw cannotWrite(path) }
     }
 }

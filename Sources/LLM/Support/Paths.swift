@@ -10,11 +10,13 @@ import Foundation
 
 /// Makes renames and removals in `path` last. Some file systems refuse an fsync of a directory; nothing is lost then
 /// that the system itself would keep.
-package func synchronizeDirectory(_ path: String) {
+package func synchronizeDirectory(_ path: String) throws {
     let descriptor = open(path, O_RDONLY)
     guard descriptor >= 0 else { return }
-    fsync(descriptor)
-    close(descriptor)
+    defer { close(descriptor) }
+    guard FileCalls.synchronize(descriptor, path: path) == 0 || ![EIO, ENOSPC, EDQUOT].contains(errno) else {
+        throw cannotWrite(path)
+    }
 }
 
 /// Creates a directory and its parents; one that exists is fine.
@@ -41,6 +43,12 @@ package func names(in directory: String) -> [String] {
 package func folder(of path: String) -> String {
     guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return "." }
     return slash == path.startIndex ? "/" : String(path[..<slash])
+}
+
+/// The last part of a path.
+func fileName(of path: String) -> String {
+    guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return path }
+    return String(path[path.utf8.index(after: slash)...])
 }
 
 package func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }

@@ -28,7 +28,7 @@ package final class StopSignal: Sendable {
                 guard let asked = first else {
                     first = now()
                     requested.store(true, ordering: .relaxed)
-                    return note("stopping after this step; once more to stop at once")
+                    return note("stopping; once more to stop at once")
                 }
                 if now() - asked >= patience { exit(128 + number) }
             }

@@ -16,11 +16,9 @@ package struct Recipe {
     }
 
     /// The recipe's options for the trainer.
-    /// - Parameter steps: takes at least so many.
-    package func trainArguments(atLeast steps: Int = 0) -> [String] {
+    package func trainArguments() -> [String] {
         var line = values["TRAIN"] ?? ""
         for (name, value) in values {
-            let value = name == "STEPS" ? String(max(steps, Int(value) ?? 0)) : value
             line = line.replacingOccurrences(of: "$(\(name))", with: value)
         }
         return line.split(separator: " ").map { String($0) }

@@ -2,10 +2,21 @@
 
 import Foundation
 
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
 /// llm.c's main.log: `s:20 tel:4.1234` for validation, `s:20 eval:0.2345` for its accuracy, and
 /// `s:20 trl:4.2345 lr:0.000300 norm:1.23` for a step.
-package struct RunLog {
-    private let file: FileHandle
+package final class RunLog {
+    private let path: String
+    private let descriptor: Int32
+    /// The file's length with whole lines only.
+    private var size = 0
+    /// Lines that could not be written yet: the disk was full, for one.
+    private var waiting: [UInt8] = []
 
     /// - Parameter step: nil starts an empty log. Otherwise the lines of an earlier run up to that step are kept; what
     ///   it wrote after its last checkpoint will be written again.
@@ -19,20 +30,55 @@ package struct RunLog {
             }
         }
         try writeDurably(path) { try $0.write(kept) }
-        guard let file = FileHandle(forWritingAtPath: path) else {
-            throw UserError("cannot write \(path)", hint: "choose another --output")
+        descriptor = FileCalls.open(path, O_WRONLY | O_APPEND)
+        guard descriptor >= 0 else { throw cannotWrite(path) }
+        self.path = path
+        size = kept.utf8.count
+    }
+
+    deinit { close(descriptor) }
+
+    /// - Returns: what is wrong, when lines could not be written for the first time in a row; they are kept.
+    package func validation(step: Int, loss: Double, accuracy: Double) -> UserError? {
+        add(String(format: "s:%ld tel:%.4f\ns:%ld eval:%.4f\n", step, loss, step, accuracy))
+    }
+
+    package func training(step: Int, loss: Double, learningRate: Double, norm: Double) -> UserError? {
+        add(String(format: "s:%ld trl:%.4f lr:%.6f norm:%.2f\n", step, loss, learningRate, norm))
+    }
+
+    private func add(_ lines: String) -> UserError? {
+        let wasWaiting = !waiting.isEmpty
+        waiting += Array(lines.utf8)
+        do {
+            try writeWaiting()
+            return nil
+        } catch {
+            return wasWaiting ? nil : error
         }
-        try file.seekToEnd()
-        self.file = file
     }
 
-    package func validation(step: Int, loss: Double, accuracy: Double) throws {
-        try write(String(format: "s:%ld tel:%.4f\ns:%ld eval:%.4f\n", step, loss, step, accuracy))
+    private func writeWaiting() throws(UserError) {
+        var done = 0
+        while done < waiting.count {
+            let count = waiting.withUnsafeBytes {
+                FileCalls.write(descriptor, UnsafeRawBufferPointer(rebasing: $0[done...]), path: path)
+            }
+            guard count > 0 else {
+                let error = cannotWrite(path)
+                // The next try begins with a whole line.
+                _ = FileCalls.truncate(descriptor, to: size, path: path)
+                throw error
+            }
+            done += count
+        }
+        size += waiting.count
+        waiting = []
     }
 
-    package func training(step: Int, loss: Double, learningRate: Double, norm: Double) throws {
-        try write(String(format: "s:%ld trl:%.4f lr:%.6f norm:%.2f\n", step, loss, learningRate, norm))
+    /// Waits until all lines are on the disk, as a checkpoint that follows them will be.
+    package func synchronize() throws {
+        try writeWaiting()
+        guard FileCalls.synchronize(descriptor, path: path) == 0 else { throw cannotWrite(path) }
     }
-
-    private func write(_ text: String) throws { try file.write(contentsOf: Data(text.utf8)) }
 }

@@ -29,7 +29,9 @@ package final class Trainer {
     /// The step that this run continued from; nil started from scratch.
     private let resumed: Int?
     private let firstStep: Int
-    private var stop: StopSignal?
+    private var stopIsRequested: () -> Bool = { false }
+    /// Why the last checkpoint could not be written, if so. Training goes on, and the next one may succeed.
+    private var saveFailure: UserError?
     /// The machine's multiply-add peak, in operations a second.
     private var peak = 0.0
 
@@ -45,21 +47,27 @@ package final class Trainer {
     private var secondsPerStep = 0.0
     /// Steps in a row whose loss or gradient was not finite.
     private var notFinite = 0
+    /// A row of the last batch, to try the model on before it is kept.
+    private var trial: [Int32] = []
 
     // MARK: - the beginning
 
-    /// A run at its beginning or, if it is resumed, where it was.
+    /// A run at its beginning or, if it is resumed, where it was. What stops it is found before anything of an earlier
+    /// run is removed.
     /// - Parameters:
-    ///   - resumed: the step whose model this is.
+    ///   - directory: where checkpoints go, locked; nil keeps nothing.
+    ///   - resumed: the state that belongs to the model; nil starts from scratch.
     ///   - V, T: the model's vocabulary, and the length of a row.
     ///   - say: takes what a person is to read, line by line.
     ///   - writeModel: writes the model in its own file format.
     package init(
-        _ model: any TrainableModel, _ settings: TrainingSettings, tokenizer: Tokenizer?, resumed: Int?, V: Int,
-        T: Int, say: @escaping (String) -> Void = { print($0) }, writeModel: @escaping (OutputFile) throws -> Void
+        _ model: any TrainableModel, _ settings: TrainingSettings, tokenizer: Tokenizer?,
+        directory: CheckpointDirectory?, resumed: TrainingState?, V: Int, T: Int,
+        say: @escaping (String) -> Void = { print($0) }, writeModel: @escaping (OutputFile) throws -> Void
     ) throws {
-        (self.model, self.settings, self.tokenizer, self.resumed) = (model, settings, tokenizer, resumed)
+        (self.model, self.settings, self.tokenizer, self.directory) = (model, settings, tokenizer, directory)
         (self.say, self.writeModel) = (say, writeModel)
+        self.resumed = resumed?.step
         let B = settings.B
         answers = try settings.answers(tokenizer)
         loader = try DataLoader(
@@ -77,36 +85,37 @@ package final class Trainer {
             shape: settings.schedule, learningRate: settings.learningRate, warmupSteps: settings.warmup, steps: steps,
             finalFraction: settings.finalFraction)
 
-        directory = settings.output.map { CheckpointDirectory($0) }
-        let fresh = TrainingState(
-            step: 0, samplerState: UInt64(settings.seed), loader: loader.position, lossWindow: OutlierWindow(),
-            normWindow: OutlierWindow(), best: nil, bestBy: settings.bestBy, B: B, T: T,
-            data: try loader.fingerprint())
-        if let resumed, let directory {
-            state = try directory.readState(resumed, into: model.parameters)
+        let data = directory == nil ? 0 : try loader.fingerprint()
+        state =
+            resumed
+            ?? TrainingState(
+                step: 0, samplerState: UInt64(settings.seed), loader: loader.position, lossWindow: OutlierWindow(),
+                normWindow: OutlierWindow(), best: nil, bestBy: settings.bestBy)
+        if resumed != nil {
             try loader.resume(at: state.loader)
-            guard state.B == 0 || state.B == B && state.T == T && state.data == fresh.data else {
+            guard state.B == 0 || state.B == B && state.T == T, state.data == 0 || state.data == data else {
                 throw UserError(
-                    "the checkpoint was made on other data, or with batches of \(state.B) · \(state.T)",
-                    hint: "resume with the shards, --batch-size and --sequence-length of the first start")
+                    state.data == 0 || state.data == data
+                        ? "the checkpoint was made with batches of \(state.B) · \(state.T), not of \(B) · \(T)"
+                        : "the checkpoint was made on other data: \(settings.trainData) has changed",
+                    hint: "resume with the shards, --batch-size and --sequence-length of the first start; to train on "
+                        + "other data, start from the model: -e FILE and another --output")
             }
-            (state.B, state.T, state.data) = (B, T, fresh.data)
-            if state.bestBy != fresh.bestBy { (state.best, state.bestBy) = (nil, fresh.bestBy) }
-        } else {
-            state = fresh
-            if let directory {
-                try createDirectory(directory.path)
-                directory.removeAll()
-            }
+            if state.bestBy != settings.bestBy { (state.best, state.bestBy) = (nil, settings.bestBy) }
         }
+        (state.B, state.T, state.data, state.settings) = (B, T, data, settings.kept)
         firstStep = state.step
         guard state.step <= steps else {
             throw UserError(
                 "the last checkpoint is of step \(state.step), and --steps asks for \(steps)",
                 hint: "give a larger --steps (-x), or --resume 0 to start over")
         }
-        directory?.removeLeftovers()
-        log = try directory.map { try RunLog(path: "\($0.path)/main.log", resumingAt: resumed) }
+        guard let directory, !settings.isDryRun else {
+            log = nil
+            return
+        }
+        if resumed == nil { try directory.removeAll() }
+        log = try RunLog(path: "\(directory.path)/main.log", resumingAt: resumed?.step)
     }
 
     /// Prints what is about to happen.
@@ -121,7 +130,10 @@ package final class Trainer {
         if let validation { say("val data    \(grouped(validation.tokenCount)) tokens") }
         say("steps       \(steps) of \(grouped(totalBatch)) tokens in \(microBatches) micro-batches")
         say(String(format: "machine     %ld threads, %.0f GFLOP/s at most", threadCount, peak * 1e-9))
-        if let resumed { say("resumed     at step \(resumed)") }
+        if let resumed {
+            say("resumed     at step \(resumed)")
+            if resumed == steps { note("note: all \(steps) steps are done; to train on, give a larger --steps (-x)") }
+        }
         if let directory, resumed == nil, settings.resume == .continues {
             note("note: no checkpoint in \(directory.path); starting at step 1")
         }
@@ -131,20 +143,32 @@ package final class Trainer {
 
     // MARK: - the loop
 
+    /// Thrown inside a step to end it at once: nothing of it has happened yet, but for gradients.
+    private struct Interrupted: Error {}
+
     /// Calls `step` for every step that is left, and once after the last one, to validate, sample and save.
-    /// - Parameter stop: asks the run to end early.
-    package func run(until stop: StopSignal? = StopSignal(), _ step: () throws -> Void) throws {
-        self.stop = stop
+    /// - Parameter stop: whether the run is to end early; by default a signal asks for it.
+    /// - Throws: after Ctrl-C, once a checkpoint is written; and at the end, if the last checkpoint could not be.
+    package func run(until stop: (() -> Bool)? = nil, _ step: () throws -> Void) throws {
+        let signal = stop == nil ? StopSignal() : nil
+        stopIsRequested = { stop?() ?? signal?.isRequested ?? false }
         for number in firstStep...steps {
             state.step = number
             state.loader = loader.position
-            try step()
+            do {
+                try step()
+            } catch is Interrupted {
+                model.parameters.zeroGradients()
+                throw stopped()
+            }
             if number < steps { try reportStep() }
         }
         if let directory {
+            do { try log?.synchronize() } catch { saveFailure = saveFailure ?? error as? UserError }
             let kept = directory.steps().suffix(1).map { directory.modelPath($0) } + [directory.bestPath]
             for path in kept where fileExists(path) { say("wrote \(path)") }
         }
+        if let saveFailure { throw saveFailure }
     }
 
     /// Whether all steps are done.
@@ -161,19 +185,30 @@ package final class Trainer {
     }
 
     /// False after the last step.
-    /// - Throws: after Ctrl-C, once a checkpoint is written.
+    /// - Throws: after Ctrl-C.
     package func continues() throws -> Bool {
         if isLast { return false }
-        guard let stop, stop.isRequested else { return true }
-        if let directory, state.step != resumed, state.step > 0, !fileExists(directory.donePath(state.step)) {
-            try directory.write(model.parameters, state, writeModel: writeModel)
-        }
+        try checkStop()
+        return true
+    }
+
+    private func checkStop() throws { if stopIsRequested() { throw Interrupted() } }
+
+    /// Writes a checkpoint, if there is something to keep, and tells how the run goes on.
+    private func stopped() -> UserError {
+        if let directory, state.step != resumed, state.step > 0, !directory.steps().contains(state.step) { write() }
         fflush(nil)
-        throw UserError(
-            "stopped before step \(state.step + 1)",
-            hint: directory == nil
-                ? "nothing was kept, because there is no --output" : "continue with the same line and -y 1",
-            exitCode: 130)
+        let what = "stopped before step \(state.step + 1)"
+        guard let directory else {
+            return UserError(what, hint: "nothing was kept, because there is no --output", exitCode: 130)
+        }
+        if let saveFailure {
+            return UserError("\(what), without a checkpoint of it: \(saveFailure.message)", hint: saveFailure.hint)
+        }
+        return UserError(
+            what,
+            hint: directory.steps().isEmpty
+                ? "nothing was kept yet" : "continue with -o \(directory.path) -y 1", exitCode: 130)
     }
 
     // MARK: - validate, sample, save
@@ -187,31 +222,38 @@ package final class Trainer {
             String(format: "val loss %.6f | next-token accuracy %.2f%%", result.loss, 100 * result.accuracy)
                 + (answers == nil ? "" : String(format: " | exact answers %.2f%%", 100 * result.exact)))
         fflush(nil)
-        try log?.validation(step: state.step, loss: result.loss, accuracy: result.accuracy)
+        warn(log?.validation(step: state.step, loss: result.loss, accuracy: result.accuracy), "its lines wait")
         let byAccuracy = state.bestBy == .accuracy
         let value = byAccuracy ? result.accuracy : result.loss
         let isBest = state.best.map { byAccuracy ? value > $0 : value < $0 } ?? true
-        if let directory, state.step > 0, isBest, value.isFinite, result.rows > 0, state.bestBy != .none {
-            state.best = value
-            try writeDurably(directory.bestPath, writeModel)
+        if let directory, state.step > 0, isBest, value.isFinite, result.rows > 0, state.bestBy != .none,
+            model.parameters.areFinite
+        {
+            do {
+                try writeDurably(directory.bestPath, writeModel)
+                state.best = value
+            } catch {
+                warn(error, "the best model was not kept")
+            }
         }
     }
 
-    /// Mean loss and next-token accuracy over the first batches of the validation data, and the share of rows whose
-    /// every target was the most probable token: greedy decoding then writes exactly this answer.
+    /// Mean loss and next-token accuracy of the targets that count in the first batches of the validation data, and the
+    /// share of rows whose every target was the most probable token: greedy decoding then writes exactly this answer.
     /// - Returns: also the rows with a target that counts.
     private func measure(
         _ validation: DataLoader
     ) throws -> (loss: Double, accuracy: Double, exact: Double, rows: Int) {
-        let count = min(settings.validationBatches, validation.samplesPerEpoch)
         var (loss, accuracy) = (0.0, 0.0)
-        var (rows, exactRows) = (0, 0)
+        var (targets, rows, exactRows) = (0, 0, 0)
         validation.startEpoch()
-        for _ in 0..<count {
+        for _ in 0..<min(settings.validationBatches, validation.samplesPerEpoch) {
+            try checkStop()
             let batch = try validation.nextBatch()
             let result = model.loss(of: batch)
-            loss += result.mean / Double(count)
-            accuracy += result.accuracy / Double(count)
+            loss += result.mean * Double(result.counted)
+            accuracy += result.accuracy * Double(result.counted)
+            targets += result.counted
             for row in stride(from: 0, to: batch.B * batch.T, by: batch.T) {
                 let counted = (row..<row + batch.T).filter { batch.targets[$0] >= 0 }
                 guard !counted.isEmpty else { continue }
@@ -219,7 +261,8 @@ package final class Trainer {
                 if counted.allSatisfy({ result.correct[$0] == 1 }) { exactRows += 1 }
             }
         }
-        return (loss, accuracy, Double(exactRows) / Double(max(1, rows)), rows)
+        func mean(_ sum: Double, of count: Int) -> Double { sum / Double(max(1, count)) }
+        return (mean(loss, of: targets), mean(accuracy, of: targets), mean(Double(exactRows), of: rows), rows)
     }
 
     /// Prints a sample, if the model is one that writes. Its random numbers depend on the step alone, so a resumed run
@@ -240,7 +283,7 @@ package final class Trainer {
             limit: settings.sampleLength, sampler: Sampler(), randoms: &randoms, endOfText: endOfText
         ) { _, token in
             if token != endOfText { tokens.append(token) }
-            return true
+            return !stopIsRequested()
         }
         let shown = question.drop { $0 == start } + tokens
         let text = tokenizer.map { String(decoding: $0.decode(Array(shown)), as: UTF8.self) }
@@ -248,41 +291,97 @@ package final class Trainer {
     }
 
     /// Writes a checkpoint, all that the next start needs to continue as if there had been no stop, and removes those
-    /// that are not kept.
-    package func save() throws {
+    /// that are not kept. If that fails, the run says so and goes on, and the earlier checkpoints stay.
+    package func save() {
         guard let directory else { return }
-        try directory.write(model.parameters, state, writeModel: writeModel)
-        if settings.keep > 0 {
-            for old in directory.steps().filter({ $0 <= state.step }).dropLast(settings.keep)
-            where settings.majorEvery == 0 || old % settings.majorEvery != 0 { directory.remove(old) }
+        write()
+        guard saveFailure == nil, settings.keep > 0 else { return }
+        let old = directory.steps().filter { $0 <= state.step }.dropLast(settings.keep)
+            .filter { settings.majorEvery == 0 || $0 % settings.majorEvery != 0 }
+        do {
+            try directory.remove(old)
+        } catch {
+            warn(error, "more checkpoints stay than --keep says")
         }
+    }
+
+    /// Writes a checkpoint, or keeps the reason why not in `saveFailure`.
+    private func write() {
+        guard let directory else { return }
+        do {
+            guard isHealthy else {
+                throw UserError("the model's numbers are no longer finite", hint: divergenceHint())
+            }
+            try log?.synchronize()
+            try directory.write(model.parameters, state, writeModel: writeModel)
+            saveFailure = nil
+        } catch {
+            warn(error, "no checkpoint of step \(state.step) was written")
+            saveFailure = error as? UserError ?? UserError(error.localizedDescription, hint: "check the disk")
+        }
+    }
+
+    /// Says what went wrong, and what follows from it; the run goes on.
+    private func warn(_ error: (any Error)?, _ consequence: String) {
+        guard let error else { return }
+        say("warning: \((error as? UserError)?.message ?? error.localizedDescription); \(consequence)")
+    }
+
+    /// Whether the model can go on from here. Parameters that have just jumped far away are still numbers, but no loss
+    /// comes of them any more: so one row is tried.
+    private var isHealthy: Bool {
+        guard model.parameters.areFinite, model.parameters.momentsAreSound else { return false }
+        guard !trial.isEmpty else { return true }
+        return model.loss(of: Batch(B: 1, T: trial.count, inputs: trial, targets: trial)).mean.isFinite
+    }
+
+    /// What to do about a run whose numbers are no longer finite.
+    private func divergenceHint() -> String {
+        let last = directory?.steps().last { $0 <= state.step }
+        return (last.map { "step \($0) in \(directory?.path ?? "") is whole: continue from it by -y 1" } ?? "start over")
+            + " with a smaller --learning-rate (-l) or more --warmup (-u)"
     }
 
     // MARK: - step
 
-    /// Reads the micro-batches of a step and passes each to the model, which is to add its gradients and return its
-    /// loss.
+    /// Reads the micro-batches of a step, one at a time, and passes each to the model, which is to add its gradients and
+    /// return its loss.
     /// - Parameter pass: is given a batch, and the scale of a target's loss in the total: every target that counts
     ///   weighs the same, however they are spread over the micro-batches.
     package func forEachBatch(_ pass: (_ batch: Batch, _ gradientScale: Float) -> Loss) throws {
         startOfStep = now()
         if settings.overfitsBatch { loader.startEpoch() }
-        let batches = try (0..<microBatches).map { _ in try loader.nextBatch() }
-        let counts = batches.map(\.counted)
+        let targets = try countTargets()
+        loss = 0
+        for _ in 0..<microBatches {
+            try checkStop()
+            let batch = try loader.nextBatch()
+            withThreadsAwake {
+                loss += pass(batch, 1 / Float(targets)).mean * Double(batch.counted) / Double(targets)
+            }
+            trial = Array(batch.inputs[..<batch.T])
+        }
+    }
+
+    /// The targets that count in the step that begins here, at least 1. Where only answers count, its batches are read
+    /// once more for it.
+    private func countTargets() throws -> Int {
+        guard answers != nil else { return totalBatch }
+        let start = loader.position
+        var targets = 0
+        for _ in 0..<microBatches {
+            try checkStop()
+            targets += try loader.nextBatch().counted
+        }
+        loader.rewind(to: start)
         // A later batch may have no answer; a resumed run is given some steps to meet one.
-        if counts.contains(where: { $0 > 0 }) { hasCounted = true }
+        if targets > 0 { hasCounted = true }
         if !hasCounted, state.step == 0 || state.step >= firstStep + 20 {
             throw UserError(
                 "no answer in the first \(totalBatch) tokens: '\(settings.answerMark ?? "")' is not there",
                 hint: "give the words before the answers with --answer-mark, or train with --loss-on all")
         }
-        let counted = max(1, counts.reduce(0, +))
-        loss = 0
-        withThreadsAwake {
-            for (batch, count) in zip(batches, counts) {
-                loss += pass(batch, 1 / Float(counted)).mean * Double(count) / Double(counted)
-            }
-        }
+        return max(1, targets)
     }
 
     /// Measures the gradients' norm. Above 1 it is clipped: `update` scales the gradients to a norm of 1.
@@ -301,11 +400,7 @@ package final class Trainer {
             model.parameters.zeroGradients()
             notFinite += 1
             guard notFinite < 10 else {
-                throw UserError(
-                    "the loss has not been a number for 10 steps",
-                    hint:
-                        "continue from an earlier checkpoint with a smaller --learning-rate (-l) or more --warmup (-u)"
-                )
+                throw UserError("the loss has not been a number for 10 steps", hint: divergenceHint())
             }
             return
         }
@@ -338,6 +433,6 @@ package final class Trainer {
                 100 * share, Double(totalBatch) / secondsPerStep,
                 durationText(secondsPerStep * Double(steps - step - 1))))
         fflush(nil)
-        try log?.training(step: step, loss: loss, learningRate: rate, norm: norm)
+        warn(log?.training(step: step, loss: loss, learningRate: rate, norm: norm), "its lines wait")
     }
 }

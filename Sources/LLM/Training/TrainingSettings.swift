@@ -42,6 +42,10 @@ package struct TrainingSettings {
     package let seed: UInt32
     /// nil takes all cores.
     package let threads: Int?
+    /// Whether to check everything and then end, with nothing written.
+    package let isDryRun: Bool
+    /// The options as a checkpoint keeps them.
+    package let kept: [String: String]
 
     package enum Resume { case unspecified, continues, startsOver }
 
@@ -77,8 +81,8 @@ package struct TrainingSettings {
                 "the measure by which the best validated model is kept, as model_best.bin in --output"),
             Option(
                 "resume", "y", .flag, "[0|1]",
-                "1 continues from the last checkpoint in --output, if there is one; 0 starts over and removes what is there"
-            ),
+                "1 continues from the last checkpoint in --output, if there is one, with the options of the first start"
+                    + " but for those given now; 0 starts over and removes what is there"),
             Option("batch-size", "b", .integer(1...1_000_000), "B", default: "4", "sequences at a time"),
             Option(
                 "sequence-length", "t", .integer(1...1_000_000), "T",
@@ -129,7 +133,22 @@ package struct TrainingSettings {
             Option(
                 "threads", nil, .integer(1...1024), "N",
                 "threads to compute with (default: all cores); the result is the same"),
+            Option("dry-run", nil, .flag, "[0|1]", "check everything, say what would be trained, and write nothing"),
         ]
+    }
+
+    /// Options that a checkpoint does not keep: they say where and how, not what.
+    private static let momentary = ["output", "resume", "threads", "dry-run"]
+
+    /// The options of a run that continues: those of its first start, but for what is given now. A change is named.
+    package static func continuing(_ options: Options, from state: TrainingState) throws -> Options {
+        var kept = state.settings.filter { !momentary.contains($0.key) }
+        for change in options.changes(from: kept) {
+            note("note: --\(change.name) was \(change.was), is now \(change.now)")
+        }
+        // A number of steps that was asked for then would hide the epochs asked for now.
+        if options.isGiven("epochs") { kept["steps"] = nil }
+        return try options.completed(from: kept)
     }
 
     package init(_ options: Options) {
@@ -168,6 +187,9 @@ package struct TrainingSettings {
         sampleLength = options.int("sample-length")
         seed = UInt32(options.int("seed"))
         threads = given("threads")
+        isDryRun = options.flag("dry-run")
+        let names = Set(TrainingSettings.table(model: []) { $0 }.map(\.long))
+        kept = options.kept(defaultsOf: names).filter { !TrainingSettings.momentary.contains($0.key) }
     }
 
     // MARK: - what follows from the settings
@@ -201,7 +223,7 @@ package struct TrainingSettings {
     package func steps(_ loader: DataLoader, totalBatch: Int) throws -> Int {
         if let givenSteps { return givenSteps }
         let tokens = Double(loader.samplesPerEpoch * loader.B * loader.T) * epochs
-        let steps = Int(tokens / Double(totalBatch))
+        let steps = Int(min(tokens / Double(totalBatch), Double(Int32.max)))
         guard steps > 0 else {
             throw UserError(
                 String(
@@ -221,21 +243,31 @@ package struct TrainingSettings {
         return fileExists("gpt2_tokenizer.bin") ? try Tokenizer(path: "gpt2_tokenizer.bin") : nil
     }
 
-    /// The step to continue from; nil starts from scratch.
-    package func stepToResume() throws -> Int? {
+    /// The folder for checkpoints, for this process alone; nil keeps nothing.
+    /// - Throws: if another process writes there, or a run is there and nothing was said about it.
+    package func openOutput() throws -> CheckpointDirectory? {
         guard let output else {
             if resume == .continues {
                 throw UserError("--resume needs the folder to resume from", hint: "add --output (-o) DIR", exitCode: 2)
             }
             return nil
         }
-        guard let last = CheckpointDirectory(output).steps().last else { return nil }
-        guard resume != .unspecified else {
+        let directory = CheckpointDirectory(output)
+        let locked = isDryRun ? directory : try directory.locked()
+        if resume == .unspecified, let last = locked.steps().last {
             throw UserError(
                 "\(output) holds a run, up to step \(last)",
                 hint: "continue it with -y 1, start over and remove it with -y 0, or choose another --output")
         }
-        return resume == .continues ? last : nil
+        return locked
+    }
+
+    /// The checkpoint to continue from; nil starts from scratch.
+    /// - Parameter readModel: makes the model of a file, with room for moments.
+    package func checkpoint<Model>(
+        in directory: CheckpointDirectory?, _ readModel: (_ path: String) throws -> Model
+    ) throws -> (model: Model, state: TrainingState)? where Model: TrainableModel {
+        resume == .continues ? try directory?.newest(readModel) : nil
     }
 
     /// Where the loss counts; nil everywhere.

@@ -18,12 +18,15 @@ package struct TrainingState: Equatable {
     package var B: Int
     package var T: Int
     package var data: UInt64
+    /// The options that the run was started with, as a user would type their values, by their long names.
+    package var settings: [String: String]
 
     package init(
         step: Int, samplerState: UInt64, loader: DataLoader.Position, lossWindow: OutlierWindow,
-        normWindow: OutlierWindow, best: Double?, bestBy: BestBy = .none, B: Int = 0, T: Int = 0, data: UInt64 = 0
+        normWindow: OutlierWindow, best: Double?, bestBy: BestBy = .none, B: Int = 0, T: Int = 0, data: UInt64 = 0,
+        settings: [String: String] = [:]
     ) {
-        (self.bestBy, self.B, self.T, self.data) = (bestBy, B, T, data)
+        (self.bestBy, self.B, self.T, self.data, self.settings) = (bestBy, B, T, data, settings)
         self.step = step
         self.samplerState = samplerState
         self.loader = loader

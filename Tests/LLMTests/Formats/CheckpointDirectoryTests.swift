@@ -26,7 +26,7 @@ import Testing
         try write([], to: directory + "/DONE_nonsense")
         try write([], to: directory + "/DONE_")
         #expect(checkpoints.steps() == [100])
-        checkpoints.remove(100)
+        try checkpoints.remove([100])
         #expect(checkpoints.steps() == [])
         for path in [checkpoints.donePath(100), checkpoints.modelPath(100), checkpoints.statePath(100)] {
             #expect(!fileExists(path))
@@ -34,19 +34,26 @@ import Testing
     }
 }
 
-/// A step that is written again is not whole while its two files are of different runs.
-@Test func `writing a step again takes DONE away first`() throws {
+/// Whatever stops the write of a step that is there already, the old files stay.
+@Test func `writing a step again replaces all of it or nothing`() throws {
     try withTemporaryDirectory { directory in
         try makeData(directory)
-        let run = try Run(data: directory)
+        var run = try Run(data: directory)
         let checkpoints = CheckpointDirectory(directory)
         try checkpoints.write(run.model, run.state)
+        let old = try filesInside(directory)
+        run.model.parameters.values[0] += 1
+        #expect(throws: Killed.self) {
+            try checkpoints.write(run.model.parameters, run.state) { _ in throw Killed() }
+        }
+        #expect(try filesInside(directory) == old)
         try checkpoints.write(run.model, run.state)
         #expect(checkpoints.steps() == [0])
-        // A directory stands where the state should go, so that the write fails between the two files.
+        #expect(try filesInside(directory)["model_00000000.bin"] != old["model_00000000.bin"])
+        // A directory stands where the state should go.
         unlink(checkpoints.statePath(0))
         try createDirectory(checkpoints.statePath(0))
         expectUserError("a directory in the way") { try checkpoints.write(run.model, run.state) }
-        #expect(!fileExists(checkpoints.donePath(0)) && checkpoints.steps() == [])
+        #expect(checkpoints.steps() == [])
     }
 }

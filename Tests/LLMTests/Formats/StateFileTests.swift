@@ -45,14 +45,14 @@ func `a resumed run ends in the same bytes as one never interrupted`(shuffles: B
         #expect(checkpoints.statePath(6) == directory + "/state_00000006_00000.bin")
         #expect(checkpoints.donePath(6) == directory + "/DONE_00000006")
 
-        let file = try bytes(checkpoints.statePath(6))
+        var file = try bytes(checkpoints.statePath(6))
         func int32(_ index: Int) -> Int32 { integer(file, at: 4 * index, as: Int32.self) }
         func word(_ index: Int) -> UInt64 { integer(file, at: 4 * index, as: UInt64.self) }
         #expect((0..<6).map { int32($0) } == [20_240_527, 1, 1, 0, 0, 1])
         #expect(int32(10) == 6)
         #expect(word(20) == 0x1234_5678_9abc_def0 && word(22) == word(20))
         #expect(word(30) == UInt64(run.loader.position.shard) && word(32) == UInt64(run.loader.position.sample))
-        let used: Set<Int> = [0, 1, 2, 3, 4, 5, 10, 20, 21, 22, 23, 30, 31, 32, 33]
+        let used: Set<Int> = [0, 1, 2, 3, 4, 5, 10, 20, 21, 22, 23, 30, 31, 32, 33, 46, 47]
         #expect((0..<256).allSatisfy { used.contains($0) || int32($0) == 0 })
 
         let count = run.model.parameters.table.count
@@ -79,7 +79,8 @@ func `a resumed run ends in the same bytes as one never interrupted`(shuffles: B
         #expect(integer(file, at: offset, as: UInt32.self) == 0)  // MATRIX_A
         #expect(integer(file, at: offset + 4, as: UInt32.self) == 0x9908_b0df)
 
-        // llm.c's own file ends here: no windows, no best result.
+        // llm.c's own file ends here: no windows, no best result, no checksum.
+        replace(&file, at: 4 * 46, with: 0)
         try write(Array(file[..<(offset + 8)]), to: checkpoints.statePath(6))
         let state = try checkpoints.readState(6, into: run.model.parameters)
         #expect(state.loader == run.state.loader && state.best == nil)
@@ -124,12 +125,13 @@ func `a state says what a resumed run must share`(bestBy: BestBy) throws {
         let run = try Run(data: directory)
         var state = run.state
         (state.B, state.T, state.data, state.bestBy) = (3, 1024, 0xfedc_ba98_7654_3210, bestBy)
+        state.settings = ["learning-rate": "3e-4", "answer-mark": "결과 \"\\\n", "empty": ""]
         let checkpoints = CheckpointDirectory(directory)
         try checkpoints.write(run.model, state)
         #expect(try checkpoints.readState(0, into: run.model.parameters) == state)
         let file = try bytes(checkpoints.statePath(0))
         #expect([40, 41].map { integer(file, at: 4 * $0, as: Int32.self) } == [3, 1024])
-        #expect(integer(file, at: 4 * 42, as: UInt64.self) == state.data)
+        #expect(integer(file, at: 4 * 48, as: UInt64.self) == state.data)
         let number = try #require([.none, .loss, .accuracy].firstIndex(of: bestBy))
         #expect(integer(file, at: 4 * 44, as: Int32.self) == Int32(number))
     }
@@ -168,7 +170,10 @@ private func withState(
         try checkpoints.write(run.model, run.state)
         let loader = try Run(data: directory).loader
         let path = checkpoints.statePath(3)
-        try body(try bytes(path), 1024 + 8 * run.model.parameters.table.count) { bytes in
+        // Without its checksum, so that what is wrong is found for itself.
+        var good = try bytes(path)
+        replace(&good, at: 4 * 46, with: 0)
+        try body(good, 1024 + 8 * run.model.parameters.table.count) { bytes in
             try write(bytes, to: path)
             try loader.resume(at: try checkpoints.readState(3, into: run.model.parameters).loader)
             for _ in 0..<20 { try loader.nextBatch() }

@@ -4,19 +4,32 @@ import Foundation
 import LLM
 import Testing
 
-/// The settings that these words of a command line make.
-func trainingSettings(_ arguments: [String]) throws -> TrainingSettings {
-    TrainingSettings(
-        try Options(
-            program: "train", about: "a test",
-            table: TrainingSettings.table(model: []) { "data/\($0)_*.bin" }, arguments: arguments))
+/// These words of a command line.
+func trainingOptions(_ arguments: [String]) throws -> Options {
+    try Options(
+        program: "train", about: "a test", table: TrainingSettings.table(model: []) { "data/\($0)_*.bin" },
+        arguments: arguments)
 }
 
-/// The bytes of all files in a folder, by name.
+/// The settings that these words of a command line make.
+func trainingSettings(_ arguments: [String]) throws -> TrainingSettings {
+    TrainingSettings(try trainingOptions(arguments))
+}
+
+/// The bytes of all files in a folder, by name, without the lock that a living run has.
 func filesInside(_ folder: String) throws -> [String: [UInt8]] {
     var files: [String: [UInt8]] = [:]
-    for name in names(in: folder) { files[name] = try bytes("\(folder)/\(name)") }
+    for name in names(in: folder) where name != ".lock" { files[name] = try bytes("\(folder)/\(name)") }
     return files
+}
+
+/// A pupil of a class that only the test knows.
+private final class AnyPupil: TrainableModel {
+    let pupil: any Pupil
+    init(_ pupil: any Pupil) { self.pupil = pupil }
+    var parameters: Parameters { pupil.parameters }
+    func loss(of batch: Batch) -> Loss { pupil.loss(of: batch) }
+    func flopsPerToken(T: Int) -> Double { pupil.flopsPerToken(T: T) }
 }
 
 /// What ends a run in a test, as a kill would.
@@ -35,21 +48,22 @@ final class TestRun {
         _ new: @autoclosure () -> any Pupil, _ arguments: [String], tokenizer: Tokenizer? = nil,
         resume: ((String) throws -> any Pupil)? = nil
     ) throws {
-        let settings = try trainingSettings(arguments)
-        let resumed = try settings.stepToResume()
-        if let resumed, let resume, let output = settings.output {
-            model = try resume(CheckpointDirectory(output).modelPath(resumed))
-        } else {
-            model = new()
-        }
-        step = resumed ?? 0
+        let given = try trainingSettings(arguments)
+        let directory = try given.openOutput()
+        let checkpoint = try given.checkpoint(in: directory) { AnyPupil(try (resume ?? { _ in new() })($0)) }
+        let settings = try checkpoint.map {
+            TrainingSettings(try TrainingSettings.continuing(try trainingOptions(arguments), from: $0.state))
+        } ?? given
+        model = checkpoint?.model.pupil ?? new()
+        step = checkpoint?.state.step ?? 0
         final class Lines { var lines: [String] = [] }
         let lines = Lines()
         self.lines = { lines.lines }
         let model = model
         trainer = try Trainer(
-            model, settings, tokenizer: tokenizer, resumed: resumed, V: model.V, T: try settings.T(maxT: model.maxT),
-            say: { lines.lines.append($0) }, writeModel: { try model.write(to: $0) })
+            model, settings, tokenizer: tokenizer, directory: directory, resumed: checkpoint?.state, V: model.V,
+            T: try settings.T(maxT: model.maxT), say: { lines.lines.append($0) },
+            writeModel: { try model.write(to: $0) })
     }
 
     private let lines: () -> [String]
@@ -58,13 +72,15 @@ final class TestRun {
     /// - Parameters:
     ///   - before: is given a step before anything happens at it.
     ///   - learnt: the same when its gradients are there, and nothing is made of them yet.
-    func train(before: (Int) throws -> Void = { _ in }, learnt: (Int) throws -> Void = { _ in }) throws {
+    func train(
+        before: (Int) throws -> Void = { _ in }, learnt: (Int) throws -> Void = { _ in }, until stop: @escaping () -> Bool = { false }
+    ) throws {
         defer { said = lines().filter { !$0.hasPrefix("step ") } }
-        try trainer.run(until: nil) {
+        try trainer.run(until: stop) {
             try before(step)
             if trainer.validationIsDue { try trainer.validate() }
             if trainer.sampleIsDue { try trainer.sample() }
-            if trainer.checkpointIsDue { try trainer.save() }
+            if trainer.checkpointIsDue { trainer.save() }
             guard try trainer.continues() else { return }
             try trainer.forEachBatch { model.learn($0, scale: $1) }
             try learnt(step)

@@ -33,12 +33,3 @@ func `the trainer knows every word of a recipe`(name: String) throws {
     let gpt2 = try options(Recipe("gpt2_124M").trainArguments())
     #expect(gpt2.text("model") == "gpt2_124M.bin" && gpt2.int("steps") == 40)
 }
-
-@Test(arguments: [("lotto", 4000), ("text", 500)])
-func `a run that went further is not asked for less`(name: String, steps: Int) throws {
-    for (least, expected) in [(0, steps), (steps - 1, steps), (steps, steps), (steps + 1, steps + 1), (99_999, 99_999)]
-    {
-        #expect(try options(Recipe(name).trainArguments(atLeast: least)).int("steps") == expected)
-    }
-    #expect(Recipe(name).trainArguments() == Recipe(name).trainArguments(atLeast: 0))
-}

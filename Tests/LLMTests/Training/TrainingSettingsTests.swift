@@ -77,23 +77,25 @@ import Testing
     }
 }
 
-@Test func `a step to resume`() throws {
+@Test func `a checkpoint to continue from`() throws {
     try withTemporaryDirectory { folder in
-        #expect(try trainingSettings([]).stepToResume() == nil)
-        #expect(try trainingSettings(["-y", "0"]).stepToResume() == nil)
-        expectUserError("resume from where?") { _ = try trainingSettings(["-y", "1"]).stepToResume() }
-        for resume in [[], ["-y", "0"], ["-y", "1"]] {
-            #expect(try trainingSettings(["-o", folder] + resume).stepToResume() == nil)
+        func step(_ arguments: [String]) throws -> Int? {
+            let settings = try trainingSettings(arguments)
+            return try settings.checkpoint(in: settings.openOutput()) { try readModel($0, trains: true) }?.state.step
         }
+        #expect(try step([]) == nil)
+        #expect(try step(["-y", "0"]) == nil)
+        expectUserError("resume from where?") { _ = try step(["-y", "1"]) }
+        for resume in [[], ["-y", "0"], ["-y", "1"]] { #expect(try step(["-o", folder] + resume) == nil) }
         try makeData(folder)
         var run = try Run(data: folder)
         for step in [2, 5] {
             run.step = step
             try CheckpointDirectory(folder).write(run.model, run.state)
         }
-        #expect(try trainingSettings(["-o", folder, "-y", "1"]).stepToResume() == 5)
-        #expect(try trainingSettings(["-o", folder, "-y", "0"]).stepToResume() == nil)
-        expectUserError("a run is there") { _ = try trainingSettings(["-o", folder]).stepToResume() }
+        #expect(try step(["-o", folder, "-y", "1"]) == 5)
+        #expect(try step(["-o", folder, "-y", "0"]) == nil)
+        expectUserError("a run is there") { _ = try step(["-o", folder]) }
     }
 }
 
