@@ -1,5 +1,8 @@
 // llm.c's file for a model: 20240326, version 3 with float32 parameters, version 5 with bfloat16. Files are
 // interchangeable with llm.c's. Little-endian; a header of 256 Int32, then the parameters in the table's order.
+// The header is, by index: [0] magic, [1] version, [2] maxT, [3] V, [4] L, [5] NH, [6] C, [7] Vp. Our addition, where
+// llm.c does not look and writes zeros: u64 at [12] the checksum of the whole file, computed with this field zero; 0 if
+// there is none.
 
 import Foundation
 
@@ -7,6 +10,7 @@ import Foundation
 package enum LLMCModelFile {
     private static let headerBytes = 1024
     private static let magic: Int32 = 20_240_326
+    private static let checksumIndex = 12
 
     /// The configuration in a file's header, checked against the file's length before memory is taken.
     static func readConfiguration(_ file: InputFile) throws -> GPT2Configuration {
@@ -16,18 +20,29 @@ package enum LLMCModelFile {
     /// A model from a file.
     /// - Parameter trains: whether to make room for gradients and moments.
     static func read(_ file: InputFile, trains: Bool) throws -> GPT2 {
-        let (config, precision) = try readHeader(file)
+        var (header, config, precision) = try readHeader(file)
         try checkMemory(GPT2.bytes(config, rows: 1, trains: trains), hint: "take a smaller model")
         let model = GPT2(config, trains: trains)
         let (values, count) = (model.parameters.values, model.parameters.table.count)
+        let expected = header[u64: checksumIndex]
+        header[u64: checksumIndex] = 0
+        var checksum = Checksum()
+        header.withUnsafeBytes { checksum.update($0) }
         switch precision {
         case .float32:
-            try file.read(into: UnsafeMutableRawBufferPointer(start: values, count: 4 * count), at: headerBytes)
+            let parameters = UnsafeMutableRawBufferPointer(start: values, count: 4 * count)
+            try file.read(into: parameters, at: headerBytes, updating: &checksum)
         case .bfloat16:
             for start in stride(from: 0, to: count, by: chunk) {
                 let bits = try file.read(min(chunk, count - start), of: UInt16.self, at: headerBytes + 2 * start)
+                bits.withUnsafeBytes { checksum.update($0) }
                 for (i, value) in bits.enumerated() { values[start + i] = Float(bfloat16: value) }
             }
+        }
+        guard expected == 0 || expected == checksum.value else {
+            throw UserError(
+                "\(file.path) is damaged: its checksum does not fit its contents",
+                hint: "copy it again, or take another checkpoint")
         }
         return model
     }
@@ -35,6 +50,7 @@ package enum LLMCModelFile {
     /// Parameters converted at a time.
     private static let chunk = 1 << 16
 
+    /// Writes a model. The file must be empty.
     package static func write(_ model: GPT2, to file: OutputFile, precision: WeightPrecision = .float32) throws {
         let config = model.config
         var header = [Int32](repeating: 0, count: headerBytes / 4)
@@ -51,14 +67,18 @@ package enum LLMCModelFile {
                 try file.write(parameters[start..<min(start + chunk, parameters.count)].map(\.bfloat16))
             }
         }
+        header[u64: checksumIndex] = file.checksum
+        try header.withUnsafeBytes { try file.overwrite($0, at: 0) }
     }
 
-    private static func readHeader(_ file: InputFile) throws -> (config: GPT2Configuration, WeightPrecision) {
+    private static func readHeader(
+        _ file: InputFile
+    ) throws -> (header: [Int32], config: GPT2Configuration, WeightPrecision) {
         func wrong(_ what: String, _ hint: String) -> UserError { UserError("\(file.path): \(what)", hint: hint) }
         guard file.size >= headerBytes else {
             throw wrong("too short for a checkpoint", "give a checkpoint written by train_gpt2 or llm.c")
         }
-        let header = try file.read(8, of: Int32.self, at: 0)
+        let header = try file.read(headerBytes / 4, of: Int32.self, at: 0)
         guard header[0] == magic else {
             throw wrong(
                 "not a GPT-2 checkpoint (it begins with \(header[0]), not \(magic))",
@@ -88,7 +108,18 @@ package enum LLMCModelFile {
                 "\(file.size) bytes, where its header asks for \(size == .max ? "more than there can be" : "\(size)")",
                 "the file was cut off or is damaged; copy or write it again")
         }
-        return (config, precision)
+        return (header, config, precision)
+    }
+}
+
+extension [Int32] {
+    /// 64 bits at an index of a header, the low half first.
+    subscript(u64 index: Int) -> UInt64 {
+        get { UInt64(UInt32(bitPattern: self[index])) | UInt64(UInt32(bitPattern: self[index + 1])) << 32 }
+        set {
+            self[index] = Int32(truncatingIfNeeded: newValue)
+            self[index + 1] = Int32(truncatingIfNeeded: newValue >> 32)
+        }
     }
 }
 

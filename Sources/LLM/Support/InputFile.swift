@@ -66,6 +66,18 @@ package final class InputFile {
         }
     }
 
+    /// The same, and takes the bytes into a checksum while they are in the cache.
+    package func read(
+        into buffer: UnsafeMutableRawBufferPointer, at offset: Int, updating checksum: inout Checksum
+    ) throws {
+        let piece = 1 << 18
+        for start in stride(from: 0, to: buffer.count, by: piece) {
+            let part = UnsafeMutableRawBufferPointer(rebasing: buffer[start..<min(start + piece, buffer.count)])
+            try read(into: part, at: offset + start)
+            checksum.update(UnsafeRawBufferPointer(part))
+        }
+    }
+
     package func read<Value: BitwiseCopyable>(_ count: Int, of type: Value.Type, at offset: Int) throws -> [Value] {
         try [Value](unsafeUninitializedCapacity: count) { buffer, initialized in
             try read(into: UnsafeMutableRawBufferPointer(buffer), at: offset)

@@ -15,6 +15,8 @@ package final class OutputFile {
     package private(set) var size = 0
     let descriptor: Int32
     private var pending: [UInt8] = []
+    /// Of what is no longer pending.
+    private var flushed = Checksum()
 
     init(_ path: String) throws {
         descriptor = FileCalls.open(path, O_WRONLY | O_CREAT | O_TRUNC)
@@ -32,6 +34,7 @@ package final class OutputFile {
             return
         }
         try flush()
+        flushed.update(bytes)
         try writeThrough(bytes)
     }
 
@@ -42,6 +45,14 @@ package final class OutputFile {
 
     package func write<Value: BitwiseCopyable>(_ values: [Value]) throws {
         try values.withUnsafeBytes { try write($0) }
+    }
+
+    /// The checksum of all that was passed to `write`. What `overwrite` puts in its place does not count, so that the
+    /// checksum itself can be put into the file.
+    package var checksum: UInt64 {
+        var all = flushed
+        pending.withUnsafeBytes { all.update($0) }
+        return all.value
     }
 
     /// Replaces bytes already written, such as a header's count that is known only at the end.
@@ -63,7 +74,10 @@ package final class OutputFile {
     }
 
     private func flush() throws {
-        try pending.withUnsafeBytes { try writeThrough($0) }
+        try pending.withUnsafeBytes {
+            flushed.update($0)
+            try writeThrough($0)
+        }
         pending.removeAll(keepingCapacity: true)
     }
 

@@ -28,7 +28,8 @@ import Testing
         let file = try bytes(directory + "/model.bin")
         let header = (0..<256).map { integer(file, at: 4 * $0, as: Int32.self) }
         #expect(Array(header.prefix(8)) == [20_240_326, 3, 9, 19, 3, 2, 6, 128])
-        #expect(header[8...].allSatisfy { $0 == 0 })
+        // What is ours, where llm.c does not look: the checksum at [12].
+        #expect(header.enumerated().allSatisfy { $1 == 0 || $0 < 8 || 12...13 ~= $0 })
         #expect(file.count == 1024 + 4 * model.parameters.table.count)
         for i in [0, 1, 127 * 6, model.tensors.lnfw.offset, model.parameters.table.count - 1] {
             #expect(integer(file, at: 1024 + 4 * i, as: UInt32.self) == model.parameters.values[i].bitPattern)
@@ -71,6 +72,64 @@ func `a model in bfloat16 is rounded to nearest even`(bits: UInt32, expected: UI
         }
         try writeDurably(directory + "/two.bin") { try LLMCModelFile.write(rounded, to: $0, precision: .bfloat16) }
         #expect(try bytes(directory + "/two.bin") == bytes(directory + "/one.bin"))
+    }
+}
+
+// MARK: - the checksum
+
+@Test(arguments: WeightPrecision.allCases)
+func `a damaged model is refused, wherever the damage is`(precision: WeightPrecision) throws {
+    try withTemporaryDirectory { directory in
+        let path = directory + "/model.bin"
+        let model = GPT2(GPT2Configuration(maxT: 64, V: 300, L: 1, NH: 1, C: 200), trains: false)
+        model.parameters.initialize(seed: 3)
+        // More than is read, or converted, at a time.
+        #expect(model.parameters.table.count > 2 << 16)
+        try writeDurably(path) { try LLMCModelFile.write(model, to: $0, precision: precision) }
+        let good = try bytes(path)
+        func expectDamaged(_ what: String, _ change: (inout [UInt8]) -> Void) throws {
+            var bad = good
+            change(&bad)
+            try write(bad, to: path)
+            _ = try readConfiguration(path)
+            do {
+                _ = try readModel(path, trains: false)
+                Issue.record("\(what): nothing was thrown")
+            } catch let error as UserError {
+                #expect(error.message.contains("damaged: its checksum") && !error.hint.isEmpty, "\(what)")
+            }
+        }
+        for at in [32, 47, 48, 55, 56, 1023, 1024, 1027, 30_000, good.count / 2, good.count - 1] {
+            try expectDamaged("a bit at \(at)") { $0[at] ^= 1 }
+        }
+        for at in stride(from: 4096, to: good.count - 4096, by: 4096)
+        where good[at..<at + 4096].contains(where: { $0 > 0 }) {
+            try expectDamaged("a page of zeros at \(at)") { for i in at..<at + 4096 { $0[i] = 0 } }
+        }
+        try expectDamaged("two pages swapped") {
+            for i in 4096..<8192 { $0.swapAt(i, i + 8192) }
+        }
+        // Parameters that are no numbers are damage here, not a training that diverged.
+        try expectDamaged("NaN") { for i in 2000..<2016 { $0[i] = 0xff } }
+    }
+}
+
+@Test(arguments: WeightPrecision.allCases)
+func `a model without a checksum, as llm.c writes it, is read as it is`(precision: WeightPrecision) throws {
+    try withTemporaryDirectory { directory in
+        let path = directory + "/model.bin"
+        let model = GPT2(tiny, trains: false)
+        model.parameters.initialize(seed: 3)
+        try writeDurably(path) { try LLMCModelFile.write(model, to: $0, precision: precision) }
+        var file = try bytes(path)
+        let expected = try readModel(path, trains: false).parameters.bits(of: \.values)
+        #expect(integer(file, at: 48, as: UInt64.self) != 0)
+        replace(&file, at: 48, with: 0)
+        var checksum = Checksum()
+        file.withUnsafeBytes { checksum.update($0) }
+        #expect(try integer(bytes(path), at: 48, as: UInt64.self) == checksum.value)
+        try write(file, to: path)
+        #expect(try readModel(path, trains: false).parameters.bits(of: \.values) == expected)
     }
 }
 
