@@ -48,8 +48,10 @@ $(PROGRAMS):
 
 run: all
 ifdef TEXT
-	./train_tokenizer --input "$(TEXT)" --vocab-size $(VOCAB) --output data
-	./tokenize --tokenizer data --input "$(TEXT)" --document $(DOCUMENT) --val-fraction 0.05 --output data
+	rm -rf data/new
+	./train_tokenizer --input "$(TEXT)" --vocab-size $(VOCAB) --output data/new
+	./tokenize --tokenizer data/new --input "$(TEXT)" --document $(DOCUMENT) --val-fraction 0.05 --output data/new
+	$(call place,data)
 	rm -f data/lotto_*
 	./train_gpt2 -o data/model -y 0 $(TRAIN)
 	@echo 'next: ./generate --prompt "the beginning of a text"'
@@ -57,11 +59,23 @@ else
 	$(call lotto,data,5)
 endif
 
+# Text, tokenizer and shards are made in $(1)/new. They take the place of what is in $(1) only when the training that is
+# to follow has nothing against them, so a mistake costs no earlier run its tokenizer.
+define place
+	./train_gpt2 --dry-run -i '$(1)/new/train_*.bin' -o $(1)/model -y 0 $(TRAIN) >/dev/null
+	rm -f $(1)/train_*.bin $(1)/val_*.bin
+	mv -f $(1)/new/* $(1)/
+	rmdir $(1)/new
+endef
+
 # $(1) the folder, $(2) the most tickets in a question
 define lotto
-	./lotto generate --count $$(($(STEPS) * $(BATCH))) --val-count 1000 --max-tickets $(2) --output $(1)
-	./train_tokenizer --input $(1)/lotto_train.txt --vocab-size $(VOCAB) --output $(1)
-	./tokenize --tokenizer $(1) --input $(1)/lotto_train.txt --val-input $(1)/lotto_val.txt --row-length $(T) --output $(1)
+	rm -rf $(1)/new
+	./lotto generate --count $$(($(STEPS) * $(BATCH))) --val-count 1000 --max-tickets $(2) --output $(1)/new
+	./train_tokenizer --input $(1)/new/lotto_train.txt --vocab-size $(VOCAB) --output $(1)/new
+	./tokenize --tokenizer $(1)/new --input $(1)/new/lotto_train.txt --val-input $(1)/new/lotto_val.txt \
+		--row-length $(T) --output $(1)/new
+	$(call place,$(1))
 	./train_gpt2 -i '$(1)/train_*.bin' -j '$(1)/val_*.bin' -o $(1)/model -y 0 $(TRAIN)
 	./lotto score --model $(1)/model/model_0*.bin --tokenizer $(1) --train $(1)/lotto_train.txt --max-tickets $(2) \
 		--chart $(1)/lotto_score.svg
@@ -78,6 +92,7 @@ test:
 	swift build $(SWIFT_OPTIONS) --build-tests
 	swift test $(SWIFT_OPTIONS) --skip-build
 	$(SCRATCH)/release/test_gpt2
+	dev/test_kill.sh 12 4 $(SCRATCH)/release
 
 # Slower: everything is built again for AVX2 (8 floats) and for SSE (4). `make test` has the width of this machine.
 test-widths:
@@ -85,7 +100,7 @@ test-widths:
 	LLM_CPU=x86-64-v2 swift test -c release --scratch-path .build-x86-64-v2 --filter KernelsTests
 
 test-kill: all
-	dev/test_kill.sh
+	dev/test_kill.sh 200 50 .
 
 bench:
 	swift build $(SWIFT_OPTIONS) --product bench

@@ -32,8 +32,8 @@ package final class Trainer {
     private var stopIsRequested: () -> Bool = { false }
     /// Why the last checkpoint could not be written, if so. Training goes on, and the next one may succeed.
     private var saveFailure: UserError?
-    /// The machine's multiply-add peak, in operations a second.
-    private var peak = 0.0
+    /// The machine's multiply-add peak, in operations a second, and when it was measured.
+    private var (peak, peakTime) = (0.0, -Double.infinity)
 
     /// What a checkpoint holds beside the model.
     private var state: TrainingState
@@ -121,7 +121,7 @@ package final class Trainer {
     /// Prints what is about to happen.
     /// - Parameter description: of the model.
     package func introduce(_ description: String) {
-        peak = measurePeakFlops()
+        measurePeak()
         say("model       \(description)")
         say("parameters  \(grouped(model.parameters.table.count))")
         say(
@@ -134,11 +134,17 @@ package final class Trainer {
             say("resumed     at step \(resumed)")
             if resumed == steps { note("note: all \(steps) steps are done; to train on, give a larger --steps (-x)") }
         }
-        if let directory, resumed == nil, settings.resume == .continues {
+        if let directory, resumed == nil, settings.resume == .continues, !settings.isDryRun {
             note("note: no checkpoint in \(directory.path); starting at step 1")
         }
-        if directory == nil { note("note: nothing will be kept; to keep the model give --output (-o) DIR") }
+        if directory == nil, !settings.isDryRun { note("note: nothing will be kept; to keep the model give --output (-o) DIR") }
         fflush(nil)
+    }
+
+    /// Measures the peak again after a minute: the first time the machine may have been busy.
+    private func measurePeak() {
+        guard now() - peakTime > 60 else { return }
+        (peak, peakTime) = (max(peak, measurePeakFlops()), now())
     }
 
     // MARK: - the loop
@@ -219,7 +225,7 @@ package final class Trainer {
     package func validate() throws {
         guard let validation else { return }
         let result = try measure(validation)
-        peak = max(peak, measurePeakFlops())  // the first time the machine may have been busy
+        measurePeak()
         say(
             String(format: "val loss %.6f | next-token accuracy %.2f%%", result.loss, 100 * result.accuracy)
                 + (answers == nil ? "" : String(format: " | exact answers %.2f%%", 100 * result.exact)))

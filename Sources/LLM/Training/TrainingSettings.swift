@@ -252,14 +252,18 @@ package struct TrainingSettings {
             }
             return nil
         }
-        let directory = CheckpointDirectory(output)
-        let locked = isDryRun ? directory : try directory.locked()
-        if resume == .unspecified, let last = locked.steps().last {
+        var directory = CheckpointDirectory(output)
+        if !isDryRun {
+            directory = try directory.locked()
+        } else if isDirectory(output) {
+            _ = try FolderLock(output)  // and gives it back
+        }
+        if resume == .unspecified, let last = directory.steps().last {
             throw UserError(
                 "\(output) holds a run, up to step \(last)",
                 hint: "continue it with -y 1, start over and remove it with -y 0, or choose another --output")
         }
-        return locked
+        return directory
     }
 
     /// The checkpoint to continue from; nil starts from scratch.
