@@ -23,10 +23,11 @@ final class FaultInjector: Sendable {
 
     /// Runs `body` on this disk.
     func callAsFunction<Result>(_ body: () throws -> Result) rethrows -> Result {
-        let disk = FileCalls.FaultyDisk { [self] _, _ in
+        let disk = FileCalls.FaultyDisk { [self] call, _ in
             calls.withLock { count in
                 defer { count += 1 }
-                return place >= 0 && (count == place || lasts && count > place) ? fault : nil
+                if place >= 0, count == place || lasts && count > place { return fault }
+                return call == .synchronize ? .skipped : nil
             }
         }
         return try FileCalls.$disk.withValue(disk, operation: body)

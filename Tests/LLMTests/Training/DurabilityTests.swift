@@ -68,7 +68,7 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
                 warned = true
             }
             if lasts { #expect(warned, "call \(place)") }
-            try finish(arguments(out))
+            try FaultInjector()({ try finish(arguments(out)) })
             var files = try filesInside(folder + "/" + out)
             if !lasts {
                 // What failed once may have been the best model, or an earlier checkpoint, or its removal.
@@ -265,17 +265,18 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
             var (asked, stoppedAt) = (0, "")
             let out = "out\(place)"
             do {
-                let run = try TestRun(bigram(), arguments(out), resume: readBigram)
-                try run.train(until: {
-                    asked += 1
-                    return asked > place
+                try FaultInjector()({
+                    try TestRun(bigram(), arguments(out), resume: readBigram).train(until: {
+                        asked += 1
+                        return asked > place
+                    })
                 })
             } catch let error as UserError {
                 #expect(error.exitCode == 130 && error.message.hasPrefix("stopped before step "))
                 stoppedAt = "state_0000000\((Int(error.message.suffix(1)) ?? 0) - 1)_00000.bin"
             }
             guard stoppedAt != "" else { break }
-            try finish(arguments(out))
+            try FaultInjector()({ try finish(arguments(out)) })
             // Where it stopped there may be one checkpoint more, or one without a best model: it is measured again.
             var files = try filesInside(folder + "/" + out).filter { expected[$0.key] != nil }
             files[stoppedAt] = expected[stoppedAt]
@@ -304,6 +305,49 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
             }
         }
         _ = arguments
+    }
+}
+
+// MARK: - shards
+
+/// Many shards and the tokenizer's files, written over a longer corpus: after a death at any call, whoever reads them
+/// next finds all of one corpus.
+@Test func `shards are of one corpus, wherever their writer dies`() throws {
+    try withTemporaryDirectory { folder in
+        let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+        var writer = CorpusWriter(tokenizer: tokenizer, mode: .line)
+        writer.tokensPerShard = 40
+        func write(_ lines: Int, _ seed: UInt64, to out: String) throws {
+            let text = "\(folder)/text"
+            let letters = randomTokens(lines * 20, below: 26, seed: seed).enumerated().map { i, letter in
+                i % 20 == 19 ? UInt8(10) : UInt8(97 + letter)
+            }
+            try LLMTests.write(letters, to: text)
+            _ = try writer.write(
+                [InputFile(text, hint: "")], fraction: 0.2, seed: 1, to: out)
+        }
+        func corpus(_ out: String) throws -> [String: [UInt8]] {
+            try finishInterruptedWrites(in: out)
+            return try filesInside(out).filter { !$0.key.hasSuffix(".tmp") }
+        }
+        try write(30, 1, to: folder + "/old")
+        let counter = FaultInjector()
+        try counter { try write(12, 2, to: folder + "/new") }
+        let (old, new) = (try corpus(folder + "/old"), try corpus(folder + "/new"))
+        #expect(old.count > new.count && new.count > 8)
+        var (olds, news) = (0, 0)
+        for place in 0..<counter.count + 10 {
+            let out = "\(folder)/out\(place)"
+            try FileManager.default.copyItem(atPath: folder + "/old", toPath: out)
+            do {
+                try FaultInjector(.error(EIO), at: place, lasts: true)({ try write(12, 2, to: out) })
+                break
+            } catch is UserError {}
+            let files = try corpus(out)
+            if files == old { olds += 1 } else { news += 1 }
+            if files != old { expectSame(files, new, "call \(place)") }
+        }
+        #expect(olds > 20 && news > 10)
     }
 }
 
