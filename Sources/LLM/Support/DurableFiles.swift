@@ -39,6 +39,7 @@ package final class DurableFiles {
         precondition(names.allSatisfy { LLM.folder(of: $0.final) == folder })
         try finishInterruptedWrites(in: folder)
         removeOrphans(of: path)
+        removeOrphans(of: "\(folder)/\(Journal.name)")
         let temporary = "\(path).\(getpid()).tmp"
         names.append((temporary, path))
         return try OutputFile(temporary)

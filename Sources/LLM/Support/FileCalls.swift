@@ -21,8 +21,16 @@ package enum FileCalls {
         case short(Int)
     }
 
-    /// Asked before every call; nil lets it pass. Tests set it, each for itself.
-    @TaskLocal package static var fault: (@Sendable (_ call: Call, _ path: String) -> Fault?)?
+    /// A disk that fails, asked before every call.
+    package final class FaultyDisk: Sendable {
+        let fault: @Sendable (_ call: Call, _ path: String) -> Fault?
+
+        /// - Parameter fault: what happens to a call; nil lets it pass.
+        package init(_ fault: @escaping @Sendable (_ call: Call, _ path: String) -> Fault?) { self.fault = fault }
+    }
+
+    /// Tests set it, each for itself.
+    @TaskLocal package static var disk: FaultyDisk?
 
     static func open(_ path: String, _ flags: Int32) -> Int32 {
         calling(.open, path) { _ in
@@ -75,7 +83,7 @@ package enum FileCalls {
         while true {
             var limit = Int.max
             var result: Result?
-            switch fault?(call, path) {
+            switch disk?.fault(call, path) {
             case .error(let code)?: (errno, result) = (code, -1)
             case .short(let count)?: limit = count
             case nil: break

@@ -18,7 +18,9 @@ struct Journal {
     var renames: [(temporary: String, final: String)]
     var removals: [String]
 
-    private static func path(in folder: String) -> String { "\(folder)/.journal" }
+    static let name = ".journal"
+
+    private static func path(in folder: String) -> String { "\(folder)/\(name)" }
 
     /// Whether a list waits to be done.
     static func isPending(in folder: String) -> Bool { fileExists(path(in: folder)) }

@@ -152,6 +152,8 @@ package final class Trainer {
     package func run(until stop: (() -> Bool)? = nil, _ step: () throws -> Void) throws {
         let signal = stop == nil ? StopSignal() : nil
         stopIsRequested = { stop?() ?? signal?.isRequested ?? false }
+        // A kill may have come between the last checkpoint and the removal of an older one.
+        if resumed != nil, directory?.steps().last == resumed { removeOld() }
         for number in firstStep...steps {
             state.step = number
             state.loader = loader.position
@@ -293,9 +295,14 @@ package final class Trainer {
     /// Writes a checkpoint, all that the next start needs to continue as if there had been no stop, and removes those
     /// that are not kept. If that fails, the run says so and goes on, and the earlier checkpoints stay.
     package func save() {
-        guard let directory else { return }
+        guard directory != nil else { return }
         write()
-        guard saveFailure == nil, settings.keep > 0 else { return }
+        if saveFailure == nil { removeOld() }
+    }
+
+    /// Removes the checkpoints that are not kept.
+    private func removeOld() {
+        guard let directory, settings.keep > 0 else { return }
         let old = directory.steps().filter { $0 <= state.step }.dropLast(settings.keep)
             .filter { settings.majorEvery == 0 || $0 % settings.majorEvery != 0 }
         do {

@@ -38,14 +38,16 @@ import Testing
 @Test func `writing a step again replaces all of it or nothing`() throws {
     try withTemporaryDirectory { directory in
         try makeData(directory)
-        var run = try Run(data: directory)
+        let run = try Run(data: directory)
         let checkpoints = CheckpointDirectory(directory)
         try checkpoints.write(run.model, run.state)
         let old = try filesInside(directory)
         run.model.parameters.values[0] += 1
-        #expect(throws: Killed.self) {
-            try checkpoints.write(run.model.parameters, run.state) { _ in throw Killed() }
-        }
+        func dies(_ file: OutputFile) throws { throw Killed() }
+        do {
+            try checkpoints.write(run.model.parameters, run.state, writeModel: dies)
+            Issue.record("nothing was thrown")
+        } catch is Killed {}
         #expect(try filesInside(directory) == old)
         try checkpoints.write(run.model, run.state)
         #expect(checkpoints.steps() == [0])
@@ -53,7 +55,9 @@ import Testing
         // A directory stands where the state should go.
         unlink(checkpoints.statePath(0))
         try createDirectory(checkpoints.statePath(0))
+        let model = try bytes(checkpoints.modelPath(0))
+        run.model.parameters.values[0] += 1
         expectUserError("a directory in the way") { try checkpoints.write(run.model, run.state) }
-        #expect(checkpoints.steps() == [])
+        #expect(try bytes(checkpoints.modelPath(0)) == model)
     }
 }

@@ -6,7 +6,7 @@ import Synchronization
 
 /// The calls that a piece of code makes to write files, counted, with a fault at one of them.
 final class FaultInjector: Sendable {
-    private let counts = Mutex((all: 0, faults: 0))
+    private let calls = Mutex(0)
     private let place: Int
     private let fault: FileCalls.Fault
     private let lasts: Bool
@@ -19,17 +19,16 @@ final class FaultInjector: Sendable {
     }
 
     /// Calls so far.
-    var count: Int { counts.withLock { $0.all } }
+    var count: Int { calls.withLock { $0 } }
 
     /// Runs `body` on this disk.
     func callAsFunction<Result>(_ body: () throws -> Result) rethrows -> Result {
-        try FileCalls.$fault.withValue(
-            { [self] _, _ in
-                counts.withLock { counts in
-                    defer { counts.all += 1 }
-                    guard place >= 0, counts.all == place || lasts && counts.all > place else { return nil }
-                    return fault
-                }
-            }, operation: body)
+        let disk = FileCalls.FaultyDisk { [self] _, _ in
+            calls.withLock { count in
+                defer { count += 1 }
+                return place >= 0 && (count == place || lasts && count > place) ? fault : nil
+            }
+        }
+        return try FileCalls.$disk.withValue(disk, operation: body)
     }
 }

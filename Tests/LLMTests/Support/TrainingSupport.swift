@@ -32,6 +32,15 @@ private final class AnyPupil: TrainableModel {
     func flopsPerToken(T: Int) -> Double { pupil.flopsPerToken(T: T) }
 }
 
+/// Says which of two folders' files differ, rather than all their bytes.
+func expectSame(
+    _ files: [String: [UInt8]], _ expected: [String: [UInt8]], _ what: String,
+    sourceLocation: SourceLocation = #_sourceLocation
+) {
+    let wrong = Set(files.keys).union(expected.keys).filter { files[$0] != expected[$0] }.sorted()
+    #expect(wrong == [], "\(what)", sourceLocation: sourceLocation)
+}
+
 /// What ends a run in a test, as a kill would.
 struct Killed: Error {}
 
@@ -50,7 +59,10 @@ final class TestRun {
     ) throws {
         let given = try trainingSettings(arguments)
         let directory = try given.openOutput()
-        let checkpoint = try given.checkpoint(in: directory) { AnyPupil(try (resume ?? { _ in new() })($0)) }
+        let checkpoint = try given.checkpoint(in: directory) { path in
+            guard let resume else { throw UserError("this run can't be resumed", hint: "say how") }
+            return AnyPupil(try resume(path))
+        }
         let settings = try checkpoint.map {
             TrainingSettings(try TrainingSettings.continuing(try trainingOptions(arguments), from: $0.state))
         } ?? given
