@@ -42,18 +42,24 @@ enum Convert {
                     "\(to) is a file", hint: "name a directory, or a file that ends in .bin", exitCode: 2)
             }
 
-            let config = try readConfiguration(from)
             let isSame = realPath(from) == realPath(to)
             if precision != .float32, isSame {
                 throw UserError(
                     "rounding \(from) in place would lose the original", hint: "choose another name with --to")
             }
-            let tokenizer = try findTokenizer(options, from, isNeeded: !writesFile)
-            if let tokenizer {
-                try check(tokenizer, fits: config)
+            let found = try findTokenizer(options, from, isNeeded: !writesFile)
+            let tokenizer = found?.tokenizer
+            if let (tokenizer, place) = found {
+                guard tokenizer.model != nil else {
+                    throw UserError(
+                        "a tokenizer.bin has no merges, and tokenizer.json needs them",
+                        hint: "name a directory with tokenizer.json: --tokenizer DIR")
+                }
+                try checkTokenizer(tokenizer, from: place, belongsTo: from)
                 try checkTarget(writesFile ? folder(of: to) : to, tokenizer, isFile: writesFile)
             }
             let model = try readModel(from, trains: false)
+            if model.tokenizer == nil { model.tokenizer = tokenizer?.fingerprint() }
             if writesFile {
                 try write(model, tokenizer, to: to, precision)
             } else if let tokenizer {
@@ -70,13 +76,16 @@ enum Convert {
     static func realPath(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
 
     /// The tokenizer that was given, or is in the model's folder, or in the folder above, where `make run` has it.
-    static func findTokenizer(_ options: Options, _ from: String, isNeeded: Bool) throws -> Tokenizer? {
-        if let path = options.text("tokenizer") { return try Tokenizer(at: path) }
+    /// - Returns: also the place, as a person would name it.
+    static func findTokenizer(
+        _ options: Options, _ from: String, isNeeded: Bool
+    ) throws -> (tokenizer: Tokenizer, place: String)? {
+        if let path = options.text("tokenizer") { return (try Tokenizer(at: path), path) }
         let own = isDirectory(from) ? from : folder(of: from)
         for place in isDirectory(from) ? [own] : [own, "\(own)/.."] {
             guard let path = Tokenizer.file(in: place) else { continue }
             do {
-                return try Tokenizer(path: path)
+                return (try Tokenizer(path: path), place)
             } catch let error as UserError where !isNeeded {
                 note("note: the tokenizer is left out: \(error.message)")
                 return nil
@@ -89,29 +98,15 @@ enum Convert {
         return nil
     }
 
-    static func check(_ tokenizer: Tokenizer, fits config: GPT2Configuration) throws {
-        guard tokenizer.model != nil else {
-            throw UserError(
-                "a tokenizer.bin has no merges, and tokenizer.json needs them",
-                hint: "name a directory with tokenizer.json: --tokenizer DIR")
-        }
-        guard tokenizer.vocabularySize <= config.V else {
-            throw UserError(
-                "the tokenizer has \(tokenizer.vocabularySize) tokens, the model a vocabulary of \(config.V)",
-                hint: "name the model's tokenizer: --tokenizer DIR")
-        }
-    }
-
     /// Refuses a folder with a different tokenizer, or with files of another model that programs would read instead.
     static func checkTarget(_ directory: String, _ tokenizer: Tokenizer, isFile: Bool) throws {
         func refuse(_ what: String) -> UserError {
             UserError("\(directory): \(what)", hint: "remove it, or write the model into another folder")
         }
         if let path = Tokenizer.file(in: directory) {
-            let other = try Tokenizer(path: path)
-            guard other.vocabularySize == tokenizer.vocabularySize,
-                (0..<other.vocabularySize).allSatisfy({ other.bytes(of: $0) == tokenizer.bytes(of: $0) })
-            else { throw refuse("\(path) is another tokenizer than the model's") }
+            guard try Tokenizer(path: path).fingerprint() == tokenizer.fingerprint() else {
+                throw refuse("\(path) is another tokenizer than the model's")
+            }
         }
         guard !isFile else { return }
         if let step = CheckpointDirectory(directory).steps().last {

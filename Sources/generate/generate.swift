@@ -59,12 +59,12 @@ enum Generate {
             let sampler = try readSampler(options)
             try checkTogether(options)
             if options.isGiven("threads") { useThreads(options.int("threads")) }
-            let tokenizer = try Tokenizer(
-                at: tokenizerPath(
-                    ofModel: options.text("model") ?? "", given: options.given("tokenizer"),
-                    else: options.text("tokenizer") ?? ""))
+            let place = tokenizerPath(
+                ofModel: options.text("model") ?? "", given: options.given("tokenizer"),
+                else: options.text("tokenizer") ?? "")
+            let tokenizer = try Tokenizer(at: place)
             let prompt = try tokenizer.encode(try readPrompt(options))
-            let model = try openModel(options, tokenizer, promptLength: prompt.count)
+            let model = try openModel(options, tokenizer, from: place, promptLength: prompt.count)
             if options.flag("interactive") {
                 try converse(options, model, tokenizer, sampler, prompt)
             } else {
@@ -286,7 +286,9 @@ enum Generate {
         return bytes
     }
 
-    static func openModel(_ options: Options, _ tokenizer: Tokenizer, promptLength: Int) throws -> GPT2 {
+    static func openModel(
+        _ options: Options, _ tokenizer: Tokenizer, from place: String, promptLength: Int
+    ) throws -> GPT2 {
         let path = options.text("model") ?? ""
         guard fileExists(path) else {
             throw UserError(
@@ -295,12 +297,8 @@ enum Generate {
                     ? "name a checkpoint that train_gpt2 wrote, or make one: make run"
                     : "make one with make run, or name one by --model FILE --tokenizer DIR")
         }
+        try checkTokenizer(tokenizer, from: place, belongsTo: path)
         let config = try readConfiguration(path)
-        guard canBelong(tokenizer, toVocabulary: config.V) else {
-            throw UserError(
-                "the tokenizer has \(tokenizer.vocabularySize) tokens, the model a vocabulary of \(config.V)",
-                hint: "give the tokenizer the model was trained with by --tokenizer DIR")
-        }
         guard promptLength <= config.maxT else {
             throw UserError(
                 "the prompt has \(promptLength) tokens, and the model reads at most \(config.maxT)",

@@ -130,9 +130,10 @@ enum Lotto {
 
         var scores: [(step: Int?, score: LottoScore)] = []
         for (path, step) in models {
-            let tokenizer = try Tokenizer(
-                at: tokenizerPath(
-                    ofModel: path, given: options.given("tokenizer"), else: options.text("tokenizer") ?? ""))
+            let place = tokenizerPath(
+                ofModel: path, given: options.given("tokenizer"), else: options.text("tokenizer") ?? "")
+            let tokenizer = try Tokenizer(at: place)
+            try checkTokenizer(tokenizer, from: place, belongsTo: path)
             let score = try examine(path, tokenizer, questions, slots: slots)
             scores.append((step, score))
             print("\(path): \(percent(score.accuracy)) exact")
@@ -191,13 +192,12 @@ enum Lotto {
     static func examine(
         _ path: String, _ tokenizer: Tokenizer, _ questions: [LottoQuestion], slots: Int
     ) throws -> LottoScore {
-        let model = try readModel(path, trains: false)
-        guard canBelong(tokenizer, toVocabulary: model.config.V), let endOfText = tokenizer.endOfText.map({ Int32($0) })
-        else {
+        guard let endOfText = tokenizer.endOfText.map({ Int32($0) }) else {
             throw UserError(
-                "\(path) has a vocabulary of \(model.config.V), the tokenizer one of \(tokenizer.vocabularySize)",
+                "the tokenizer has no <|endoftext|>, which ends an answer",
                 hint: "name the tokenizer the model was trained with: --tokenizer DIR")
         }
+        let model = try readModel(path, trains: false)
         var score = LottoScore()
         let prompts = try questions.map { [endOfText] + (try tokenizer.encode(Array($0.text(slots: slots).utf8))) }
         let longest = prompts.map(\.count).max() ?? 0

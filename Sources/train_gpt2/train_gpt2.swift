@@ -50,7 +50,9 @@ enum Main {
         let (model, origin) = try checkpoint.map { ($0.model, "checkpoint") } ?? makeModel(options, settings, tokenizer)
         let config = model.config
         if checkpoint != nil { try checkShape(of: config, options, settings) }
-        if let tokenizer { try settings.checkTokenizer(tokenizer, fits: config.V, isNew: origin == "new") }
+        if let tokenizer, let checkpoint, let directory {
+            try settings.checkTokenizer(tokenizer, belongsTo: directory.modelPath(checkpoint.state.step))
+        }
         let T = try settings.T(maxT: config.maxT)
         try checkMemory(GPT2.bytes(config, rows: settings.B * T, trains: true))
         let trainer = try Trainer(
@@ -108,7 +110,11 @@ enum Main {
                         "no model is called \(name)",
                         hint: "use one of \(names), or give the shape with --layers, --heads and --channels")
                 }
-                return (try readModel(name, trains: true), name)
+                if let tokenizer { try settings.checkTokenizer(tokenizer, belongsTo: name) }
+                let model = try readModel(name, trains: true)
+                // What it learns from here on is of this one, which may have grown.
+                if let tokenizer { model.tokenizer = tokenizer.fingerprint() }
+                return (model, name)
             }
             shape = known
         }
@@ -121,8 +127,10 @@ enum Main {
             maxT: settings.newModelT,
             V: options.isGiven("vocab-size") ? options.int("vocab-size") : tokenizer?.vocabularySize ?? 50257,
             L: shape.L, NH: shape.NH, C: shape.C)
+        if let tokenizer { try settings.checkTokenizer(tokenizer, fitsNewVocabulary: config.V) }
         try checkMemory(GPT2.bytes(config, rows: settings.B * config.maxT, trains: true))
         let model = GPT2(config, trains: true)
+        model.tokenizer = tokenizer?.fingerprint()
         model.parameters.initialize(seed: settings.seed)
         return (model, "new")
     }

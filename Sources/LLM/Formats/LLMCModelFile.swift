@@ -1,8 +1,8 @@
 // llm.c's file for a model: 20240326, version 3 with float32 parameters, version 5 with bfloat16. Files are
 // interchangeable with llm.c's. Little-endian; a header of 256 Int32, then the parameters in the table's order.
 // The header is, by index: [0] magic, [1] version, [2] maxT, [3] V, [4] L, [5] NH, [6] C, [7] Vp. Our addition, where
-// llm.c does not look and writes zeros: u64 at [12] the checksum of the whole file, computed with this field zero; 0 if
-// there is none.
+// llm.c does not look and writes zeros: [8] the tokens of the tokenizer and u64 at [9] their hash, 0 if it is not known;
+// u64 at [12] the checksum of the whole file, computed with this field zero, 0 if there is none.
 
 import Foundation
 
@@ -12,23 +12,28 @@ package enum LLMCModelFile {
     private static let magic: Int32 = 20_240_326
     private static let checksumIndex = 12
 
-    /// The configuration in a file's header, checked against the file's length before memory is taken.
-    static func readConfiguration(_ file: InputFile) throws -> GPT2Configuration {
-        try readHeader(file).config
+    /// What is in a file's header.
+    struct Header {
+        fileprivate var numbers: [Int32]
+        let config: GPT2Configuration
+        let precision: WeightPrecision
+        let tokenizer: TokenizerFingerprint?
     }
 
     /// A model from a file.
     /// - Parameter trains: whether to make room for gradients and moments.
     static func read(_ file: InputFile, trains: Bool) throws -> GPT2 {
-        var (header, config, precision) = try readHeader(file)
-        try checkMemory(GPT2.bytes(config, rows: 1, trains: trains), hint: "take a smaller model")
-        let model = GPT2(config, trains: trains)
+        let header = try readHeader(file)
+        try checkMemory(GPT2.bytes(header.config, rows: 1, trains: trains), hint: "take a smaller model")
+        let model = GPT2(header.config, trains: trains)
+        model.tokenizer = header.tokenizer
         let (values, count) = (model.parameters.values, model.parameters.table.count)
-        let expected = header[u64: checksumIndex]
-        header[u64: checksumIndex] = 0
+        var numbers = header.numbers
+        let expected = numbers[u64: checksumIndex]
+        numbers[u64: checksumIndex] = 0
         var checksum = Checksum()
-        header.withUnsafeBytes { checksum.update($0) }
-        switch precision {
+        numbers.withUnsafeBytes { checksum.update($0) }
+        switch header.precision {
         case .float32:
             let parameters = UnsafeMutableRawBufferPointer(start: values, count: 4 * count)
             try file.read(into: parameters, at: headerBytes, updating: &checksum)
@@ -57,6 +62,10 @@ package enum LLMCModelFile {
         let version = precision == .float32 ? 3 : 5
         let values = [Int(magic), version, config.maxT, config.V, config.L, config.NH, config.C, config.Vp]
         for (i, value) in values.enumerated() { header[i] = Int32(value) }
+        if let tokenizer = model.tokenizer {
+            header[8] = Int32(tokenizer.count)
+            header[u64: 9] = tokenizer.hash
+        }
         try file.write(header)
         let parameters = UnsafeBufferPointer(start: model.parameters.values, count: model.parameters.table.count)
         switch precision {
@@ -71,9 +80,8 @@ package enum LLMCModelFile {
         try header.withUnsafeBytes { try file.overwrite($0, at: 0) }
     }
 
-    private static func readHeader(
-        _ file: InputFile
-    ) throws -> (header: [Int32], config: GPT2Configuration, WeightPrecision) {
+    /// A file's header, checked against the file's length before memory is taken.
+    static func readHeader(_ file: InputFile) throws -> Header {
         func wrong(_ what: String, _ hint: String) -> UserError { UserError("\(file.path): \(what)", hint: hint) }
         guard file.size >= headerBytes else {
             throw wrong("too short for a checkpoint", "give a checkpoint written by train_gpt2 or llm.c")
@@ -108,7 +116,14 @@ package enum LLMCModelFile {
                 "\(file.size) bytes, where its header asks for \(size == .max ? "more than there can be" : "\(size)")",
                 "the file was cut off or is damaged; copy or write it again")
         }
-        return (header, config, precision)
+        guard (0...V).contains(header[8]) else {
+            throw wrong(
+                "a tokenizer of \(header[8]) tokens, where the vocabulary is \(V)",
+                "the file is damaged; copy or write it again")
+        }
+        let tokenizer = TokenizerFingerprint(count: Int(header[8]), hash: header[u64: 9])
+        return Header(
+            numbers: header, config: config, precision: precision, tokenizer: tokenizer.count == 0 ? nil : tokenizer)
     }
 }
 

@@ -9,7 +9,7 @@ private let modelHint =
 package func readConfiguration(_ path: String) throws -> GPT2Configuration {
     if isHuggingFaceDirectory(path) { return try HuggingFaceGPT2.readConfiguration(path) }
     try refuseParts(path)
-    return try LLMCModelFile.readConfiguration(InputFile(path, hint: modelHint))
+    return try LLMCModelFile.readHeader(InputFile(path, hint: modelHint)).config
 }
 
 /// The model at a path.
@@ -54,10 +54,40 @@ package func tokenizerPath(ofModel path: String, given: String?, else other: Str
     return given ?? (isHuggingFaceDirectory(path) || fileExists("\(own)/tokenizer.json") ? own : other)
 }
 
-/// Whether a tokenizer can be that of a model with a vocabulary of V. Vocabularies are often padded, to a multiple of
-/// 1,024 at most; a larger difference is taken for a mistake. Ids past the tokenizer are never drawn.
-package func canBelong(_ tokenizer: Tokenizer, toVocabulary V: Int) -> Bool {
-    (0..<1024).contains(V - tokenizer.vocabularySize)
+/// Refuses a tokenizer that is not the one a model was trained with. It may have grown since, where the vocabulary has
+/// room. The vocabulary may be any larger than the tokenizer: ids past it are never drawn.
+///
+/// If the model does not say which tokenizer it is, the sizes decide. Vocabularies are often padded, to a multiple of
+/// 1,024 at most; a larger difference is taken for a mistake.
+/// - Parameters:
+///   - place: where the tokenizer was read from.
+///   - path: the model's file or directory.
+package func checkTokenizer(
+    _ tokenizer: Tokenizer, from place: String, belongsTo path: String,
+    hint: String = "name the model's with --tokenizer DIR, or train again"
+) throws {
+    let V: Int
+    let known: TokenizerFingerprint?
+    if isHuggingFaceDirectory(path) {
+        V = try HuggingFaceGPT2.readConfiguration(path).V
+        // Its own; where that is of a kind that cannot be read here, it is not known.
+        known = place == path ? tokenizer.fingerprint() : try? Tokenizer(directory: path).fingerprint()
+    } else {
+        try refuseParts(path)
+        let header = try LLMCModelFile.readHeader(InputFile(path, hint: modelHint))
+        (V, known) = (header.config.V, header.tokenizer)
+    }
+    let size = tokenizer.vocabularySize
+    if let known, known != tokenizer.fingerprint(ofFirst: known.count) {
+        throw UserError(
+            "\(path) was trained with another tokenizer of \(grouped(known.count)) tokens than the one in \(place)"
+                + (size == known.count ? "" : ", which has \(grouped(size))"), hint: hint)
+    }
+    guard known == nil ? (0..<1024).contains(V - size) : size <= V else {
+        throw UserError(
+            "the tokenizer in \(place) has \(grouped(size)) tokens, and \(path) a vocabulary of \(grouped(V))",
+            hint: hint)
+    }
 }
 
 /// Writes a model as llm.c's file.

@@ -160,6 +160,8 @@ package final class GPT2: CausalModel, TrainableModel {
     package let config: GPT2Configuration
     package let tensors: GPT2Tensors
     package let parameters: Parameters
+    /// What its ids mean: the tokenizer it was trained with; nil if that is not known. Nothing is computed from it.
+    package var tokenizer: TokenizerFingerprint?
 
     /// Rows of logits at a time. A chunk is all there ever is of the (B,T,V) logits, the largest tensor by far. wte and
     /// its gradient come from memory once for each chunk and product; with 1024 rows that is 2% of the products' time,

@@ -233,15 +233,15 @@ package struct TrainingSettings {
         return steps
     }
 
-    /// The tokenizer that was given, or that lies beside the train data.
-    package func findTokenizer() throws -> Tokenizer? {
-        if let tokenizer { return try Tokenizer(at: tokenizer) }
+    /// Where the tokenizer is: as given, or beside the train data; nil if there is none.
+    package var tokenizerPath: String? {
+        if let tokenizer { return tokenizer }
         let beside = folder(of: trainData)
-        if ["tokenizer.json", "tokenizer.bin"].contains(where: { fileExists("\(beside)/\($0)") }) {
-            return try Tokenizer(directory: beside)
-        }
-        return fileExists("gpt2_tokenizer.bin") ? try Tokenizer(path: "gpt2_tokenizer.bin") : nil
+        if ["tokenizer.json", "tokenizer.bin"].contains(where: { fileExists("\(beside)/\($0)") }) { return beside }
+        return fileExists("gpt2_tokenizer.bin") ? "gpt2_tokenizer.bin" : nil
     }
+
+    package func findTokenizer() throws -> Tokenizer? { try tokenizerPath.map { try Tokenizer(at: $0) } }
 
     /// The folder for checkpoints, for this process alone; nil keeps nothing.
     /// - Throws: if another process writes there, or a run is there and nothing was said about it.
@@ -302,12 +302,20 @@ package struct TrainingSettings {
         }
     }
 
-    /// Refuses a tokenizer that is not of the model's size, but for padding. A new model's vocabulary may be any larger.
-    package func checkTokenizer(_ tokenizer: Tokenizer, fits V: Int, isNew: Bool) throws {
-        guard canBelong(tokenizer, toVocabulary: V) || isNew && tokenizer.vocabularySize < V else {
+    /// Refuses to train a model further with another tokenizer than its own.
+    package func checkTokenizer(_ tokenizer: Tokenizer, belongsTo path: String) throws {
+        try LLM.checkTokenizer(
+            tokenizer, from: tokenizerPath ?? "", belongsTo: path,
+            hint: "train on shards made with the model's tokenizer, named with --tokenizer DIR, or train a new model")
+    }
+
+    /// Refuses a vocabulary of a new model that is smaller than the tokenizer's. It may be any larger.
+    package func checkTokenizer(_ tokenizer: Tokenizer, fitsNewVocabulary V: Int) throws {
+        let size = tokenizer.vocabularySize
+        guard size <= V else {
             throw UserError(
-                "the tokenizer has \(tokenizer.vocabularySize) tokens, the model a vocabulary of \(V)",
-                hint: "give --tokenizer DIR with the model's tokenizer, and shards made with it")
+                "the tokenizer in \(tokenizerPath ?? "") has \(grouped(size)) tokens, more than the vocabulary of \(V)",
+                hint: "take --vocab-size \(size) or more")
         }
     }
 }

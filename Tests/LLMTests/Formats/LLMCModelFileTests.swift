@@ -5,15 +5,17 @@ import Foundation
 import LLM
 import Testing
 
-@Test func `a model comes back in the same bytes`() throws {
+@Test(arguments: [false, true])
+func `a model comes back in the same bytes`(tokenizerIsKnown known: Bool) throws {
     try withTemporaryDirectory { directory in
         let model = GPT2(tiny, trains: false)
         model.parameters.initialize(seed: 3)
+        model.tokenizer = known ? TokenizerFingerprint(count: 19, hash: 5) : nil
         let path = directory + "/model.bin"
         try writeModel(model, to: path)
         #expect(try readConfiguration(path) == tiny)
         let other = try readModel(path, trains: true)
-        #expect(other.config == tiny && other.parameters.trains)
+        #expect(other.config == tiny && other.parameters.trains && other.tokenizer == model.tokenizer)
         #expect(other.parameters.bits(of: \.values) == model.parameters.bits(of: \.values))
         try writeModel(other, to: directory + "/again.bin")
         #expect(try bytes(directory + "/again.bin") == bytes(path))
@@ -28,8 +30,14 @@ import Testing
         let file = try bytes(directory + "/model.bin")
         let header = (0..<256).map { integer(file, at: 4 * $0, as: Int32.self) }
         #expect(Array(header.prefix(8)) == [20_240_326, 3, 9, 19, 3, 2, 6, 128])
-        // What is ours, where llm.c does not look: the checksum at [12].
+        // What is ours, where llm.c does not look: the tokenizer at [8], if it is known, and the checksum at [12].
         #expect(header.enumerated().allSatisfy { $1 == 0 || $0 < 8 || 12...13 ~= $0 })
+        model.tokenizer = TokenizerFingerprint(count: 17, hash: 0x0123_4567_89ab_cdef)
+        try writeModel(model, to: directory + "/known.bin")
+        let known = try bytes(directory + "/known.bin")
+        #expect(integer(known, at: 32, as: Int32.self) == 17)
+        #expect(integer(known, at: 36, as: UInt64.self) == 0x0123_4567_89ab_cdef)
+        #expect(known[..<32] == file[..<32] && known[56...] == file[56...])
         #expect(file.count == 1024 + 4 * model.parameters.table.count)
         for i in [0, 1, 127 * 6, model.tensors.lnfw.offset, model.parameters.table.count - 1] {
             #expect(integer(file, at: 1024 + 4 * i, as: UInt32.self) == model.parameters.values[i].bitPattern)
@@ -199,6 +207,7 @@ func `a model whose training diverged is refused`(precision: WeightPrecision) th
     for index in 2...6 { header(index, [0, -1, .min, .max, 1 << 24, (1 << 24) + 1, 1 << 30, 200]) }
     header(5, [4, 5, 12])  // heads that do not divide 6 channels
     header(7, [0, 19, 127, 129, 256, -128, .max])
+    header(8, [-1, .min, .max, 20])  // a tokenizer larger than the vocabulary
     // Sizes whose product overflows.
     for large: Int32 in [1 << 16, 1 << 20, 1 << 24] {
         changes.append(("all \(large)", { file in for i in 2...6 { replace(&file, header: i, with: large) } }))
