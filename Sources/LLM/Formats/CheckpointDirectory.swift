@@ -45,7 +45,9 @@ package struct CheckpointDirectory {
         locked.lock = try FolderLock(path)
         try finishInterruptedWrites(in: path)
         for name in names(in: path)
-        where name.hasSuffix(".tmp") && ["model_", "state_", "DONE_", "main.log", ".journal"].contains(where: name.hasPrefix) {
+        where name.hasSuffix(".tmp")
+            && ["model_", "state_", "DONE_", "main.log", ".journal"].contains(where: name.hasPrefix)
+        {
             _ = FileCalls.remove("\(path)/\(name)")
         }
         return locked

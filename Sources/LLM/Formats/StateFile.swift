@@ -152,7 +152,8 @@ enum StateFile {
     private static func readSettings(_ text: [UInt8], path: String) throws -> [String: String] {
         guard !text.isEmpty, case .object(let members) = try JSON(text, name: path) else { return [:] }
         return Dictionary(
-            members.compactMap { member in member.value.text.map { (String(decoding: member.key, as: UTF8.self), $0) } },
+            members.compactMap { member in member.value.text.map { (String(decoding: member.key, as: UTF8.self), $0) }
+            },
             uniquingKeysWith: { $1 })
     }
 }

@@ -136,4 +136,3 @@ struct Journal {
 /// Does what an interrupted program left undone in a folder, so that files that belong together are all old or all new.
 /// Every reader of such files calls it first.
 package func finishInterruptedWrites(in folder: String) throws { try Journal.finish(in: folder) }
-

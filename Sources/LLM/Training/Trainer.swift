@@ -137,7 +137,9 @@ package final class Trainer {
         if let directory, resumed == nil, settings.resume == .continues, !settings.isDryRun {
             note("note: no checkpoint in \(directory.path); starting at step 1")
         }
-        if directory == nil, !settings.isDryRun { note("note: nothing will be kept; to keep the model give --output (-o) DIR") }
+        if directory == nil, !settings.isDryRun {
+            note("note: nothing will be kept; to keep the model give --output (-o) DIR")
+        }
         fflush(nil)
     }
 
@@ -173,7 +175,8 @@ package final class Trainer {
         }
         if let directory {
             do { try log?.synchronize() } catch { saveFailure = saveFailure ?? error as? UserError }
-            let kept = directory.steps().suffix(1).map { directory.modelPath($0) } + [directory.bestPath]
+            let last = directory.steps().last { $0 <= state.step }.map { [directory.modelPath($0)] } ?? []
+            let kept = last + [directory.bestPath]
             for path in kept where fileExists(path) { say("wrote \(path)") }
         }
         if let saveFailure { throw saveFailure }
@@ -269,7 +272,7 @@ package final class Trainer {
                 if counted.allSatisfy({ result.correct[$0] == 1 }) { exactRows += 1 }
             }
         }
-        func mean(_ sum: Double, of count: Int) -> Double { sum / Double(max(1, count)) }
+        func mean(_ sum: Double, of count: Int) -> Double { sum.isNaN ? .nan : sum / Double(max(1, count)) }
         return (mean(loss, of: targets), mean(accuracy, of: targets), mean(Double(exactRows), of: rows), rows)
     }
 
@@ -351,7 +354,8 @@ package final class Trainer {
     /// What to do about a run whose numbers are no longer finite.
     private func divergenceHint() -> String {
         let last = directory?.steps().last { $0 <= state.step }
-        return (last.map { "step \($0) in \(directory?.path ?? "") is whole: continue from it by -y 1" } ?? "start over")
+        return
+            (last.map { "step \($0) in \(directory?.path ?? "") is whole: continue from it by -y 1" } ?? "start over")
             + " with a smaller --learning-rate (-l) or more --warmup (-u)"
     }
 
@@ -400,6 +404,9 @@ package final class Trainer {
     /// Measures the gradients' norm. Above 1 it is clipped: `update` scales the gradients to a norm of 1.
     package func clip() {
         norm = model.parameters.gradientNorm()
+        // NaN has a sign, which means nothing to a reader.
+        if loss.isNaN { loss = .nan }
+        if norm.isNaN { norm = .nan }
         clipScale = norm > 1 ? Float(1 / norm) : 1
         lossScore = state.lossWindow.score(loss)
         normScore = state.normWindow.score(norm)

@@ -161,7 +161,9 @@ private func interrupt(_ folder: String) throws {
         }
         try writeDurably(folder + "/a") { try $0.write("new") }
         #expect(
-            Set(try filesInside(folder).keys) == ["a", "a.\(getpid() == 1 ? 2 : 1).tmp", "b.5000000.tmp", "a.x.tmp", "a.tmp"])
+            Set(try filesInside(folder).keys) == [
+                "a", "a.\(getpid() == 1 ? 2 : 1).tmp", "b.5000000.tmp", "a.x.tmp", "a.tmp",
+            ])
     }
 }
 

@@ -63,9 +63,10 @@ final class TestRun {
             guard let resume else { throw UserError("this run can't be resumed", hint: "say how") }
             return AnyPupil(try resume(path))
         }
-        let settings = try checkpoint.map {
-            TrainingSettings(try TrainingSettings.continuing(try trainingOptions(arguments), from: $0.state))
-        } ?? given
+        let settings =
+            try checkpoint.map {
+                TrainingSettings(try TrainingSettings.continuing(try trainingOptions(arguments), from: $0.state))
+            } ?? given
         model = checkpoint?.model.pupil ?? new()
         step = checkpoint?.state.step ?? 0
         final class Lines { var lines: [String] = [] }
@@ -85,7 +86,8 @@ final class TestRun {
     ///   - before: is given a step before anything happens at it.
     ///   - learnt: the same when its gradients are there, and nothing is made of them yet.
     func train(
-        before: (Int) throws -> Void = { _ in }, learnt: (Int) throws -> Void = { _ in }, until stop: @escaping () -> Bool = { false }
+        before: (Int) throws -> Void = { _ in }, learnt: (Int) throws -> Void = { _ in },
+        until stop: @escaping () -> Bool = { false }
     ) throws {
         defer { said = lines().filter { !$0.hasPrefix("step ") } }
         try trainer.run(until: stop) {

@@ -215,7 +215,8 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
             let run = try TestRun(
                 model,
                 [
-                    "-i", folder + "/train_*.bin", "-j", folder + "/train_0.bin", "-b", "2", "-t", "8", "-x", "60", "-n",
+                    "-i", folder + "/train_*.bin", "-j", folder + "/train_0.bin", "-b", "2", "-t", "8", "-x", "60",
+                    "-n",
                     "1", "-nk", keep, "-v", "1", "-s", "0", "-l", "1e9", "-u", "3", "-o", out,
                 ])
             var hint = ""
@@ -297,10 +298,15 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
             let model = BigramModel(V: 600)
             model.parameters.initialize(seed: 1)
             let run = try TestRun(
-                model, ["-i", folder + "/train_*.bin", "-b", "1", "-t", "7", "-d", "9223372036854775807", "-x", "1"]
+                model,
+                ["-i", folder + "/train_*.bin", "-b", "1", "-t", "7", "-d", "9223372036854775807", "-x", "1"]
                     + ["-v", "0", "-s", "0"] + more, tokenizer: tokenizer)
             var asked = 0
-            #expect { try run.train(until: { asked += 1; return asked > 100 }) } throws: {
+            #expect {
+                try run.train(until: {
+                    asked += 1; return asked > 100
+                })
+            } throws: {
                 ($0 as? UserError)?.exitCode == 130
             }
         }
@@ -406,7 +412,8 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
         try writeShard(tokens, to: folder + "/train_0.bin")
         func run(_ more: String...) throws -> TestRun {
             try TestRun(
-                bigram(), ["-i", folder + "/train_*.bin", "-b", "2", "-t", "10", "-v", "0", "-s", "0", "-x", "2"]
+                bigram(),
+                ["-i", folder + "/train_*.bin", "-b", "2", "-t", "10", "-v", "0", "-s", "0", "-x", "2"]
                     + ["-o", folder + "/out"] + more, resume: readBigram)
         }
         try run().train()
