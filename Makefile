@@ -8,6 +8,7 @@
 #   make test       format, build, tests, and the model against PyTorch's reference
 #   make test-widths    the tests at the other SIMD widths
 #   make test-kill  a run that is killed again and again ends in the same bytes
+#   make test-threads   small runs of all programs under the thread sanitizer
 #   make bench      the speed of each kernel against this machine's limit; with TEXT=…, the tokenizer's too
 #   make fuzz       a minute of damaged files and hard texts
 #   make clean
@@ -35,7 +36,7 @@ STEPS ?= $($(RECIPE).STEPS)
 EVERY ?= $($(RECIPE).EVERY)
 TRAIN = $($(RECIPE).TRAIN)
 
-.PHONY: all run lotto-long test test-widths test-kill bench fuzz clean $(PROGRAMS)
+.PHONY: all run lotto-long test test-widths test-kill test-threads bench fuzz clean $(PROGRAMS)
 
 all:
 	swift build $(SWIFT_OPTIONS)
@@ -101,6 +102,12 @@ test-widths:
 
 test-kill: all
 	dev/test_kill.sh 200 50 .
+
+# The thread sanitizer over the whole pipeline. Built again, with the sanitizer in it.
+test-threads:
+	for program in lotto train_tokenizer tokenize train_gpt2 generate; do LLM_SANITIZE=thread \
+		swift build -c release --scratch-path .build-threads --sanitize=thread --product $$program || exit 1; done
+	dev/test_threads.sh .build-threads/release
 
 bench:
 	swift build $(SWIFT_OPTIONS) --product bench

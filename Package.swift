@@ -32,7 +32,10 @@ func hasCPUFlag(_ flag: String) -> Bool {
 // for the target processor; -Xcc -march sets it for Swift's code too, because Swift takes its target from clang. And a
 // square root is clang's: without -fno-math-errno each lane asks whether it is negative, to set errno, and AdamW takes
 // four times as long.
-let kernels: [SwiftSetting] = [.unsafeFlags(["-Ounchecked", "-Xcc", cpuFlag, "-Xcc", "-fno-math-errno"])] + simd
+let kernels: [SwiftSetting] =
+    [.unsafeFlags(["-Ounchecked", "-Xcc", cpuFlag, "-Xcc", "-fno-math-errno"])] + simd
+    // `make test-threads` builds with the thread sanitizer, under which LLVM refuses its own prefetch instruction.
+    + (Context.environment["LLM_SANITIZE"] == nil ? [] : [.define("NO_PREFETCH")])
 
 let package = Package(
     name: "llm.swift",

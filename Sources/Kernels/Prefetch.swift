@@ -10,5 +10,10 @@
 ///   - write: 0 to read, 1 to write.
 ///   - caches: 3 for all levels, 2 for all but the first, 1 for the last.
 ///   - kind: 1 for data, 0 for code.
-@_silgen_name("llvm.prefetch.p0")
-package func prefetch(_ address: UnsafeRawPointer, write: Int32, caches: Int32, kind: Int32)
+#if NO_PREFETCH
+    @inline(__always)
+    package func prefetch(_ address: UnsafeRawPointer, write: Int32, caches: Int32, kind: Int32) {}
+#else
+    @_silgen_name("llvm.prefetch.p0")
+    package func prefetch(_ address: UnsafeRawPointer, write: Int32, caches: Int32, kind: Int32)
+#endif

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# The whole pipeline, small, under the thread sanitizer: any race ends it. `make test-threads` builds the programs.
+#
+# usage: dev/test_threads.sh FOLDER_OF_PROGRAMS
+set -euo pipefail
+cd "$(dirname "$0")/.."
+programs=$1
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+export TSAN_OPTIONS="suppressions=$PWD/dev/tsan.supp halt_on_error=1 exitcode=66 log_path=$folder/race"
+
+run() {
+    "$programs/$1" "${@:2}" >"$folder/out" 2>&1 || {
+        echo "error: $*"
+        tail -n 5 "$folder/out"
+        cat "$folder"/race.* 2>/dev/null | head -n 60
+        exit 1
+    }
+    echo "no race: $1"
+}
+run lotto generate --count 600 --val-count 100 --output "$folder"
+run train_tokenizer --input "$folder/lotto_train.txt" --vocab-size 369 --output "$folder"
+run tokenize --tokenizer "$folder" --input "$folder/lotto_train.txt" --val-input "$folder/lotto_val.txt" \
+    --row-length 167 --output "$folder"
+run train_gpt2 -i "$folder/train_*.bin" -o "$folder/model" --layers 2 --heads 2 --channels 32 -b 4 -t 167 -d 1336 \
+    -l 2e-3 -u 3 --loss-on answer -x 8 -n 3 -nk 1 -v 4 -m 2 -s 4 -g 16 --threads 4
+run train_gpt2 -o "$folder/model" -y 1 -x 10 --threads 3
+run generate --model "$folder/model/model_best.bin" --tokenizer "$folder" --num-samples 3 --max-new-tokens 20 --threads 4
+run lotto score --model "$folder/model/model_best.bin" --tokenizer "$folder" --train "$folder/lotto_train.txt" \
+    --count 20 --threads 4
