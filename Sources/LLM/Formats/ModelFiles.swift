@@ -7,6 +7,7 @@ private let modelHint =
 
 /// The configuration of the model at a path.
 package func readConfiguration(_ path: String) throws -> GPT2Configuration {
+    try finishInterruptedWrites(in: isDirectory(path) ? path : folder(of: path))
     if isHuggingFaceDirectory(path) { return try HuggingFaceGPT2.readConfiguration(path) }
     try refuseParts(path)
     return try LLMCModelFile.readHeader(InputFile(path, hint: modelHint)).config
@@ -15,6 +16,7 @@ package func readConfiguration(_ path: String) throws -> GPT2Configuration {
 /// The model at a path.
 /// - Parameter trains: whether to make room for gradients and moments.
 package func readModel(_ path: String, trains: Bool) throws -> GPT2 {
+    try finishInterruptedWrites(in: isDirectory(path) ? path : folder(of: path))
     if !isHuggingFaceDirectory(path) { try refuseParts(path) }
     let model =
         try isHuggingFaceDirectory(path)

@@ -151,7 +151,7 @@ package final class Trainer {
 
     // MARK: - the loop
 
-    /// Thrown inside a step to end it at once: nothing of it has happened yet, but for gradients.
+    /// Thrown inside a step to end it at once: there are some gradients by then, and nothing else.
     private struct Interrupted: Error {}
 
     /// Calls `step` for every step that is left, and once after the last one, to validate, sample and save.
@@ -168,7 +168,6 @@ package final class Trainer {
             do {
                 try step()
             } catch is Interrupted {
-                model.parameters.zeroGradients()
                 throw stopped()
             }
             if number < steps { try reportStep() }

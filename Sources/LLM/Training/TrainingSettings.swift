@@ -237,6 +237,7 @@ package struct TrainingSettings {
     package var tokenizerPath: String? {
         if let tokenizer { return tokenizer }
         let beside = folder(of: trainData)
+        try finishInterruptedWrites(in: beside)
         if ["tokenizer.json", "tokenizer.bin"].contains(where: { fileExists("\(beside)/\($0)") }) { return beside }
         return fileExists("gpt2_tokenizer.bin") ? "gpt2_tokenizer.bin" : nil
     }

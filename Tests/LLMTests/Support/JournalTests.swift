@@ -124,6 +124,18 @@ private func interrupt(_ folder: String) throws {
         try writeDurably("\(folder)/another") { try $0.write("3") }
         #expect(try texts(folder) == after.merging(["another": "3"]) { $1 })
     }
+    // A model's readers do so, whether it is there or not.
+    for read in [{ _ = try readModel($0, trains: false) }, { _ = try readConfiguration($0) }]
+        as [(String) throws -> Void]
+    {
+        for name in ["/a", ""] {
+            try withTemporaryDirectory { folder in
+                try interrupt(folder)
+                expectUserError("no model") { try read(folder + name) }
+                #expect(try texts(folder) == after)
+            }
+        }
+    }
     try withTemporaryDirectory { folder in
         try interrupt(folder)
         let moved = folder + "/moved"

@@ -332,8 +332,16 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
             _ = try writer.write(
                 [InputFile(text, hint: "")], fraction: 0.2, seed: 1, to: out)
         }
-        func corpus(_ out: String) throws -> [String: [UInt8]] {
-            try finishInterruptedWrites(in: out)
+        /// The files as one of the corpus's readers finds them.
+        func corpus(_ out: String, reader: Int = 0) throws -> [String: [UInt8]] {
+            switch reader % 4 {
+            case 0: _ = try Tokenizer(directory: out)
+            case 1: _ = try Tokenizer(path: out + "/tokenizer.json")
+            case 2: _ = try trainingSettings(["-i", out + "/train_*.bin"]).findTokenizer()
+            default:
+                _ = try DataLoader(
+                    pattern: out + "/train_*.bin", B: 1, T: 8, vocabularySize: 600, shuffleSeed: nil)
+            }
             return try filesInside(out).filter { !$0.key.hasSuffix(".tmp") }
         }
         try write(30, 1, to: folder + "/old")
@@ -349,7 +357,7 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
                 try FaultInjector(.error(EIO), at: place, lasts: true)({ try write(12, 2, to: out) })
                 break
             } catch is UserError {}
-            let files = try corpus(out)
+            let files = try corpus(out, reader: place)
             if files == old { olds += 1 } else { news += 1 }
             if files != old { expectSame(files, new, "call \(place)") }
         }

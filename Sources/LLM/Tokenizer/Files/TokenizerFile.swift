@@ -13,6 +13,7 @@ extension Tokenizer {
     /// Reads the tokenizer.json in `directory`; if there is none, another vocabulary, with tokenizer.bin as the last
     /// choice.
     package init(directory: String) throws {
+        try finishInterruptedWrites(in: directory)
         guard let path = Tokenizer.file(in: directory) else {
             guard isDirectory(directory) else {
                 throw UserError(
@@ -40,6 +41,7 @@ extension Tokenizer {
     /// Reads a tokenizer.json, or the format that the name indicates: vocab.txt, encoder.json, vocab.bpe, *.tiktoken,
     /// tokenizer.bin.
     package init(path: String) throws {
+        try finishInterruptedWrites(in: LLM.folder(of: path))
         let bytes = try Tokenizer.contents(of: path)
         let file = path.split(separator: "/").last.map(String.init) ?? path
         if path.hasSuffix(".bin") {
