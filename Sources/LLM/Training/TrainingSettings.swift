@@ -237,12 +237,14 @@ package struct TrainingSettings {
     package var tokenizerPath: String? {
         if let tokenizer { return tokenizer }
         let beside = folder(of: trainData)
-        try finishInterruptedWrites(in: beside)
         if ["tokenizer.json", "tokenizer.bin"].contains(where: { fileExists("\(beside)/\($0)") }) { return beside }
         return fileExists("gpt2_tokenizer.bin") ? "gpt2_tokenizer.bin" : nil
     }
 
-    package func findTokenizer() throws -> Tokenizer? { try tokenizerPath.map { try Tokenizer(at: $0) } }
+    package func findTokenizer() throws -> Tokenizer? {
+        try finishInterruptedWrites(in: folder(of: trainData))
+        return try tokenizerPath.map { try Tokenizer(at: $0) }
+    }
 
     /// The folder for checkpoints, for this process alone; nil keeps nothing.
     /// - Throws: if another process writes there, or a run is there and nothing was said about it.
