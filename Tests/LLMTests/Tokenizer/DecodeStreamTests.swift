@@ -96,6 +96,9 @@ private let llama: JSON = [
         try shown(["éé", "é", "é", "a", "éb", "é"], ["type": "Sequence", "decoders": [fuse, strip]]) == [
             "", "", "é", "ééa", "éb", "", "",
         ])
+    // Its bytes may come one by one.
+    let bytes: JSON = ["type": "Sequence", "decoders": [["type": "ByteLevel"], strip]]
+    #expect(try shown(["Ã", "©", "x", "Ã", "©"], bytes) == ["", "", "x", "", "", ""])
 }
 
 @Test func `what follows a context adds to its text, and nothing of it comes again`() throws {
@@ -194,7 +197,7 @@ private func naive(_ decoder: Decoder, _ tokens: [[UInt8]]) -> [[UInt8]] {
         .strip(content: utf8("é"), start: .max, stop: .max),
     ]
     let tokens = [
-        "a", "aa", "ab", "▁a", "▁", "▁▁", "é", "éé", "##b", "Ġa", " ", "  e", "e", "<0xC3>", "<0xA9>", "<0x61>",
+        "a", "aa", "ab", "▁a", "▁", "▁▁", "é", "éé", "##b", "Ġa", "Ã", "©", " ", "  e", "e", "<0xC3>", "<0xA9>", "<0x61>",
     ]
     var random = Xorshift(seed: 3)
     for _ in 0..<4000 {
