@@ -197,7 +197,8 @@ private func naive(_ decoder: Decoder, _ tokens: [[UInt8]]) -> [[UInt8]] {
         .strip(content: utf8("é"), start: .max, stop: .max),
     ]
     let tokens = [
-        "a", "aa", "ab", "▁a", "▁", "▁▁", "é", "éé", "##b", "Ġa", "Ã", "©", " ", "  e", "e", "<0xC3>", "<0xA9>", "<0x61>",
+        "a", "aa", "ab", "▁a", "▁", "▁▁", "é", "éé", "##b", "Ġa", "Ã", "©", " ", "  e", "e", "<0xC3>", "<0xA9>",
+        "<0x61>",
     ]
     var random = Xorshift(seed: 3)
     for _ in 0..<4000 {
