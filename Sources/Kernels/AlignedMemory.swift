@@ -5,6 +5,12 @@
 
 import Synchronization
 
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
 /// A block of `count` uninitialized floats that begins a cache line, so that no vector spans two lines. It must be
 /// freed with `freeAligned`.
 package func allocateAligned(_ count: Int) -> UnsafeMutablePointer<Float> {
@@ -16,7 +22,9 @@ package func allocateAligned(_ count: Int) -> UnsafeMutablePointer<Float> {
         return best.map { blocks.remove(at: $0) }
     }
     if let kept { return kept.floats }
-    let line = UnsafeMutableRawPointer.allocate(byteCount: (header + count) * MemoryLayout<Float>.stride, alignment: 64)
+    let bytes = (header + count) * MemoryLayout<Float>.stride
+    var memory: UnsafeMutableRawPointer?
+    guard posix_memalign(&memory, 64, bytes) == 0, let line = memory else { exitRefusedMemory(bytes) }
     line.storeBytes(of: count, as: Int.self)
     return line.bindMemory(to: Float.self, capacity: header + count) + header
 }
@@ -28,7 +36,7 @@ package func freeAligned(_ floats: UnsafeMutablePointer<Float>) {
         blocks.append(Block(floats: floats, count: count))
         return blocks.count > maxFreeBlocks ? blocks.removeFirst() : nil
     }
-    if let oldest { UnsafeMutableRawPointer(oldest.floats - header).deallocate() }
+    if let oldest { free(UnsafeMutableRawPointer(oldest.floats - header)) }
 }
 
 /// A freed block. Whoever removes it from the list owns it, so it may move between threads.
@@ -42,3 +50,19 @@ private let freeBlocks = Mutex<[Block]>([])
 private let maxFreeBlocks = 256
 /// The floats before a block, one cache line, which hold its size.
 private let header = 16
+
+/// Ends the program because the system refused memory. A kernel does not throw: there is nothing that could go on.
+package func exitRefusedMemory(_ bytes: Int) -> Never {
+    fflush(nil)
+    let text =
+        "error: the system refused \(memoryText(Double(bytes))) of memory\nhint: take a smaller batch or model, "
+        + "close other programs, or raise the limit of a process: ulimit -v\n"
+    _ = Array(text.utf8).withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+    _exit(1)
+}
+
+/// A size for a person: `35.2 MB`, `1.2 GB`.
+package func memoryText(_ bytes: Double) -> String {
+    let (unit, name) = bytes < 1e9 ? (1e6, "MB") : (1e9, "GB")
+    return "\((bytes / unit * 10).rounded() / 10) \(name)"
+}

@@ -92,7 +92,8 @@ enum Generate {
         let promptSeconds = now() - start
 
         // The first sample that is not yet whole is shown as it comes; what the others have so far waits for its turn.
-        var samples = (0..<count).map { _ in Sample(stream: TextStream(stops: stops)) }
+        let decoder = DecodeStream(tokenizer, after: given)
+        var samples = (0..<count).map { _ in Sample(decoder: decoder, stream: TextStream(stops: stops)) }
         var turn = 0
         func show() {
             guard !printsJSON else { return }
@@ -110,10 +111,9 @@ enum Generate {
         }
         show()
         var randoms = randoms(options, count)
-        generator.generate(
-            limit: limit, sampler: sampler, randoms: &randoms, endOfText: tokenizer.endOfText.map { Int32($0) }
-        ) { i, token in
-            samples[i].add(token, tokenizer, limit: limit)
+        let endOfText = tokenizer.endOfText.map { Int32($0) }
+        try generator.generate(limit: limit, sampler: sampler, randoms: &randoms, endOfText: endOfText) { i, token in
+            samples[i].add(token, isEndOfText: token == endOfText, limit: limit)
             if i == turn || samples[i].end != nil { show() }
             return samples[i].end == nil
         }
@@ -129,45 +129,6 @@ enum Generate {
             String(
                 format: "prompt: %ld tokens in %.2f s; then %ld tokens in %.2f s, %.1f tokens/s", prompt.count,
                 promptSeconds, tokens, seconds, Double(tokens) / max(seconds, 1e-9)))
-    }
-
-    /// One text that is being written.
-    struct Sample {
-        enum End: String {
-            case endOfText = "end_of_text"
-            case stopText = "stop"
-            case length
-        }
-        var stream: TextStream
-        var tokens: [Int32] = []
-        var text = ""
-        /// Not yet shown.
-        var waiting = ""
-        var isBegun = false
-        var end: End?
-
-        mutating func add(_ token: Int32, _ tokenizer: Tokenizer, limit: Int) {
-            tokens.append(token)
-            var new = ""
-            if Int(token) == tokenizer.endOfText {
-                end = .endOfText
-            } else {
-                new = stream.add(tokenizer.bytes(of: Int(token)))
-                if stream.isStopped { end = .stopText } else if tokens.count == limit { end = .length }
-            }
-            if end != nil { new += stream.finish() }
-            text += new
-            waiting += new
-        }
-
-        func json(index: Int, prompt: String, promptTokens: [Int32]) -> String {
-            func list(_ ids: [Int32]) -> String { "[" + ids.map(String.init).joined(separator: ",") + "]" }
-            func quoted(_ text: String) -> String {
-                String(decoding: JSON.quoted(Array(text.utf8)), as: UTF8.self)
-            }
-            return "{\"sample\":\(index),\"prompt\":\(quoted(prompt)),\"prompt_tokens\":\(list(promptTokens)),"
-                + "\"text\":\(quoted(text)),\"tokens\":\(list(tokens)),\"finish_reason\":\"\(end?.rawValue ?? "length")\"}"
-        }
     }
 
     // MARK: - conversation
@@ -189,11 +150,11 @@ enum Generate {
         }
         while true {
             if isTerminal { printNow("> ") }
-            guard var line = readLine() else { break }
+            guard var line = try readTypedLine() else { break }
             while line.hasSuffix("\\") {
                 line = String(line.dropLast()) + "\n"
                 if isTerminal { printNow("… ") }
-                line += readLine() ?? ""
+                line += try readTypedLine() ?? ""
             }
             // What the model wrote and what a person writes are lines of their own. No newline follows, though: many a
             // text would be at its end there, and where one belongs the model writes it.
@@ -203,12 +164,13 @@ enum Generate {
             let held = generator.tokens[0].count
             generator.append([added])
             added = []
-            var sample = Sample(stream: TextStream(stops: stops))
-            generator.generate(
-                limit: limit, sampler: sampler, randoms: &randoms, endOfText: tokenizer.endOfText.map { Int32($0) }
-            ) { _, token in
+            var sample = Sample(
+                decoder: DecodeStream(tokenizer, after: generator.tokens[0]), stream: TextStream(stops: stops))
+            let endOfText = tokenizer.endOfText.map { Int32($0) }
+            try generator.generate(limit: limit, sampler: sampler, randoms: &randoms, endOfText: endOfText) {
+                _, token in
                 last = token
-                sample.add(token, tokenizer, limit: limit)
+                sample.add(token, isEndOfText: token == endOfText, limit: limit)
                 printNow(sample.waiting)
                 sample.waiting = ""
                 return sample.end == nil
@@ -219,6 +181,22 @@ enum Generate {
             }
         }
         if isTerminal { printNow("\n") }
+    }
+
+    /// A line of standard input without its end; nil if there is none.
+    static func readTypedLine() throws -> String? {
+        var bytes: [UInt8] = []
+        var next = getchar()
+        if next == EOF { return nil }
+        while next != EOF, next != Int32(UInt8(ascii: "\n")) {
+            bytes.append(UInt8(truncatingIfNeeded: next))
+            next = getchar()
+        }
+        if bytes.last == UInt8(ascii: "\r") { bytes.removeLast() }
+        guard let line = String(validating: bytes, as: UTF8.self) else {
+            throw UserError("the line is not UTF-8: \(readable(bytes))", hint: "set your terminal to UTF-8")
+        }
+        return line
     }
 
     // MARK: - what comes in
@@ -234,10 +212,12 @@ enum Generate {
                 "--repetition-penalty 0 would divide by zero", hint: "1 is no penalty, 1.2 a mild and 2 a strong one",
                 exitCode: 2)
         }
+        /// A number too small for a float counts as the smallest one.
+        func positive(_ name: String) -> Float { max(Float(options.double(name)), .leastNonzeroMagnitude) }
         var sampler = Sampler()
         sampler.isGreedy = options.flag("greedy")
-        sampler.repetitionPenalty = Float(options.double("repetition-penalty"))
-        sampler.temperature = Float(options.double("temperature"))
+        sampler.repetitionPenalty = positive("repetition-penalty")
+        sampler.temperature = positive("temperature")
         sampler.topK = options.int("top-k")
         sampler.topP = Float(options.double("top-p"))
         sampler.minP = Float(options.double("min-p"))

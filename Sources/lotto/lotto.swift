@@ -13,7 +13,7 @@ import LLM
 enum Lotto {
     static func main() {
         runReportingErrors {
-            let arguments = CommandLine.arguments.dropFirst()
+            let arguments = try commandLineArguments()
             let example = "lotto generate --count 20000 --output data"
             guard let verb = arguments.first else {
                 throw UserError("lotto needs a verb", hint: "for example: \(example)", exitCode: 2)
@@ -207,14 +207,19 @@ enum Lotto {
                 hint: "use the --max-tickets that the model was trained with")
         }
         var answers = [[Int32]](repeating: [], count: questions.count)
-        model.continueGreedily(
-            prompts, limit: model.config.maxT - longest, stop: endOfText, vocabulary: tokenizer.vocabularySize,
-            batch: 64
-        ) {
-            answers[$0] = $1
+        do {
+            try model.continueGreedily(
+                prompts, limit: model.config.maxT - longest, stop: endOfText, vocabulary: tokenizer.vocabularySize,
+                batch: 64
+            ) {
+                answers[$0] = $1
+            }
+        } catch let error as UserError {
+            throw UserError("\(path): \(error.message)", hint: error.hint)
         }
-        for (question, answer) in zip(questions, answers) {
-            score.add(question, answer: String(decoding: tokenizer.decode(answer), as: UTF8.self), slots: slots)
+        for (i, question) in questions.enumerated() {
+            let answer = tokenizer.decode(answers[i], after: prompts[i])
+            score.add(question, answer: String(decoding: answer, as: UTF8.self), slots: slots)
         }
         return score
     }

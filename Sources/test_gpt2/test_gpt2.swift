@@ -19,7 +19,7 @@ enum Main {
     static func main() {
         runReportingErrors {
             // The two files stand without a name, as in llm.c.
-            var arguments = Array(CommandLine.arguments.dropFirst())
+            var arguments = try commandLineArguments()
             let paths = Array(arguments.prefix { !$0.hasPrefix("-") })
             arguments.removeFirst(paths.count)
             let options = try Options(

@@ -36,7 +36,8 @@ func defaultData(_ split: String) -> String {
 enum Main {
     static func main() {
         runReportingErrors {
-            try train(Options(program: "train_gpt2", about: aboutTraining, table: table, arguments: commandLine()))
+            let arguments = try commandLine()
+            try train(Options(program: "train_gpt2", about: aboutTraining, table: table, arguments: arguments))
         }
     }
 
@@ -138,8 +139,8 @@ enum Main {
     // MARK: - the command line
 
     /// The user's arguments, without those that llm.c has for GPUs; without any, the recipe that fits what is there.
-    static func commandLine() -> [String] {
-        let arguments = Array(CommandLine.arguments.dropFirst())
+    static func commandLine() throws -> [String] {
+        let arguments = try commandLineArguments()
         guard arguments.isEmpty else { return droppingGPUOptions(arguments) }
         let recipe: [String]
         if fileExists("gpt2_124M.bin"), fileExists(defaultData("train")) {

@@ -4,7 +4,9 @@
 // `fuzz` prints the seed first, and the same seed repeats the run.
 //
 // `fuzz ids PATH` is the other side of dev/reference/compare_tokenizers.py: texts on standard input, each behind its
-// length as UInt32; on standard output, for each: the ids, and the two decodings, each behind its length.
+// length as UInt32; on standard output, for each: the ids, and the two decodings, each behind its length. `fuzz decode
+// PATH` takes lists of ids, as Int32; its answers are the text of each, that of its first half, and what the second half
+// adds to that.
 
 import Foundation
 import LLM
@@ -15,7 +17,14 @@ enum Fuzz {
         runReportingErrors {
             let words = Array(CommandLine.arguments.dropFirst())
             if words.first == "ids", words.count == 2 {
-                try answer(with: try Tokenizer(at: words[1]))
+                try answerTexts(with: try Tokenizer(at: words[1]))
+            } else if words.first == "decode", words.count == 2 {
+                let tokenizer = try Tokenizer(at: words[1])
+                try answerEach { (ids: [Int32]) in
+                    let half = Array(ids.prefix(ids.count / 2))
+                    let rest = tokenizer.decode(Array(ids.dropFirst(half.count)), after: half)
+                    return [tokenizer.decode(ids), tokenizer.decode(half), rest].reduce(into: Data()) { put($1, &$0) }
+                }
             } else {
                 let seconds = words.first.flatMap { Double($0) } ?? 60
                 let seed = words.dropFirst().first.flatMap { UInt64($0) } ?? UInt64(Date().timeIntervalSince1970)
@@ -25,29 +34,40 @@ enum Fuzz {
         }
     }
 
-    static func answer(with tokenizer: Tokenizer) throws {
-        let input = FileHandle.standardInput.readDataToEndOfFile()
-        var output = Data()
-        func put<Value: BitwiseCopyable>(_ values: [Value]) {
-            withUnsafeBytes(of: UInt32(values.count).littleEndian) { output.append(contentsOf: $0) }
-            values.withUnsafeBytes { output.append(contentsOf: $0) }
-        }
-        var position = 0
+    static func answerTexts(with tokenizer: Tokenizer) throws {
         var encoder = try tokenizer.makeEncoder(recognizesSpecialTokens: true)
-        while position + 4 <= input.count {
-            let length = input.withUnsafeBytes {
-                Int($0.loadUnaligned(fromByteOffset: position, as: UInt32.self))
-            }
-            let text = Array(input[position + 4..<position + 4 + length])
-            position += 4 + length
+        try answerEach { (text: [UInt8]) in
             var ids: [Int32] = []
             text.withUnsafeBufferPointer { encoder.encode($0, to: &ids) }
             ids = tokenizer.puttingTemplate(around: ids)
-            put(ids)
-            put(tokenizer.decode(ids))
-            put(tokenizer.decode(ids, skippingSpecialTokens: true))
+            var output = Data()
+            put(ids, &output)
+            put(tokenizer.decode(ids), &output)
+            put(tokenizer.decode(ids, skippingSpecialTokens: true), &output)
+            return output
+        }
+    }
+
+    static func answerEach<Value: BitwiseCopyable>(_ answer: ([Value]) throws -> Data) throws {
+        let input = FileHandle.standardInput.readDataToEndOfFile()
+        var output = Data()
+        var position = 0
+        while position + 4 <= input.count {
+            let values = input.withUnsafeBytes { raw in
+                let count = Int(raw.loadUnaligned(fromByteOffset: position, as: UInt32.self))
+                return (0..<count).map {
+                    raw.loadUnaligned(fromByteOffset: position + 4 + $0 * MemoryLayout<Value>.stride, as: Value.self)
+                }
+            }
+            position += 4 + values.count * MemoryLayout<Value>.stride
+            output += try answer(values)
         }
         try FileHandle.standardOutput.write(contentsOf: output)
+    }
+
+    static func put<Value: BitwiseCopyable>(_ values: [Value], _ output: inout Data) {
+        withUnsafeBytes(of: UInt32(values.count).littleEndian) { output.append(contentsOf: $0) }
+        values.withUnsafeBytes { output.append(contentsOf: $0) }
     }
 
     /// Small tokenizers of every kind, as they stand in files.
@@ -141,6 +161,9 @@ enum Fuzz {
         files.append(("one/model.safetensors", weights))
         files.append(("shards/model.safetensors.index.json", Array(index.utf8)))
         try Data(weights).write(to: URL(fileURLWithPath: "\(directory)/shards/shard"))
+        let numbers = ["1000000000000", "-1", "9223372036854775808", "1e300", "0.5", "-0", "NaN", "0"].map {
+            Array($0.utf8)
+        }
         let words = [
             "{", "}", "[", "]", "\"", ":", ",", "null", "-1", "1e99", "4294967296", "\"type\"", "\\u0000", "\u{FF}",
             "18446744073709551615", "\"a\"",
@@ -154,7 +177,8 @@ enum Fuzz {
             for _ in 0..<random.below(4) where !bytes.isEmpty {
                 let at = random.below(bytes.count)
                 let length = min(bytes.count - at, 1 + random.below(12))
-                switch random.below(6) {
+                switch random.below(7) {
+                case 6: replaceNumber(in: &bytes, after: at, by: numbers[random.below(numbers.count)])
                 case 0: bytes[at] = UInt8(truncatingIfNeeded: random.next())
                 case 1: bytes[at] ^= 1 << UInt8(random.below(8))
                 case 2: bytes.removeSubrange(at..<at + length)
@@ -191,6 +215,14 @@ enum Fuzz {
             }
         }
         print("\(rounds) files, \(read) of them read, no trap")
+    }
+
+    /// What a size in a file is taken for when it is none: a loop that long, memory that large.
+    private static func replaceNumber(in bytes: inout [UInt8], after start: Int, by number: [UInt8]) {
+        let isDigit = { (byte: UInt8) in (0x30...0x39).contains(byte) }
+        guard let first = bytes[start...].firstIndex(where: isDigit) else { return }
+        let end = bytes[first...].firstIndex { !isDigit($0) } ?? bytes.count
+        bytes.replaceSubrange(first..<end, with: number)
     }
 
     private static func byteLevel(_ random: inout Xorshift) throws -> Tokenizer {

@@ -43,6 +43,77 @@ def ours(path, texts):
     return results
 
 
+def our_texts(path, lists):
+    """For each list of ids: its text, and that of its first half with what the second half adds."""
+    data = b"".join(struct.pack(f"<I{len(ids)}i", len(ids), *ids) for ids in lists)
+    out = subprocess.run([PROGRAM, "decode", str(path)], input=data, capture_output=True)
+    if out.returncode:
+        raise SystemExit(f"{path}: exit {out.returncode}: {out.stderr.decode()}")
+    out, position, results = out.stdout, 0, []
+    for _ in lists:
+        row = []
+        for _ in range(3):
+            count, = struct.unpack_from("<I", out, position)
+            row.append(out[position + 4:position + 4 + count])
+            position += 4 + count
+        results.append((row[0], row[1] + row[2], row[1]))
+    return results
+
+
+def random_ids(rng, tokenizer, count):
+    """Lists of ids such as no text gives: half of the tokens are bytes, where there are such."""
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    some = sorted(i for token, i in vocabulary.items() if token.startswith("<0x")) or sorted(vocabulary.values())
+    # The bytes of characters, whole and cut.
+    spelt = [[vocabulary.get(f"<0x{b:02X}>", -1) for b in character.encode()] for character in "가é😀\n"]
+    spelt = [ids for ids in spelt if -1 not in ids]
+    for _ in range(count):
+        ids = []
+        for _ in range(rng.randint(1, 12)):
+            kind = rng.random()
+            if spelt and kind < 0.4:
+                ids += rng.choice(spelt)[:rng.choice([1, 2, 3, 4, 4, 4])]
+            else:
+                ids.append(rng.choice(some) if kind < 0.6 else rng.randrange(tokenizer.get_vocab_size()))
+        yield ids
+
+
+def other_decoders():
+    """Decoders, and orders of their steps, that no tokenizer of `variants` has."""
+    fallback, fuse, replace, sequence = decoders.ByteFallback(), decoders.Fuse(), decoders.Replace, decoders.Sequence
+    yield fallback
+    yield sequence([replace("▁", " "), fallback, fuse])
+    yield sequence([fallback, fuse, replace("a▁t", "#"), replace("▁", "_")])
+    yield sequence([fuse, decoders.Strip("▁", 3, 0)])
+    yield sequence([replace("▁", " "), decoders.Strip(" ", 1, 0)])
+    yield sequence([fuse, decoders.Metaspace()])
+    yield sequence([decoders.Metaspace(), fallback])
+    yield sequence([fuse, decoders.WordPiece()])
+    yield sequence([decoders.WordPiece(prefix="▁"), fallback])
+    yield decoders.BPEDecoder(suffix="e")
+    yield sequence([fallback, decoders.BPEDecoder(suffix="e"), fuse, replace("  ", " ")])
+    yield sequence([fuse, decoders.BPEDecoder(suffix="e")])
+    yield sequence([decoders.ByteLevel(), replace("te", "T")])
+    yield sequence([fallback, decoders.ByteLevel()])
+    yield sequence([sequence([replace("▁", " "), fallback]), sequence([fuse, replace("e t", "E"), replace("E", " ee ")])])
+    yield sequence([fuse, fallback])
+
+
+def compare_texts(name, path, reference, count):
+    """Compares what random ids decode to with `reference`; returns the number of differences."""
+    lists = list(random_ids(random.Random(3), reference, count))
+    expected = reference.decode_batch(lists, skip_special_tokens=False)
+    bad = 0
+    for ids, want, (whole, joined, half) in zip(lists, expected, our_texts(path, lists)):
+        # What bytes of the second half make of the first one's text cannot be unsaid.
+        wrong = whole.decode(errors="replace") != want or whole.startswith(half) and joined != whole
+        bad += wrong
+        if wrong and bad <= 3:
+            print(f"  {ids}: {want!r} ours {whole!r}, in two parts {joined!r}")
+    print(f"{name}: {len(lists)} lists of ids, {bad} differ", flush=True)
+    return bad
+
+
 def hard_strings(rng, count):
     parts = ["a", "the", "Z", "안녕", "꽃", "\u1112\u1161", "é", "e\u0301", "日", "1", "42", "½", "٣", " ", " ", "  ", "\n", "\n\n",
              "\r\n", "\t", "\u00a0", "\u3000", "\u0085", "'", "'s", "'ll", "'re", "'L", "!", "...", "😀", "\0", "\u007f", "<|endoftext|>",
@@ -202,7 +273,12 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name, path, reference in variants(corpora[::100], pathlib.Path(folder)):
             if wanted(name):
-                bad += compare(name, path, reference, hard + few)
+                bad += compare(name, path, reference, hard + few) + compare_texts(name, path, reference, 20000)
+            if name == "llama" and wanted("decoder"):
+                for i, decoder in enumerate(other_decoders()):
+                    reference.decoder = decoder
+                    reference.save(str(path))
+                    bad += compare_texts(f"decoder {i}", path, reference, 20000)
     raise SystemExit(1 if bad else 0)
 
 

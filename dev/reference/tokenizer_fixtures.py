@@ -6,6 +6,8 @@
 Tests/LLMTests/Fixtures/tokenizer_corpus.txt   a few kilobytes of Korean and English, written for this purpose
 Tests/LLMTests/Fixtures/tokenizer_600.json     the result of BpeTrainer on it: the file to match byte for byte
 Tests/LLMTests/Fixtures/tokenizer_cases.json   hard strings, with their words and ids
+Tests/LLMTests/Fixtures/tokenizer_parts.json   tokenizers with each component, and what they make of hard strings
+Tests/LLMTests/Fixtures/tokenizer_decodings.json  what random ids decode to
 """
 
 import json
@@ -62,6 +64,29 @@ def parts():
         json.dump(rows, file, ensure_ascii=False, separators=(",", ":"))
 
 
+def decodings():
+    """What random ids decode to, by each tokenizer of tokenizer_parts.json, and by other decoders with llama's tokens."""
+    import compare_tokenizers
+
+    rows = []
+
+    def add(name, tokenizer, count):
+        lists = list(compare_tokenizers.random_ids(random.Random(7), tokenizer, count))
+        texts = [[ids, tokenizer.decode(ids, skip_special_tokens=False)] for ids in lists]
+        rows.append({"tokenizer": name, "decoder": json.loads(tokenizer.to_str())["decoder"], "texts": texts})
+
+    parts = json.loads((FIXTURES / "tokenizer_parts.json").read_text())
+    for part in parts:
+        add(part["name"], Tokenizer.from_str(json.dumps(part["tokenizer"])), 10)
+        if part["name"] == "llama":
+            for decoder in compare_tokenizers.other_decoders():
+                tokenizer = Tokenizer.from_str(json.dumps(part["tokenizer"]))
+                tokenizer.decoder = decoder
+                add("llama", tokenizer, 40)
+    with open(FIXTURES / "tokenizer_decodings.json", "w") as file:
+        json.dump(rows, file, ensure_ascii=False, separators=(",", ":"))
+
+
 def trained(corpus):
     """The results of BpeTrainer with other schemes and options: files to match byte for byte."""
     def save(name, model, pre, decoder, **options):
@@ -99,9 +124,11 @@ def main():
     for case in cases:
         assert "".join(case["words"]) == case["text"], case
     parts()
+    decodings()
     trained(corpus)
     with open(FIXTURES / "tokenizer_cases.json", "w") as file:
         json.dump(cases, file, ensure_ascii=True, indent=0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -31,6 +31,8 @@ package final class SafetensorsFile {
     private let file: MappedFile
 
     private static let longestHeader = 100_000_000
+    /// In the header. A tensor takes eight of them, so a quarter of a million tensors can be described.
+    private static let mostValues = 1 << 21
 
     package init(_ path: String) throws {
         file = try MappedFile(path, hint: "give a file written by safetensors, such as model.safetensors")
@@ -45,7 +47,8 @@ package final class SafetensorsFile {
         let dataStart = 8 + Int(length)
         guard dataStart <= size else { throw refuse("a header of \(length) bytes does not fit in a file of \(size)") }
         let header = try JSON(
-            Array(file.bytes[8..<dataStart]), name: "\(path), header", allowsDuplicateKeys: false)
+            Array(file.bytes[8..<dataStart]), name: "\(path), header", allowsDuplicateKeys: false,
+            mostValues: SafetensorsFile.mostValues)
         guard case .object(let members) = header else { throw refuse("its header is not a JSON object") }
 
         var entries: [String: Entry] = [:]

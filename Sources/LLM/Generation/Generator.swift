@@ -60,6 +60,18 @@ package final class Generator {
         UnsafeBufferPointer(start: logitRows + rowOfLogits[sequence] * model.V, count: vocabulary)
     }
 
+    /// The same, to choose a token by.
+    /// - Throws: if one is NaN or infinite, for then there is no likeliest token.
+    fileprivate func usableLogits(of sequence: Int) throws -> UnsafeBufferPointer<Float> {
+        let logits = logits(of: sequence)
+        guard logits.allSatisfy({ $0.isFinite }) else {
+            throw UserError(
+                "the model's logits are NaN or infinite: its parameters are numbers, but too large to compute with",
+                hint: "its training diverged: take an earlier checkpoint, and a smaller learning rate")
+        }
+        return logits
+    }
+
     // MARK: - what goes in
 
     /// Begins all sequences with one prompt, in place of what they held. It is computed once, and kept once.
@@ -134,15 +146,16 @@ extension Generator {
     ///     (Its logits do in their last bits: one sequence and several are added up in different orders.)
     ///   - endOfText: ends its sequence.
     ///   - body: is given the sequence and its new token; false ends the sequence.
+    /// - Throws: if a logit is NaN or infinite, and what `body` throws.
     package func generate(
         limit: Int, sampler: Sampler, randoms: inout [Xorshift], endOfText: Int32?,
         _ body: (_ sequence: Int, _ token: Int32) throws -> Bool
-    ) rethrows {
+    ) throws {
         var going = Array(0..<count)
         for step in 1...limit {
             var new = [[Int32]](repeating: [], count: count)
             for i in going {
-                let token = sampler.next(logits(of: i), context: tokens[i], random: &randoms[i])
+                let token = sampler.next(try usableLogits(of: i), context: tokens[i], random: &randoms[i])
                 let goesOn = try body(i, token) && token != endOfText && step < limit
                 if goesOn { new[i] = [token] } else { unread[i] = [token] }
             }
@@ -158,10 +171,11 @@ extension CausalModel {
     /// of it. The prompts may be of any lengths; `batch` of them are processed at a time, and where one ends the next
     /// takes its place.
     /// - Parameter finished: is given the index of every prompt that is done, and its continuation.
+    /// - Throws: if a logit is NaN or infinite, and what `finished` throws.
     package func continueGreedily(
         _ prompts: [[Int32]], limit: Int, stop: Int32?, vocabulary: Int? = nil, batch: Int = 64,
         finished: (_ prompt: Int, _ continuation: [Int32]) throws -> Void
-    ) rethrows {
+    ) throws {
         let longest = prompts.map(\.count).max() ?? 0
         guard longest > 0, limit > 0 else { return }
         let generator = Generator(
@@ -174,7 +188,7 @@ extension CausalModel {
             var new = [[Int32]](repeating: [], count: generator.count)
             for i in 0..<generator.count {
                 if let prompt = current[i] {
-                    let token = Int32(argmax(generator.logits(of: i)))
+                    let token = Int32(argmax(try generator.usableLogits(of: i)))
                     if token != stop { continuations[i].append(token) }
                     if token != stop, continuations[i].count < limit {
                         new[i] = [token]

@@ -5,7 +5,9 @@
 //
 //     logits → repetition penalty → ÷ temperature → top k → top p → min p → softmax → draw
 //
-// Greedy decoding takes the largest logit after the repetition penalty; the rest would not change which it is.
+// Greedy decoding takes the largest logit after the repetition penalty; the rest would not change which it is. Where
+// a score would be too large for a Float, the settings still do what they mean: a temperature near 0 takes the
+// likeliest token, of several equal ones any.
 // Top p (nucleus sampling) is from Holtzman et al., 2020; the repetition penalty from Keskar et al., 2019 (CTRL).
 
 import Foundation
@@ -49,16 +51,26 @@ package struct Sampler {
     /// The processors, in place. What must not be drawn becomes −∞.
     package func process(_ scores: UnsafeMutableBufferPointer<Float>, context: [Int32]) {
         if repetitionPenalty != 1 {
+            var wide = scores.map { Double($0) }
             for token in Set(context) where Int(token) < scores.count {
-                let score = scores[Int(token)]
-                scores[Int(token)] = score < 0 ? score * repetitionPenalty : score / repetitionPenalty
+                let score = wide[Int(token)]
+                wide[Int(token)] = score < 0 ? score * Double(repetitionPenalty) : score / Double(repetitionPenalty)
             }
+            store(wide, in: scores)
         }
         guard !isGreedy else { return }
-        if temperature != 1 { for i in scores.indices { scores[i] /= temperature } }
+        if temperature != 1 { store(scores.map { Double($0) / Double(temperature) }, in: scores) }
         if topK > 0, topK < scores.count { keepTopK(scores) }
         if topP < 1 { keepTopP(scores) }
         if minP > 0 { keepMinP(scores) }
+    }
+
+    /// Rounds scores to floats. A product or a quotient of two floats is never too large for a Double. Where the largest
+    /// is too large for a Float, the distances to it are stored: nothing that follows asks for more.
+    private func store(_ wide: [Double], in scores: UnsafeMutableBufferPointer<Float>) {
+        let largest = wide.max() ?? 0
+        let origin = Float(largest).isFinite ? 0 : largest
+        for i in scores.indices { scores[i] = Float(wide[i] - origin) }
     }
 
     private func keepTopK(_ scores: UnsafeMutableBufferPointer<Float>) {

@@ -78,8 +78,10 @@ package final class InputFile {
         }
     }
 
+    /// - Precondition: the caller has checked `count` against the file's length.
     package func read<Value: BitwiseCopyable>(_ count: Int, of type: Value.Type, at offset: Int) throws -> [Value] {
-        try [Value](unsafeUninitializedCapacity: count) { buffer, initialized in
+        requireMemory(count * MemoryLayout<Value>.stride)
+        return try [Value](unsafeUninitializedCapacity: count) { buffer, initialized in
             try read(into: UnsafeMutableRawBufferPointer(buffer), at: offset)
             initialized = count
         }

@@ -5,7 +5,7 @@
 // all three, so strings are bytes here and an object is a list.
 
 /// A JSON value, with strings as UTF-8 and objects as lists in their order.
-package indirect enum JSON {
+package enum JSON {
     case null
     case bool(Bool)
     case number(Double)
@@ -19,13 +19,18 @@ package indirect enum JSON {
     ///   - name: the file, for the message.
     ///   - allowsDuplicateKeys: whether an object may have a key twice. RFC 8259 leaves that open; safetensors forbids
     ///     it.
-    package init(_ bytes: [UInt8], name: String, allowsDuplicateKeys: Bool = true) throws {
+    ///   - mostValues: strings, numbers, arrays and so on in it at most. A value takes some 50 bytes of memory, and two
+    ///     bytes of a file can be one. 2²³ is as many as the largest tokenizer.json has that can be read.
+    package init(
+        _ bytes: [UInt8], name: String, allowsDuplicateKeys: Bool = true, mostValues: Int = 1 << 23
+    ) throws {
         self = try bytes.withUnsafeBufferPointer { buffer in
+            var parser = JSONParser(
+                bytes: buffer, name: name, allowsDuplicateKeys: allowsDuplicateKeys, mostValues: mostValues)
             if let position = firstInvalidUTF8(in: buffer) {
-                throw JSONParser(bytes: buffer, name: name, allowsDuplicateKeys: true, position: position)
-                    .error("is not UTF-8")
+                parser.position = position
+                throw parser.error("is not UTF-8")
             }
-            var parser = JSONParser(bytes: buffer, name: name, allowsDuplicateKeys: allowsDuplicateKeys)
             let value = try parser.value(depth: 0)
             parser.skipSpace()
             guard parser.position == buffer.count else { throw parser.error("continues after its end") }
@@ -138,7 +143,15 @@ private struct JSONParser {
     let bytes: UnsafeBufferPointer<UInt8>
     let name: String
     let allowsDuplicateKeys: Bool
+    let mostValues: Int
     var position = 0
+    /// Values so far.
+    private var values = 0
+
+    init(bytes: UnsafeBufferPointer<UInt8>, name: String, allowsDuplicateKeys: Bool, mostValues: Int) {
+        (self.bytes, self.name, self.allowsDuplicateKeys) = (bytes, name, allowsDuplicateKeys)
+        self.mostValues = mostValues
+    }
 
     /// A file that nests deeper is an attack on the stack, not a tokenizer.
     private static let deepest = 64
@@ -169,6 +182,8 @@ private struct JSONParser {
 
     mutating func value(depth: Int) throws -> JSON {
         guard depth < JSONParser.deepest else { throw error("it nests deeper than \(JSONParser.deepest) levels") }
+        guard values < mostValues else { throw error("it has more than \(grouped(mostValues)) values") }
+        values += 1
         skipSpace()
         switch try next() {
         case UInt8(ascii: "{"): return try object(depth: depth)
@@ -216,7 +231,7 @@ private struct JSONParser {
 
     private mutating func object(depth: Int) throws -> JSON {
         var members: [(key: [UInt8], value: JSON)] = []
-        var keys: Set<[UInt8]> = []
+        var keys: Set<Key> = []
         if isEmpty(closing: UInt8(ascii: "}")) { return .object(members) }
         repeat {
             skipSpace()
@@ -226,7 +241,7 @@ private struct JSONParser {
             }
             let start = position - 1
             let key = try string()
-            guard allowsDuplicateKeys || keys.insert(key).inserted else {
+            guard allowsDuplicateKeys || keys.insert(Key(bytes: key)).inserted else {
                 position = start
                 throw error("the key \(JSON.shown(key)) is there twice")
             }
@@ -243,7 +258,12 @@ private struct JSONParser {
     private mutating func number() throws -> JSON {
         let start = position
         while position < bytes.count, "+-.0123456789eE".utf8.contains(bytes[position]) { position += 1 }
-        let text = String(decoding: bytes[start..<position], as: UTF8.self)
+        // Most are short and whole.
+        let digits = bytes[start..<position]
+        if (1...15).contains(digits.count), digits.allSatisfy({ (0x30...0x39).contains($0) }) {
+            return .number(Double(digits.reduce(0) { 10 * $0 + Int($1) - 0x30 }))
+        }
+        let text = String(decoding: digits, as: UTF8.self)
         guard let first = text.utf8.first, first != UInt8(ascii: "+"), first != UInt8(ascii: "."),
             let value = Double(text), value.isFinite
         else {
@@ -257,14 +277,17 @@ private struct JSONParser {
     private mutating func string() throws -> [UInt8] {
         var result: [UInt8] = []
         while true {
-            let byte = try next()
-            switch byte {
+            let start = position
+            while position < bytes.count, bytes[position] >= 0x20, bytes[position] != UInt8(ascii: "\""),
+                bytes[position] != UInt8(ascii: "\\")
+            { position += 1 }
+            result += bytes[start..<position]
+            switch try next() {
             case UInt8(ascii: "\""): return result
             case UInt8(ascii: "\\"): try escape(into: &result)
-            case 0..<0x20:
+            default:
                 position -= 1
                 throw error("a string has a raw control character")
-            default: result.append(byte)
             }
         }
     }
@@ -305,4 +328,11 @@ private struct JSONParser {
         }
         return unit
     }
+}
+
+/// A key of an object, hashed in one piece: an array hashes byte by byte.
+private struct Key: Hashable {
+    let bytes: [UInt8]
+
+    func hash(into hasher: inout Hasher) { bytes.withUnsafeBytes { hasher.combine(bytes: $0) } }
 }

@@ -1,6 +1,7 @@
-// The large buffers, straight from the system.
+// The large buffers, straight from the system, and what there is of memory.
 
 import Foundation
+import Kernels
 
 #if canImport(Glibc)
     import Glibc
@@ -8,27 +9,81 @@ import Foundation
     import Darwin
 #endif
 
-/// Refuses what the machine has no memory for, before it is taken.
+/// Refuses what there is no memory for, before it is taken.
+/// - Parameter bytes: all that the program will take.
 package func checkMemory(
     _ bytes: Double, hint: String = "take a smaller --batch-size (-b), --sequence-length (-t) or model"
 ) throws {
-    let there = Double(ProcessInfo.processInfo.physicalMemory)
-    guard bytes < there else {
-        throw UserError(
-            String(format: "this takes %.1f GB, and the machine has %.1f GB", bytes * 1e-9, there * 1e-9),
-            hint: hint)
-    }
+    let there = min(machineMemory, groupMemory() ?? .infinity, processMemory)
+    guard bytes >= there else { return }
+    let whose =
+        there == machineMemory
+        ? "the machine has" : there == processMemory ? "the limit of a process (ulimit -v) leaves" : "its cgroup allows"
+    throw UserError(
+        "this takes \(memoryText(bytes)), and \(whose) \(memoryText(there))",
+        hint: there == machineMemory ? hint : "\(hint), or raise the limit")
 }
 
-/// `count` floats, zero, at the start of a page. A page takes memory when it is first written.
+private let machineMemory = Double(ProcessInfo.processInfo.physicalMemory)
+
+/// What the limit of this process's addresses left when it was first asked for: what the program takes after that is
+/// part of what it asks for.
+private let processMemory: Double = {
+    #if os(Linux)
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit) == 0, limit.rlim_cur != rlim_t.max else {
+            return .infinity
+        }
+        // The first number is all of the process's addresses, in pages.
+        let status = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8)
+        let pages = (status?.prefix { $0 != " " }).flatMap { Double($0) } ?? 0
+        return max(0, Double(limit.rlim_cur) - pages * Double(sysconf(Int32(_SC_PAGESIZE))))
+    #else
+        return .infinity
+    #endif
+}()
+
+/// The memory that Linux's control groups allow, such as a container's; nil if they set no limit.
+/// - Parameters:
+///   - root: where the kernel shows them.
+///   - membership: the lines of /proc/self/cgroup, `number:controllers:path`.
+package func groupMemory(
+    root: String = "/sys/fs/cgroup",
+    membership: String? = try? String(contentsOfFile: "/proc/self/cgroup", encoding: .utf8)
+) -> Double? {
+    var least: Double?
+    for line in (membership ?? "").split(separator: "\n") {
+        let parts = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+        guard parts.count == 3 else { continue }
+        // Version 2 has one tree, version 1 one for each controller.
+        let isFirst = parts[1].split(separator: ",").contains("memory")
+        guard isFirst || parts[1].isEmpty else { continue }
+        let (tree, file) = isFirst ? (root + "/memory", "memory.limit_in_bytes") : (root, "memory.max")
+        // A group's limit holds for those in it. In a container the first folders of the path may not be there.
+        var path = String(parts[2])
+        while true {
+            if let text = try? String(contentsOfFile: "\(tree)\(path)/\(file)", encoding: .utf8),
+                let limit = Double(text.trimmingCharacters(in: .whitespacesAndNewlines))
+            {
+                least = min(least ?? limit, limit)
+            }
+            guard path.utf8.count > 1 else { break }
+            path = folder(of: path)
+        }
+    }
+    return least
+}
+
+/// `count` floats, zero, at the start of a page. A page takes memory when it is first written. If the system refuses,
+/// the program ends with an error.
 ///
 /// Linux is asked for pages of 2 MB: the matrix products walk through weights in long strides, and with pages of 4 kB
 /// most of their steps would miss the address cache.
 package func allocateFloats(_ count: Int) -> UnsafeMutablePointer<Float> {
-    let bytes = max(count, 1) * MemoryLayout<Float>.stride
+    let bytes = saturatingProduct(max(count, 1), MemoryLayout<Float>.stride)
     guard let memory = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
         memory != MAP_FAILED
-    else { fatalError("out of memory: the system refused \(bytes) bytes; try a smaller batch") }
+    else { exitRefusedMemory(bytes) }
     #if os(Linux)
         madvise(memory, bytes, Int32(MADV_HUGEPAGE))
     #endif
@@ -38,6 +93,14 @@ package func allocateFloats(_ count: Int) -> UnsafeMutablePointer<Float> {
 /// - Parameter count: as it was allocated.
 package func freeFloats(_ floats: UnsafeMutablePointer<Float>, count: Int) {
     munmap(floats, max(count, 1) * MemoryLayout<Float>.stride)
+}
+
+/// Ends the program with an error if the system refuses so much memory now. An array that it refuses would trap.
+func requireMemory(_ bytes: Int) {
+    guard bytes > 1 << 20 else { return }
+    let memory = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    guard let memory, memory != MAP_FAILED else { exitRefusedMemory(bytes) }
+    munmap(memory, bytes)
 }
 
 /// Gives the system what was freed: the allocator keeps it, and after a phase of other needs it is of no use.

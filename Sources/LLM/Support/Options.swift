@@ -43,19 +43,42 @@ package struct Option {
     }
 }
 
+/// The words after the program's name. `CommandLine.arguments` has U+FFFD where they are not UTF-8, and a text would be
+/// another one without a word.
+/// - Parameter words: as the system gives them, the program's name first.
+package func commandLineArguments(
+    _ words: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?> = CommandLine.unsafeArgv
+) throws -> [String] {
+    guard words[0] != nil else { return [] }
+    var arguments: [String] = []
+    while let word = words[1 + arguments.count] {
+        guard let argument = String(validatingCString: word) else {
+            let bytes = UnsafeBufferPointer(start: word, count: strlen(word)).map { UInt8(bitPattern: $0) }
+            throw UserError(
+                "'\(readable(bytes))' on the command line is not UTF-8",
+                hint: "texts and names of files are UTF-8 here: convert the text (iconv), or rename the file",
+                exitCode: 2)
+        }
+        arguments.append(argument)
+    }
+    return arguments
+}
+
 /// A parsed command line.
 package struct Options {
     private let program: String
     private let table: [Option]
     private var values: [String: [String]] = [:]
 
-    /// Parses `arguments` (without the program's own name) by `table`. `--help` prints the table and exits.
+    /// Parses `arguments` (without the program's own name; nil for the process's) by `table`. `--help` prints the table
+    /// and exits.
     /// - Throws: `UserError` with exit code 2 for an unknown option, a missing or a wrong value.
     package init(
         program: String, about: String, table: [Option],
-        arguments: [String] = Array(CommandLine.arguments.dropFirst())
+        arguments: [String]? = nil
     ) throws {
         self.program = program
+        let arguments = try arguments ?? commandLineArguments()
         self.table = table
         var position = 0
         while position < arguments.count {

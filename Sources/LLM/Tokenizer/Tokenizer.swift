@@ -3,7 +3,7 @@
 //   added tokens → normalizer → normalized added tokens → pre-tokenizer → model → post-processor          decoder
 //
 // Each step has its own file: AddedToken, Normalizer, PreTokenizer (GPT2Words), BytePairModel or WordPieceModel,
-// PostProcessor, Decoder. TextEncoder runs them. Files/ reads tokenizers from disk and writes them.
+// PostProcessor, Decoder. TextEncoder runs them, and DecodeStream the last. Files/ reads tokenizers from disk and writes them.
 
 /// A tokenizer: decodes ids to text, and encodes text to ids if it has a model.
 package struct Tokenizer: Sendable {
@@ -52,7 +52,7 @@ package struct Tokenizer: Sendable {
     let decoder: Decoder?
     private let postProcessor: PostProcessor
     /// The spellings that the decoder sees: those of normalized added tokens are in their normalized form.
-    private let decodedSpellings: [[UInt8]]
+    let decodedSpellings: [[UInt8]]
     /// The bytes of each token, by id, if the decoder is GPT-2's.
     let bytesOfTokens: [[UInt8]]?
     /// The id of the token that separates documents: <|endoftext|>, else another usual one, else the first special
@@ -158,23 +158,24 @@ package struct Tokenizer: Sendable {
         guard let decoder else { return [UInt8(ascii: " ")] + spelling }
         if decoder.hasByteFallback, let byte = Decoder.byte(of: spelling) { return [byte] }
         let a: [UInt8] = [UInt8(ascii: "a")]
-        let whole = decoder([a, spelling, a]).flatMap { $0 }
-        let after = decoder([a, a]).flatMap { $0 }.dropFirst()
-        return Array(whole.dropFirst().dropLast(after.count))
+        return Array(decoder([a, spelling, a]).dropFirst().dropLast(decoder([a, a]).count - 1))
     }
 
     /// The text of `ids`, decoded as by Hugging Face's library, except that incomplete characters keep their bytes
     /// instead of becoming U+FFFD.
     package func decode(_ ids: [Int32], skippingSpecialTokens: Bool = false) -> [UInt8] {
-        var ids = ids.filter { spellings.indices.contains(Int($0)) }
+        var ids = ids
         if skippingSpecialTokens {
             let special = Set(addedTokens.filter(\.isSpecial).map(\.content))
-            ids.removeAll { special.contains(decodedSpellings[Int($0)]) }
+            ids.removeAll { spellings.indices.contains(Int($0)) && special.contains(decodedSpellings[Int($0)]) }
         }
-        if let bytesOfTokens { return ids.flatMap { bytesOfTokens[Int($0)] } }
-        let tokens = ids.map { decodedSpellings[Int($0)] }
-        if let decoder { return tokens.isEmpty ? [] : decoder(tokens).flatMap { $0 } }
-        return Array(tokens.joined(separator: [UInt8(ascii: " ")]))
+        return decode(ids, after: [])
+    }
+
+    /// What `ids` add to the text of `context`.
+    package func decode(_ ids: [Int32], after context: [Int32]) -> [UInt8] {
+        var stream = DecodeStream(self, after: context)
+        return ids.flatMap { stream.add($0) } + stream.finish()
     }
 
     /// The number of bytes (of 256) without a token, for vocabularies made elsewhere; nil if none is missing.

@@ -289,11 +289,16 @@ package final class Trainer {
         generator.start(with: prompt)
         var tokens: [Int32] = []
         var randoms = [Xorshift(seed: state.samplerState &+ UInt64(state.step))]
-        generator.generate(
-            limit: settings.sampleLength, sampler: Sampler(), randoms: &randoms, endOfText: endOfText
-        ) { _, token in
-            if token != endOfText { tokens.append(token) }
-            return !stopIsRequested()
+        do {
+            try generator.generate(
+                limit: settings.sampleLength, sampler: Sampler(), randoms: &randoms, endOfText: endOfText
+            ) { _, token in
+                if token != endOfText { tokens.append(token) }
+                return !stopIsRequested()
+            }
+        } catch let error as UserError {
+            // The next steps will show whether the run is lost.
+            return say("no sample: \(error.message)")
         }
         let shown = question.drop { $0 == start } + tokens
         let text = tokenizer.map { String(decoding: $0.decode(Array(shown)), as: UTF8.self) }

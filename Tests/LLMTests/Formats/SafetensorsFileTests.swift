@@ -214,6 +214,15 @@ private func several(_ tensors: (String, Range<Int>)...) -> String {
     try withSafetensors(bytes) { #expect($0.entries.isEmpty) }
 }
 
+@Test func `a header of more values than any has is refused before it takes memory`() throws {
+    let many = String(repeating: "0,", count: 1 << 21)
+    for header in ["{\"a\":[\(many)0]}", "{\"__metadata__\":[\(many)0]}"] {
+        expectMessage(["model.safetensors", "more than 2,097,152 values"]) {
+            try withSafetensors(safetensors(header)) { _ in }
+        }
+    }
+}
+
 @Test func `a header that nests deep is an error and does not reach the end of the stack`() throws {
     for opening in ["[", "{\"a\":"] {
         for depth in [65, 1000, 1_000_000] {

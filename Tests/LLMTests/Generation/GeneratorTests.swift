@@ -52,7 +52,7 @@ func `greedy decoding in batches is greedy decoding`(batch: Int) throws {
     // One that ends some of them and others not.
     let stop = try #require(free.joined().first { token in !free.allSatisfy { $0.contains(token) } })
     var found = [[Int32]?](repeating: nil, count: prompts.count)
-    model.continueGreedily(prompts, limit: limit, stop: stop, batch: batch) { i, continuation in
+    try model.continueGreedily(prompts, limit: limit, stop: stop, batch: batch) { i, continuation in
         #expect(found[i] == nil)
         found[i] = continuation
     }
@@ -99,7 +99,7 @@ extension JSON {
         generator.start(with: prompt)
         var found: [Int32] = []
         var randoms = [Xorshift(seed: 1)]
-        generator.generate(
+        try generator.generate(
             limit: limit, sampler: sampler, randoms: &randoms, endOfText: endOfText < 0 ? nil : Int32(endOfText)
         ) { _, token in
             found.append(token)
@@ -142,13 +142,13 @@ extension JSON {
 private func samples(
     _ model: GPT2, prompt: [Int32], count: Int, limit: Int, sampler: Sampler = Sampler(), endOfText: Int32? = nil,
     until: (Int32) -> Bool = { _ in false }
-) -> [[Int32]] {
+) throws -> [[Int32]] {
     let generator = Generator(model, sequences: count, capacity: prompt.count + limit)
     generator.start(with: prompt)
     var seeds = Xorshift(seed: 3)
     var randoms = (0..<count).map { _ in Xorshift(seed: seeds.next()) }
     var found = [[Int32]](repeating: [], count: count)
-    generator.generate(limit: limit, sampler: sampler, randoms: &randoms, endOfText: endOfText) { i, token in
+    try generator.generate(limit: limit, sampler: sampler, randoms: &randoms, endOfText: endOfText) { i, token in
         found[i].append(token)
         return !until(token)
     }
@@ -156,7 +156,7 @@ private func samples(
 }
 
 /// A model's vocabulary may be padded beyond its tokenizer's.
-@Test func `ids past the tokenizer's are never drawn`() {
+@Test func `ids past the tokenizer's are never drawn`() throws {
     let model = noisyModel()
     var random = [Xorshift(seed: 1)]
     var sampler = Sampler()
@@ -166,37 +166,73 @@ private func samples(
         let generator = Generator(model, sequences: 1, capacity: 40, vocabulary: vocabulary)
         generator.start(with: [Int32(config.V - 1), 0])
         #expect(generator.logits(of: 0).count == min(vocabulary, config.V))
-        generator.generate(limit: 30, sampler: sampler, randoms: &random, endOfText: nil) { _, token in
+        try generator.generate(limit: 30, sampler: sampler, randoms: &random, endOfText: nil) { _, token in
             #expect(token >= 0 && token < min(vocabulary, config.V))
             return true
         }
-        model.continueGreedily([[3], [5, 4]], limit: 10, stop: nil, vocabulary: vocabulary) {
+        try model.continueGreedily([[3], [5, 4]], limit: 10, stop: nil, vocabulary: vocabulary) {
             #expect($1.count == 10 && $1.allSatisfy { $0 < min(vocabulary, config.V) })
         }
     }
 }
 
-@Test func `a sample is the same alone and among others`() {
+@Test(arguments: [Float.nan, .infinity, -.infinity])
+func `logits that are no numbers are an error, not a token`(value: Float) throws {
+    func check(_ model: any CausalModel, prompt: [Int32], vocabulary: Int? = nil) {
+        for isGreedy in [true, false] {
+            var sampler = Sampler()
+            sampler.isGreedy = isGreedy
+            let generator = Generator(model, sequences: 1, capacity: 9, vocabulary: vocabulary)
+            generator.start(with: prompt)
+            var random = [Xorshift(seed: 1)]
+            let error = userError {
+                try generator.generate(limit: 2, sampler: sampler, randoms: &random, endOfText: nil) { _, _ in true }
+            }
+            #expect(error?.message.contains("NaN or infinite") == true && error?.exitCode == 1)
+        }
+        let error = userError {
+            try model.continueGreedily([[1], prompt], limit: 2, stop: nil, vocabulary: vocabulary) { _, _ in }
+        }
+        #expect(error?.message.contains("NaN or infinite") == true)
+    }
+    for places in [[4], [0], Array(0..<7)] {
+        let model = BigramModel(V: 7)
+        for place in places { model.parameters.values[2 * 7 + place] = value }
+        check(model, prompt: [1, 2])
+        // What can't be drawn may be anything.
+        if places == [4] {
+            var count = 0
+            try model.continueGreedily([[2]], limit: 1, stop: nil, vocabulary: 4) { _, _ in count += 1 }
+            #expect(count == 1)
+        }
+    }
+    // Parameters that are numbers, of a model that diverged.
+    let model = noisyModel()
+    for i in 0..<model.parameters.table.count { model.parameters.values[i] *= 1e12 }
+    check(model, prompt: [1, 2, 3])
+}
+
+@Test func `a sample is the same alone and among others`() throws {
     let model = noisyModel()
     let prompt = randomTokens(9, below: config.V, seed: 1)
-    let ten = samples(model, prompt: prompt, count: 10, limit: 20)
+    let ten = try samples(model, prompt: prompt, count: 10, limit: 20)
     #expect(ten.allSatisfy { $0.count == 20 } && Set(ten).count == 10)
     for count in [1, 3, 7] {
-        #expect(samples(model, prompt: prompt, count: count, limit: 20) == Array(ten[..<count]), "\(count) samples")
+        #expect(try samples(model, prompt: prompt, count: count, limit: 20) == Array(ten[..<count]), "\(count) samples")
     }
 }
 
-@Test func `each sample ends where it should`() {
+@Test func `each sample ends where it should`() throws {
     let model = noisyModel()
-    let free = samples(model, prompt: [1], count: 5, limit: 30)
+    let free = try samples(model, prompt: [1], count: 5, limit: 30)
     let end = free[0][4]
-    let ended = samples(model, prompt: [1], count: 5, limit: 30, endOfText: end)
-    let stopped = samples(model, prompt: [1], count: 5, limit: 30, until: { $0 == end })
+    let ended = try samples(model, prompt: [1], count: 5, limit: 30, endOfText: end)
+    let stopped = try samples(model, prompt: [1], count: 5, limit: 30, until: { $0 == end })
     for (i, whole) in free.enumerated() {
         let expected = whole.firstIndex(of: end).map { Array(whole[...$0]) } ?? whole
         #expect(ended[i] == expected && stopped[i] == expected)
     }
-    #expect(samples(model, prompt: [1], count: 2, limit: 1).allSatisfy { $0.count == 1 })
+    #expect(try samples(model, prompt: [1], count: 2, limit: 1).allSatisfy { $0.count == 1 })
 }
 
 /// Every sample goes on by itself past the model's positions: its oldest tokens go, all that stays is computed again.
@@ -222,7 +258,7 @@ private func samples(
     }
 }
 
-@Test func `a conversation keeps its context`() {
+@Test func `a conversation keeps its context`() throws {
     let model = noisyModel()
     let generator = Generator(model, sequences: 1, capacity: config.maxT)
     var text: [Int32] = []
@@ -232,7 +268,7 @@ private func samples(
         text += line
         generator.append([line])
         #expect(relativeError(Array(generator.logits(of: 0)), uncached(model, text)) < 1e-5)
-        generator.generate(limit: 3, sampler: Sampler(), randoms: &randoms, endOfText: nil) { _, token in
+        try generator.generate(limit: 3, sampler: Sampler(), randoms: &randoms, endOfText: nil) { _, token in
             text.append(token)
             return true
         }
@@ -311,32 +347,32 @@ func `tokens that need several passes are each alone`(mostRows: Int, trains: Boo
 }
 
 /// Training keeps its activations of every layer; a walk over a cache between its steps changes nothing of them.
-@Test func `a model in training writes, and goes on as if it had not`() {
+@Test func `a model in training writes, and goes on as if it had not`() throws {
     let (B, T) = (2, 12)
     let inputs = randomTokens(B * T, below: config.V, seed: 1)
     let targets = randomTokens(B * T, below: config.V, seed: 2)
-    func trained(writes: Bool) -> [UInt32] {
+    func trained(writes: Bool) throws -> [UInt32] {
         let model = noisyModel(trains: true)
         for step in 1...3 {
             model.accumulate(inputs, targets, B: B, T: T, scale: 1 / Float(B * T))
-            if writes { _ = samples(model, prompt: Array(inputs[..<9]), count: step, limit: 5) }
+            if writes { _ = try samples(model, prompt: Array(inputs[..<9]), count: step, limit: 5) }
             model.parameters.update(
                 learningRate: 1e-2, beta1: 0.9, beta2: 0.95, decay: 0.1, gradientScale: 1, step: step)
         }
         return model.parameters.bits
     }
-    #expect(trained(writes: true) == trained(writes: false))
+    #expect(try trained(writes: true) == trained(writes: false))
 }
 
 /// What was drawn last has not been through the model: it does so with what is appended next.
-@Test func `what was drawn last is read with what follows`() {
+@Test func `what was drawn last is read with what follows`() throws {
     let model = noisyModel()
     let generator = Generator(model, sequences: 3, capacity: config.maxT)
     generator.start(with: [1, 2, 3])
     var texts = [[Int32]](repeating: [1, 2, 3], count: 3)
     var randoms = (1...3).map { Xorshift(seed: UInt64($0)) }
     // The sequences end after one, two and three tokens.
-    generator.generate(limit: 9, sampler: Sampler(), randoms: &randoms, endOfText: nil) { i, token in
+    try generator.generate(limit: 9, sampler: Sampler(), randoms: &randoms, endOfText: nil) { i, token in
         texts[i].append(token)
         return texts[i].count < 4 + i
     }
@@ -354,13 +390,13 @@ func `tokens that need several passes are each alone`(mostRows: Int, trains: Boo
     #expect(generator.tokens[1] == texts[1])
     #expect(relativeError(Array(generator.logits(of: 1)), uncached(model, texts[1])) < 1e-5)
     // An emptied sequence forgets it.
-    generator.generate(limit: 1, sampler: Sampler(), randoms: &randoms, endOfText: nil) { _, _ in true }
+    try generator.generate(limit: 1, sampler: Sampler(), randoms: &randoms, endOfText: nil) { _, _ in true }
     generator.clear(1)
     generator.append([[], [5, 6], []])
     #expect(generator.tokens[1] == [5, 6])
     #expect(relativeError(Array(generator.logits(of: 1)), uncached(model, [5, 6])) < 1e-5)
     // So do all of them when they begin again.
-    generator.generate(limit: 1, sampler: Sampler(), randoms: &randoms, endOfText: nil) { _, _ in true }
+    try generator.generate(limit: 1, sampler: Sampler(), randoms: &randoms, endOfText: nil) { _, _ in true }
     generator.start(with: [4, 3])
     generator.append([[2], [], [2]])
     #expect(generator.tokens == [[4, 3, 2], [4, 3], [4, 3, 2]])
@@ -380,18 +416,20 @@ func `what does not fit pushes out the oldest tokens`(held: Int, added: Int, sta
 }
 
 @Suite(.serialized) struct GenerateThreads {
-    @Test func `any number of threads draws the same`() {
+    @Test func `any number of threads draws the same`() throws {
         let before = threadCount
         defer { threadCount = before }
         let model = noisyModel(GPT2Configuration(maxT: 64, V: 300, L: 2, NH: 3, C: 48))
-        func texts() -> [[Int32]] {
-            [1, 3, 10].flatMap { samples(model, prompt: [5, 6, 7, 8, 9, 10, 11, 12, 13], count: $0, limit: 40) }
+        func texts() throws -> [[Int32]] {
+            try [1, 3, 10].flatMap {
+                try samples(model, prompt: [5, 6, 7, 8, 9, 10, 11, 12, 13], count: $0, limit: 40)
+            }
         }
         threadCount = 1
-        let expected = texts()
+        let expected = try texts()
         for threads in 2...5 {
             threadCount = threads
-            #expect(texts() == expected, "\(threads) threads")
+            #expect(try texts() == expected, "\(threads) threads")
         }
     }
 }

@@ -1,5 +1,6 @@
 // The command line: what it accepts, and what it says to what it does not.
 
+import Foundation
 import LLM
 import Testing
 
@@ -55,6 +56,30 @@ private func failure(_ arguments: String...) -> UserError {
     let options = try parse("--resume", "-b", "2")
     #expect(options.flag("resume") && options.int("batch-size") == 2)
     #expect(failure("--resume=maybe").hint.contains("0 or 1"))
+}
+
+@Test func `an argument that is not UTF-8 is refused by name`() throws {
+    func read(_ words: [[UInt8]]) throws -> [String] {
+        // As the system gives them: one after the other, then nothing.
+        var words = words.map { $0.map { CChar(bitPattern: $0) } + [0] }.map { word in
+            let copy = UnsafeMutableBufferPointer<CChar>.allocate(capacity: word.count)
+            _ = copy.initialize(from: word)
+            return copy.baseAddress
+        }
+        words.append(nil)
+        defer { words.forEach { $0?.deallocate() } }
+        return try words.withUnsafeMutableBufferPointer { try commandLineArguments(#require($0.baseAddress)) }
+    }
+    #expect(try read([Array("prog".utf8), Array("--text".utf8), Array("가 é".utf8), []]) == ["--text", "가 é", ""])
+    #expect(try read([Array("prog".utf8)]) == [] && read([]) == [])
+    let word = Array("--text=x".utf8) + [0xFF]
+    #expect { try read([Array("prog".utf8), word]) } throws: { error in
+        let error = error as? UserError
+        return error?.message == "'--text=x\\xFF' on the command line is not UTF-8" && error?.exitCode == 2
+    }
+    #expect(throws: UserError.self) { try read([Array("prog".utf8), [0x61], [0xED, 0xA0, 0x80]]) }
+    // U+FFFD itself is text.
+    #expect(try read([[], Array("\u{FFFD}".utf8)]) == ["\u{FFFD}"])
 }
 
 @Test func `texts reach up to the next option and add up`() throws {

@@ -80,7 +80,7 @@ private func quiet(_ folder: String, _ more: String...) -> [String] {
     func likeliest(_ token: Int32) -> Int32 { Int32(model.row(token).withUnsafeBufferPointer { argmax($0) }) }
     let prompts = (0..<7).map { last in randomTokens(1 + last * 2, below: 7, seed: UInt64(last)) + [Int32(last)] }
     var found = [[Int32]](repeating: [], count: prompts.count)
-    model.continueGreedily(prompts, limit: 5, stop: nil, batch: 3) { found[$0] = $1 }
+    try model.continueGreedily(prompts, limit: 5, stop: nil, batch: 3) { found[$0] = $1 }
     for (prompt, continuation) in zip(prompts, found) {
         var expected: [Int32] = []
         for _ in 0..<5 { expected.append(likeliest(expected.last ?? prompt[prompt.count - 1])) }
@@ -105,6 +105,16 @@ private func quiet(_ folder: String, _ more: String...) -> [String] {
             return "generating:\n---\n\(tokens.dropFirst().map { String($0) }.joined(separator: " "))\n---"
         }
         #expect(run.said == expected)
+    }
+}
+
+@Test func `a model that cannot write any more does not end the run by that`() throws {
+    try withChain { folder, _ in
+        let model = bigram()
+        for i in 0..<49 { model.parameters.values[i] = .infinity }
+        let run = try TestRun(model, quiet(folder, "-x", "3", "-s", "2"))
+        try run.train()
+        #expect(run.said.count { $0.hasPrefix("no sample: the model's logits are NaN") } == 2)
     }
 }
 

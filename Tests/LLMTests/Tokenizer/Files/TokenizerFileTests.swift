@@ -128,6 +128,58 @@ private let endOfText = Array("<|endoftext|>".utf8)
     }
 }
 
+@Test func `numbers that mean nothing are refused, or count as none`() throws {
+    let whole = String(decoding: try contents(of: fixture("tokenizer_600.json")), as: UTF8.self)
+    let wordPiece = """
+        {"model": {"type": "WordPiece", "unk_token": "[UNK]", "max_input_chars_per_word": SIZE,
+        "vocab": {"[UNK]": 0, "a": 1, "##a": 2}}}
+        """
+    try withTemporaryDirectory { directory in
+        let path = directory + "/tokenizer.json"
+        for number in ["1000000000000", "-1", "9223372036854775808", "1e300", "0.5", "NaN", "\"1\""] {
+            for old in ["\"!\": 1", "\"id\": 0"] {
+                let name = old.split(separator: ":")[0]
+                try write(Array(whole.replacing(old, with: "\(name): \(number)", maxReplacements: 1).utf8), to: path)
+                #expect(userError { _ = try Tokenizer(path: path) } != nil, "\(old) \(number)")
+            }
+            try write(Array(wordPiece.replacing("SIZE", with: number).utf8), to: path)
+            var ids: [Int32] = []
+            let error = userError { ids = try Tokenizer(path: path).encode(Array("aaa".utf8)) }
+            #expect(number == "1000000000000" ? ids == [1, 2, 2] : error != nil, "\(number)")
+        }
+        // tiktoken's ranks.
+        for rank in ["1000000000000", "-1", "9223372036854775808", "1e300", "0.5", "nan", "2"] {
+            try write(Array("IQ== 0\nIg== \(rank)\n".utf8), to: directory + "/x.tiktoken")
+            #expect(userError { _ = try Tokenizer(path: directory + "/x.tiktoken") } != nil, "\(rank)")
+        }
+    }
+}
+
+@Test func `a template asks for no more tokens than there is memory`() throws {
+    func tokenizer(pieces: Int, ids: Int, nested: Int = 1) throws -> Tokenizer {
+        let piece: JSON = ["SpecialToken": ["id": "x", "type_id": 0]]
+        let template: JSON = [
+            "type": "TemplateProcessing",
+            "single": .array([JSON](repeating: piece, count: pieces) + [["Sequence": ["id": "A", "type_id": 0]]]),
+            "special_tokens": ["x": ["id": "x", "ids": .array([JSON](repeating: 1, count: ids)), "tokens": ["x"]]],
+        ]
+        let whole = try Tokenizer(path: fixture("tokenizer_600.json"))
+        var components = whole.components
+        components.postProcessor = [
+            "type": "Sequence", "processors": .array([JSON](repeating: template, count: nested)),
+        ]
+        return try Tokenizer(
+            model: try #require(whole.model), spellings: whole.spellings, addedTokens: whole.addedTokens,
+            components: components)
+    }
+    #expect(try tokenizer(pieces: 3, ids: 2, nested: 2).encode([]).count == 12)
+    #expect(try tokenizer(pieces: 256, ids: 256).encode([]).count == 65_536)
+    for (pieces, ids, nested) in [(257, 256, 1), (1, 65_537, 1), (100_000, 100_000, 1), (256, 256, 2)] {
+        let error = userError { _ = try tokenizer(pieces: pieces, ids: ids, nested: nested) }
+        #expect(error?.message.contains("more than 65,536 tokens") == true)
+    }
+}
+
 @Test func `merges as older files wrote them are read`() throws {
     let whole = String(decoding: try contents(of: fixture("tokenizer_600.json")), as: UTF8.self)
     let first = try #require(whole.range(of: "\"merges\": ["))
