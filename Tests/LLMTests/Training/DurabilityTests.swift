@@ -111,8 +111,15 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
     try withTemporaryDirectory { folder in
         let path = folder + "/main.log"
         let isFull = Mutex(false)
+        let calls = Mutex(0)
+        // Seven bytes at a time, and when it is full, seven more.
         let disk = FileCalls.FaultyDisk { call, _ in
-            call == .write && isFull.withLock { $0 } ? .error(ENOSPC) : call == .write ? .short(7) : nil
+            guard call == .write else { return nil }
+            let isEven = calls.withLock { count in
+                count += 1
+                return count % 2 == 0
+            }
+            return isFull.withLock { $0 } && isEven ? .error(ENOSPC) : .short(7)
         }
         try FileCalls.$disk.withValue(disk) {
             let log = try RunLog(path: path, resumingAt: nil)
@@ -123,7 +130,38 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
             }
             try log.synchronize()
         }
-        #expect(try logged("trl", in: folder).keys.sorted() == Array(0..<6))
+        let line = "trl:1.0000 lr:1.000000 norm:1.00\n"
+        #expect(
+            try String(contentsOfFile: path, encoding: .utf8) == (0..<6).map { "s:\($0) \(line)" }.joined())
+    }
+}
+
+/// What goes on is the old run, or a new one, and not what is left of the old.
+@Test func `starting over removes all of the old run or nothing, wherever it dies`() throws {
+    try withShards { folder, arguments in
+        let other = ["-l", "0.01"]
+        try finish(arguments("old"))
+        try finish(arguments("new") + other)
+        let old = try filesInside(folder + "/old")
+        let new = try filesInside(folder + "/new")
+        #expect(old != new)
+        var (olds, news) = (0, 0)
+        for place in 0..<40 {
+            let out = "out\(place)"
+            try FileManager.default.copyItem(atPath: folder + "/old", toPath: "\(folder)/\(out)")
+            #expect(throws: (any Error).self) {
+                try FaultInjector(.error(EIO), at: place, lasts: true)({
+                    try TestRun(bigram(), arguments(out) + other + ["-y", "0"])
+                        .train(before: { if $0 == 1 { throw Killed() } })
+                })
+            }
+            try FaultInjector()({ try finish(arguments(out) + other) })
+            let files = try filesInside("\(folder)/\(out)")
+            if files["model_00000006.bin"] == old["model_00000006.bin"] { olds += 1 } else { news += 1 }
+            if files["model_00000006.bin"] != old["model_00000006.bin"] { expectSame(files, new, "call \(place)") }
+            try FileManager.default.removeItem(atPath: "\(folder)/\(out)")
+        }
+        #expect(olds > 5 && news > 5)
     }
 }
 
