@@ -20,8 +20,8 @@ enum Tokenize {
             "add words that are single tokens from then on, and write the tokenizer to --output"),
         Option(
             "input", "i", .texts, "FILE…",
-            "a corpus to encode, UTF-8; a directory stands for its files, - for standard input. Special tokens written "
-                + "in it are ordinary text"),
+            "a corpus to encode, UTF-8 (a byte order mark is dropped); a directory stands for its files but hidden ones, "
+                + "- for standard input. Special tokens written in it are ordinary text"),
         Option(
             "output", "o", .text, "DIR",
             "directory for train_*.bin, val_*.bin and the tokenizer; older shards are removed"),
@@ -31,7 +31,8 @@ enum Tokenize {
                 + "before each"),
         Option(
             "lossy", nil, .flag, "",
-            "replace bytes that are not UTF-8 by U+FFFD; by default they are an error with file, line and byte"),
+            "replace bytes that are not UTF-8, and NUL, by U+FFFD; by default they are an error with file, line and byte"
+        ),
         Option(
             "val-fraction", nil, .number(0...0.99), "X", default: "0.001",
             "the probability that a document is kept for validation. If none is drawn, it is the last one; a text of "

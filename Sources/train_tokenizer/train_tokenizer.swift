@@ -10,7 +10,8 @@ enum TrainTokenizer {
     static let table = [
         Option(
             "input", "i", .texts, "FILE…",
-            "text to learn from, UTF-8; a directory stands for its files, - for standard input"),
+            "text to learn from, UTF-8 (a byte order mark is dropped); a directory stands for its files but hidden ones, "
+                + "- for standard input"),
         Option(
             "vocab-size", "v", .integer(1...16_777_216), "N", default: "32000",
             "number of tokens, including the special ones and the alphabet"),
@@ -49,7 +50,8 @@ enum TrainTokenizer {
         Option("limit-alphabet", nil, .integer(1...Int.max), "N", "keep only the N most frequent characters"),
         Option(
             "lossy", nil, .flag, "",
-            "replace bytes that are not UTF-8 by U+FFFD; by default they are an error with file, line and byte"),
+            "replace bytes that are not UTF-8, and NUL, by U+FFFD; by default they are an error with file, line and byte"
+        ),
         Option("held-out", nil, .texts, "FILE…", "other text to measure the compression on"),
         Option(
             "alphabet-order-from", nil, .text, "FILE",

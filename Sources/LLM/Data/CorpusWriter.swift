@@ -125,7 +125,8 @@ package struct CorpusWriter {
     }
 
     private func survey(_ files: [TextFile]) throws -> CorpusSurvey {
-        let survey = try CorpusSurvey(files, mode: mode, lossy: lossy, sectionSize: sectionSize)
+        // Sections that stay in the cache from the reading to the check.
+        let survey = try CorpusSurvey(files, mode: mode, lossy: lossy, sectionSize: min(sectionSize, 1 << 20))
         guard survey.documents > 0 else {
             let names = files.map(\.path).joined(separator: ", ")
             throw UserError("there is only white space in \(names)", hint: "give a file with some text in it")

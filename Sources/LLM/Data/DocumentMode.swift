@@ -24,6 +24,19 @@ package enum DocumentMode: String, CaseIterable, Sendable {
     package func parts(of section: UnsafeBufferPointer<UInt8>, isFileStart: Bool) -> Parts {
         var parts = Parts()
         let lines = Lines(of: section)
+        let classes = CharacterClasses.shared
+        /// The end of the white space at `start`, `limit` at most.
+        @inline(__always)
+        func spaceEnd(_ start: Int, _ limit: Int) -> Int {
+            var position = start
+            while position < limit {
+                let next = classes.character(at: position, in: section)
+                if next.class != .space { break }
+                position += next.length
+            }
+            return position
+        }
+
         var position = 0
         if self == .line {
             while position < section.count {
@@ -60,17 +73,5 @@ package enum DocumentMode: String, CaseIterable, Sendable {
         }
         close(at: section.count)
         return parts
-
-        /// The end of the white space at `start`, `limit` at most.
-        func spaceEnd(_ start: Int, _ limit: Int) -> Int {
-            let classes = CharacterClasses.shared
-            var position = start
-            while position < limit {
-                let next = classes.character(at: position, in: section)
-                if next.class != .space { break }
-                position += next.length
-            }
-            return position
-        }
     }
 }
