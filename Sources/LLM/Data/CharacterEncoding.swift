@@ -43,23 +43,21 @@ package enum CharacterEncoding: String {
             if isHigh != (0xDC00..<0xE000).contains(unit) { strange += 1 }
             isHigh = (0xD800..<0xDC00).contains(unit)
         }
-        // Bytes that are UTF-8 as well: ASCII with zeros is UTF-16 if nearly every other byte is one, and a text of
-        // longer characters is no UTF-16.
+        // Bytes that are UTF-8 as well, as those of English text are, may be a text with a few zeros in it.
         let invalid = head.withUnsafeBufferPointer { firstInvalidUTF8(in: $0) }
         let isUTF8 = invalid.map { $0 + 4 > head.count } ?? true
-        if isUTF8, head.contains(where: { $0 >= 0x80 }) { return false }
         return 100 * strange <= units && 100 * readable >= (isUTF8 ? 80 : 2) * units
     }
 
     /// Whether `bytes`, which begin with a whole character, are Korean text in CP949: its characters of two bytes are
     /// complete, and most are syllables of EUC-KR's table. (Chinese and Japanese encodings have such pairs, too.)
-    package static func isCP949(_ bytes: ArraySlice<UInt8>) -> Bool {
+    package static func isCP949(_ bytes: [UInt8]) -> Bool {
         var (syllables, others, wrong) = (0, 0, 0)
-        var position = bytes.startIndex
-        while position < bytes.endIndex {
+        var position = 0
+        while position < bytes.count {
             let lead = bytes[position]
             position += 1
-            guard lead >= 0x80, position < bytes.endIndex else { continue }
+            guard lead >= 0x80, position < bytes.count else { continue }
             switch (lead, bytes[position]) {
             case (0xB0...0xC8, 0xA1...0xFE): syllables += 1
             case (0x81...0xFE, 0x41...0x5A), (0x81...0xFE, 0x61...0x7A), (0x81...0xFE, 0x81...0xFE): others += 1

@@ -26,7 +26,6 @@ package enum DocumentMode: String, CaseIterable, Sendable {
         let lines = Lines(of: section)
         let classes = CharacterClasses.shared
         /// The end of the white space at `start`, `limit` at most.
-        @inline(__always)
         func spaceEnd(_ start: Int, _ limit: Int) -> Int {
             var position = start
             while position < limit {
@@ -37,16 +36,25 @@ package enum DocumentMode: String, CaseIterable, Sendable {
             return position
         }
 
+        /// Whether a line is white space. Most are not, and their first byte shows it: white space beyond ASCII begins
+        /// with C2, E1, E2 or E3.
+        @inline(__always)
+        func isBlank(_ line: Range<Int>) -> Bool {
+            let first = section[line.lowerBound]
+            if first > 0x20, first < 0x80 || first > 0xE3 { return false }
+            return spaceEnd(line.lowerBound, line.upperBound) == line.upperBound
+        }
+
         var position = 0
         if self == .line {
             while position < section.count {
                 let line = position..<(lines.end(from: position) ?? section.count)
                 if position == 0, !isFileStart {
                     parts.continued = line
-                } else if spaceEnd(position, line.upperBound) < line.upperBound {
-                    parts.documents.append(line)
-                } else {
+                } else if isBlank(line) {
                     parts.blankLines += 1
+                } else {
+                    parts.documents.append(line)
                 }
                 position = line.upperBound
             }

@@ -38,7 +38,6 @@ package struct TextFile {
     func notText(at offset: Int) throws -> UserError {
         let place = "\(path), \(try lineAndByte(in: self, at: offset))"
         let lossy = "--lossy replaces such bytes by U+FFFD"
-        let before = try file.read(min(offset, 1 << 12), of: UInt8.self, at: offset - min(offset, 1 << 12))
         let after = try file.read(min(size - offset, 1 << 16), of: UInt8.self, at: offset)
         if after[0] == 0 {
             return UserError("\(place): a NUL byte, which no text has", hint: "is it a text file? \(lossy)")
@@ -47,9 +46,7 @@ package struct TextFile {
             return UserError(
                 "\(place): the file ends inside a character", hint: "it was cut off: copy it again; or \(lossy)")
         }
-        // Below 0x40 is no second byte of CP949: a character begins after it.
-        let line = before[(before.lastIndex { $0 < 0x40 }.map { $0 + 1 } ?? 0)...] + after
-        guard CharacterEncoding.isCP949(line) else {
+        guard CharacterEncoding.isCP949(after) else {
             return UserError("\(place): not UTF-8", hint: "\(conversion(from: "ENCODING")); or \(lossy)")
         }
         return UserError(
