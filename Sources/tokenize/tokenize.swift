@@ -20,13 +20,19 @@ enum Tokenize {
             "add words that are single tokens from then on, and write the tokenizer to --output"),
         Option(
             "input", "i", .texts, "FILE…",
-            "a corpus to encode; - is standard input. Special tokens written in it are ordinary text"),
+            "a corpus to encode, UTF-8 (a byte order mark is dropped); a directory stands for its files but hidden ones, "
+                + "- for standard input. Special tokens written in it are ordinary text"),
         Option(
             "output", "o", .text, "DIR",
             "directory for train_*.bin, val_*.bin and the tokenizer; older shards are removed"),
         Option(
             "document", "d", .choice(DocumentMode.allCases.map(\.rawValue)), default: "blank",
-            "what a document is: text up to blank lines, a line, or a file. <|endoftext|> comes before each"),
+            "what a document is: text up to blank lines, a line (blank ones are skipped), or a file. <|endoftext|> comes "
+                + "before each"),
+        Option(
+            "lossy", nil, .flag, "",
+            "replace bytes that are not UTF-8, and NUL, by U+FFFD; by default they are an error with file, line and byte"
+        ),
         Option(
             "val-fraction", nil, .number(0...0.99), "X", default: "0.001",
             "the probability that a document is kept for validation. If none is drawn, it is the last one; a text of "
@@ -105,22 +111,13 @@ enum Tokenize {
         let files = try openTexts(options.texts("input"))
         let validationFiles = try openTexts(options.texts("val-input"))
         let size = (files + validationFiles).reduce(0) { $0 + $1.size }
-        for file in files + validationFiles {
-            // Nothing would be lost, because every byte has a token, but the model would not learn text. The beginning
-            // of the file is enough to check.
-            let bytes = try file.read(min(file.size, 1 << 16), of: UInt8.self, at: 0)
-            if (0..<4).allSatisfy({
-                String(validating: bytes.dropLast(file.size > bytes.count ? $0 : 0), as: UTF8.self) == nil
-            }) {
-                note("warning: \(file.path) is not UTF-8; convert it first: iconv -f CP949 -t UTF-8 FILE")
-            }
-        }
         if let missing = tokenizer.missingBytes {
             note("warning: the vocabulary lacks \(missing) of the 256 bytes; they are dropped from the text")
         }
         var writer = CorpusWriter(
             tokenizer: tokenizer, mode: DocumentMode(rawValue: options.text("document") ?? "") ?? .blank)
         writer.tokensPerShard = options.int("shard-tokens")
+        writer.lossy = options.flag("lossy")
         if options.isGiven("row-length") { writer.rowLength = options.int("row-length") }
         var progress = Progress("tokenize", total: Double(size) / 1e6, unit: "MB")
         let summary = try writer.write(
@@ -128,14 +125,22 @@ enum Tokenize {
             seed: UInt64(options.int("seed")), to: output
         ) { progress.update(Double($0) / 1e6) }
         progress.finish()
+        noteReplaced(summary.replaced)
 
         print(
             String(
                 format: "train %ld tokens in %ld documents", summary.trainingTokens,
                 summary.documents - summary.validationDocuments))
         print(String(format: "val %ld tokens in %ld documents", summary.validationTokens, summary.validationDocuments))
+        let blank = summary.blankLines
+        if blank > 0 { print("\(blank) blank \(blank == 1 ? "line" : "lines") skipped") }
         let tokens = max(1, summary.trainingTokens + summary.validationTokens)
         print(String(format: "%.3f bytes per token", Double(summary.bytes) / Double(tokens)))
+        if tokenizer.unknown != nil {
+            print("unknown tokens \(summary.unknownTokens) (\(share(summary.unknownTokens, of: summary.tokens)))")
+            try tokenizer.unknownWarning(summary.unknownTokens, of: summary.tokens, in: files + validationFiles).map(
+                note)
+        }
         print("wrote \(output)/train_*.bin")
     }
 }

@@ -10,7 +10,8 @@ enum TrainTokenizer {
     static let table = [
         Option(
             "input", "i", .texts, "FILE…",
-            "text to learn from, UTF-8; a directory stands for its files, - for standard input"),
+            "text to learn from, UTF-8 (a byte order mark is dropped); a directory stands for its files but hidden ones, "
+                + "- for standard input"),
         Option(
             "vocab-size", "v", .integer(1...16_777_216), "N", default: "32000",
             "number of tokens, including the special ones and the alphabet"),
@@ -49,7 +50,8 @@ enum TrainTokenizer {
         Option("limit-alphabet", nil, .integer(1...Int.max), "N", "keep only the N most frequent characters"),
         Option(
             "lossy", nil, .flag, "",
-            "replace bytes that are not UTF-8; by default they are an error with file and line"),
+            "replace bytes that are not UTF-8, and NUL, by U+FFFD; by default they are an error with file, line and byte"
+        ),
         Option("held-out", nil, .texts, "FILE…", "other text to measure the compression on"),
         Option(
             "alphabet-order-from", nil, .text, "FILE",
@@ -68,6 +70,7 @@ enum TrainTokenizer {
             let plan = try Plan(options)
             let files = try openTexts(options.texts("input"))
             let heldOut = try openTexts(options.texts("held-out"))
+            if !options.flag("lossy") { try checkTexts(heldOut) }
             try createDirectory(output)
             let start = now()
             var (trainer, findings, distinct) = try count(files, plan, lossy: options.flag("lossy"))
@@ -82,14 +85,14 @@ enum TrainTokenizer {
             try tokenizer.write(to: output)
             note(String(format: "total %.1f s", now() - start))
             report(tokenizer, trainer, findings, distinct: distinct, wanted: wanted)
-            try reportHeldOut(tokenizer, heldOut, lossy: options.flag("lossy"))
+            try reportHeldOut(tokenizer, heldOut)
             print("wrote \(output)/tokenizer.json")
         }
     }
 
     /// A trainer of the words in `files`. The words themselves are freed here.
     static func count(
-        _ files: [InputFile], _ plan: Plan, lossy: Bool
+        _ files: [TextFile], _ plan: Plan, lossy: Bool
     ) throws -> (BytePairTrainer, CorpusFindings, distinct: Int) {
         let size = files.reduce(0) { $0 + $1.size }
         var progress = Progress("read", total: Double(size) / 1e6, unit: "MB")
@@ -98,9 +101,7 @@ enum TrainTokenizer {
             linesOf: files, steps.preTokenizer, steps.normalizer, lossy: lossy
         ) { progress.update(Double($0) / 1e6) }
         progress.finish()
-        if findings.replaced > 0 {
-            note("note: \(findings.replaced) bytes that are not UTF-8 became U+FFFD")
-        }
+        noteReplaced(findings.replaced)
         if findings.hasDecomposedHangul, !plan.normalizes {
             note(
                 "note: the text contains Hangul as single letters (NFD, as stored by macOS), which take many times the "
@@ -157,26 +158,28 @@ enum TrainTokenizer {
                 Double(bytes) / Double(tokens), Double(characters) / Double(tokens), bytes, tokens))
     }
 
-    static func reportHeldOut(_ tokenizer: Tokenizer, _ files: [InputFile], lossy: Bool) throws {
+    static func reportHeldOut(_ tokenizer: Tokenizer, _ files: [TextFile]) throws {
         guard !files.isEmpty else { return }
         var encoder = try tokenizer.makeEncoder()
-        var (bytes, characters, tokens, unknowns) = (0, 0, 0, 0)
+        var (bytes, characters, replaced, tokens, unknowns) = (0, 0, 0, 0, 0)
+        var ids: [Int32] = []
         for file in files {
             try forEachBlock(of: file, blockSize: 4 << 20, cut: tokenizer.cut) { block, offset in
-                if let position = firstInvalidUTF8(in: block), !lossy {
-                    throw UserError(
-                        "\(file.path), \(try lineAndByte(in: file, at: offset + position)): not UTF-8",
-                        hint: "convert it: iconv -f CP949 -t UTF-8 FILE; or measure it as it is with --lossy")
-                }
-                var ids: [Int32] = []
-                encoder.encode(block, to: &ids)
                 bytes += block.count
-                characters += characterCount(of: block)
+                TextSection(block, offset: offset).withText(count: &replaced) { text in
+                    ids.removeAll(keepingCapacity: true)
+                    encoder.encode(text, to: &ids)
+                    characters += characterCount(of: text)
+                }
                 tokens += ids.count
                 if let unknown = tokenizer.unknown { unknowns += ids.count { $0 == unknown } }
             }
         }
+        noteReplaced(replaced)
         printCompression("held out", bytes, characters, tokens)
-        if tokenizer.unknown != nil { print("held out, unknown tokens \(unknowns)") }
+        if tokenizer.unknown != nil {
+            print("held out, unknown tokens \(unknowns) (\(share(unknowns, of: tokens)))")
+            try tokenizer.unknownWarning(unknowns, of: tokens, in: files).map(note)
+        }
     }
 }

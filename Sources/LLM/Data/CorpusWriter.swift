@@ -1,9 +1,12 @@
 // From text files to token shards. As in llm.c's data scripts, an end-of-text token comes before each document,
-// followed by its text. No byte of the text is dropped: the documents, in order, decode to the bytes of the files. A
-// special token written in a text is ordinary text, so only a document boundary becomes the end-of-text token.
+// followed by its text. No byte of a document is dropped or changed: the documents, in order, decode to the bytes of the
+// files, except that a file's byte order mark and, if each line is a document, blank lines belong to none; and that with
+// `lossy`, bytes that are not text become U+FFFD. A special token written in a text is ordinary text, so only a document
+// boundary becomes the end-of-text token.
 //
-// Files are read twice, in blocks: once to count documents (at the speed of memory), once to encode them. The results
-// of a block's sections are joined in order, so the shards do not depend on the number of threads.
+// Files are read twice, in blocks: once to check that they are text and to count documents (CorpusSurvey), once to
+// encode them. The results of a block's sections are joined in order, so the shards do not depend on the number of
+// threads.
 
 import Foundation
 import Kernels
@@ -15,6 +18,8 @@ package struct CorpusWriter {
     package var tokensPerShard = 100_000_000
     /// The number of tokens to which every document is padded; shards then hold whole rows. nil for no padding.
     package var rowLength: Int?
+    /// Whether bytes that are not text become U+FFFD; if not, they are an error.
+    package var lossy = false
     /// The size in bytes of the section of text that a thread encodes between two writes, and of the blocks in which
     /// documents are counted.
     package var sectionSize = 4 << 20
@@ -29,10 +34,10 @@ package struct CorpusWriter {
     ///   - validationFiles: if not empty, the validation set; `fraction` is then ignored.
     ///   - fraction: the probability that a document goes to validation; 0 for no validation.
     ///   - progress: called with the number of bytes encoded so far.
-    /// - Throws: if the tokenizer has no end-of-text token, a document does not fit into a row, or a file cannot be
-    ///   read or written. Older shards are then unchanged.
+    /// - Throws: if the tokenizer has no end-of-text token, a file is not text, there is no document, a document does not
+    ///   fit into a row, or a file cannot be read or written. Older shards are then unchanged.
     package func write(
-        _ files: [InputFile], validationFiles: [InputFile] = [], fraction: Double, seed: UInt64, to directory: String,
+        _ files: [TextFile], validationFiles: [TextFile] = [], fraction: Double, seed: UInt64, to directory: String,
         progress: (Int) -> Void = { _ in }
     ) throws -> CorpusSummary {
         guard let endOfText = tokenizer.endOfText.flatMap({ Int32(exactly: $0) }) else {
@@ -40,6 +45,8 @@ package struct CorpusWriter {
                 "the tokenizer has no special token to put before documents",
                 hint: "train one that has: train_tokenizer --special \"<|endoftext|>\" …")
         }
+        let survey = try survey(files)
+        let validationSurvey = validationFiles.isEmpty ? nil : try self.survey(validationFiles)
         try createDirectory(directory)
         let set = DurableFiles()
         var writers = ["train", "val"].map {
@@ -52,7 +59,7 @@ package struct CorpusWriter {
         var encoders = try (0..<max(1, threadCount)).map { _ in try tokenizer.makeEncoder() }
         var summary = CorpusSummary()
 
-        func encode(_ files: [InputFile], dividesAt: Int?, isValidation: (Int) -> Bool) throws {
+        func encode(_ files: [TextFile], replaces: Bool, dividesAt: Int? = nil, isValidation: (Int) -> Bool) throws {
             var document = -1
             var sections: [Section] = []
             for file in files {
@@ -62,7 +69,8 @@ package struct CorpusWriter {
                     while sections.count < ranges.count { sections.append(Section()) }
                     sections.removeLast(sections.count - ranges.count)
                     for (i, range) in ranges.enumerated() {
-                        sections[i].begin(UnsafeBufferPointer(rebasing: block[range]), offset + range.lowerBound)
+                        sections[i].begin(
+                            UnsafeBufferPointer(rebasing: block[range]), offset + range.lowerBound, of: file)
                     }
                     sections.withUnsafeMutableBufferPointer { sections in
                         nonisolated(unsafe) let sections = sections
@@ -70,17 +78,24 @@ package struct CorpusWriter {
                         // Only now is the number of documents before each section known.
                         for i in sections.indices {
                             let first = document + 1
-                            document += sections[i].starts.count
+                            document += sections[i].parts.documents.count
                             sections[i].isValidation = (first - 1...document).map { $0 >= 0 && isValidation($0) }
                         }
                         encoders.withUnsafeMutableBufferPointer { encoders in
                             nonisolated(unsafe) let encoders = encoders
-                            parallelFor(sections.count) { sections[$0].encode(&encoders[$0], endOfText: endOfText) }
+                            parallelFor(sections.count) {
+                                sections[$0].encode(&encoders[$0], endOfText: endOfText, replaces: replaces)
+                                sections[$0].countUnknown(tokenizer.unknown)
+                            }
                         }
                     }
                     for section in sections {
-                        summary.documents += section.starts.count
+                        summary.documents += section.parts.documents.count
                         summary.validationDocuments += section.isValidation.dropFirst().count { $0 }
+                        summary.blankLines += section.parts.blankLines
+                        summary.replaced += section.replaced
+                        summary.tokens += section.training.count + section.validation.count
+                        summary.unknownTokens += section.unknownTokens
                         for (i, tokens) in [section.training, section.validation].enumerated() {
                             try writers[i].write((try paddings?[i].pad(tokens) ?? tokens)[...])
                         }
@@ -90,13 +105,13 @@ package struct CorpusWriter {
                 }
             }
         }
-        if validationFiles.isEmpty {
-            let choice = try ValidationChoice(
-                files: files, mode: mode, fraction: fraction, seed: seed, blockSize: sectionSize)
-            try encode(files, dividesAt: choice.dividesAt, isValidation: choice.isValidation)
+        if let validationSurvey {
+            try encode(files, replaces: survey.hasNonText) { _ in false }
+            try encode(validationFiles, replaces: validationSurvey.hasNonText) { _ in true }
         } else {
-            try encode(files, dividesAt: nil) { _ in false }
-            try encode(validationFiles, dividesAt: nil) { _ in true }
+            let choice = try ValidationChoice(survey, of: files, fraction: fraction, seed: seed)
+            try encode(
+                files, replaces: survey.hasNonText, dividesAt: choice.dividesAt, isValidation: choice.isValidation)
         }
         for i in writers.indices {
             if let rest = paddings?[i].finish() { try writers[i].write(rest[...]) }
@@ -107,6 +122,16 @@ package struct CorpusWriter {
         let stale = try tokenizer.write(to: directory, in: set)
         try set.commit(removing: try shards(in: directory) + stale)
         return summary
+    }
+
+    private func survey(_ files: [TextFile]) throws -> CorpusSurvey {
+        // Sections that stay in the cache from the reading to the check.
+        let survey = try CorpusSurvey(files, mode: mode, lossy: lossy, sectionSize: min(sectionSize, 1 << 20))
+        guard survey.documents > 0 else {
+            let names = files.map(\.path).joined(separator: ", ")
+            throw UserError("there is only white space in \(names)", hint: "give a file with some text in it")
+        }
+        return survey
     }
 
     /// The shards that an earlier run left in the directory.
@@ -123,43 +148,67 @@ package struct CorpusWriter {
 
 /// A section of a block, which one thread encodes.
 private struct Section {
-    private(set) var text = UnsafeBufferPointer<UInt8>(start: nil, count: 0)
+    private var text = UnsafeBufferPointer<UInt8>(start: nil, count: 0)
     /// The offset of the first byte in the file.
-    private(set) var offset = 0
-    /// The offsets in the section at which documents begin.
-    var starts: [Int] = []
+    private var offset = 0
+    private var isFileStart = false
+    private(set) var parts = DocumentMode.Parts()
     /// Whether each document is for validation: first the one continued from the section before, then those that start
     /// here.
     var isValidation: [Bool] = []
-    var training: [Int32] = []
-    var validation: [Int32] = []
+    private(set) var training: [Int32] = []
+    private(set) var validation: [Int32] = []
+    private(set) var unknownTokens = 0
+    /// The number of bytes that were not text and were replaced.
+    private(set) var replaced = 0
 
     /// Starts a new section, reusing the buffers.
-    mutating func begin(_ text: UnsafeBufferPointer<UInt8>, _ offset: Int) {
+    mutating func begin(_ text: UnsafeBufferPointer<UInt8>, _ offset: Int, of file: TextFile) {
         self.text = text
         self.offset = offset
+        isFileStart = offset == file.start
         training.removeAll(keepingCapacity: true)
         validation.removeAll(keepingCapacity: true)
+        unknownTokens = 0
+        replaced = 0
     }
 
     mutating func findDocuments(_ mode: DocumentMode, dividesAt: Int?) {
-        starts = mode.starts(in: text, isFileStart: offset == 0)
-        if let dividesAt, (offset..<offset + text.count).contains(dividesAt) { starts.append(dividesAt - offset) }
+        parts = mode.parts(of: text, isFileStart: isFileStart)
+        guard let dividesAt else { return }
+        let place = dividesAt - offset
+        if parts.continued.contains(place) {
+            parts.documents = [place..<parts.continued.upperBound]
+            parts.continued = 0..<place
+        } else if let document = parts.documents.first, document.contains(place) {
+            parts.documents = [document.lowerBound..<place, place..<document.upperBound]
+        }
     }
 
-    mutating func encode(_ encoder: inout TextEncoder, endOfText: Int32) {
+    mutating func encode(_ encoder: inout TextEncoder, endOfText: Int32, replaces: Bool) {
         training.reserveCapacity(text.count / 3)
-        append(0..<(starts.first ?? text.count), isValidation[0], nil, &encoder)
-        for (i, start) in starts.enumerated() {
-            let end = i + 1 < starts.count ? starts[i + 1] : text.count
-            append(start..<end, isValidation[i + 1], endOfText, &encoder)
+        append(parts.continued, isValidation[0], nil, &encoder, replaces)
+        for (document, isValidation) in zip(parts.documents, isValidation.dropFirst()) {
+            append(document, isValidation, endOfText, &encoder, replaces)
         }
     }
 
     private mutating func append(
-        _ range: Range<Int>, _ isValidation: Bool, _ mark: Int32?, _ encoder: inout TextEncoder
+        _ range: Range<Int>, _ isValidation: Bool, _ mark: Int32?, _ encoder: inout TextEncoder, _ replaces: Bool
     ) {
         let text = UnsafeBufferPointer(rebasing: text[range])
+        if replaces, firstNonText(in: text) != nil {
+            replacingNonText(in: text, count: &replaced).withUnsafeBufferPointer {
+                append($0, isValidation, mark, &encoder)
+            }
+        } else {
+            append(text, isValidation, mark, &encoder)
+        }
+    }
+
+    private mutating func append(
+        _ text: UnsafeBufferPointer<UInt8>, _ isValidation: Bool, _ mark: Int32?, _ encoder: inout TextEncoder
+    ) {
         if isValidation {
             if let mark { validation.append(mark) }
             encoder.encode(text, to: &validation)
@@ -167,5 +216,10 @@ private struct Section {
             if let mark { training.append(mark) }
             encoder.encode(text, to: &training)
         }
+    }
+
+    mutating func countUnknown(_ unknown: Int32?) {
+        guard let unknown else { return }
+        unknownTokens = training.count { $0 == unknown } + validation.count { $0 == unknown }
     }
 }

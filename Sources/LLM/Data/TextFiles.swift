@@ -7,35 +7,59 @@
 #endif
 
 /// The opened text files of a command line. A directory stands for the files in it and below it, in the order of their
-/// names, except hidden and empty ones. `-` is standard input, which is copied to a temporary file, because it may be
-/// read more than once.
-/// - Throws: if a file cannot be read or is empty.
-package func openTexts(_ paths: [String]) throws -> [InputFile] {
-    try paths.flatMap { path in
-        if path != "-", isDirectory(path) {
-            let files = try files(below: path).map { try InputFile($0, hint: "check the file's permissions") }
-            guard files.contains(where: { $0.size > 0 }) else {
-                throw UserError("\(path) has no file with text in it", hint: "give a file or a directory of files")
-            }
-            return files.filter { $0.size > 0 }
-        }
-        let file =
-            path == "-"
-            ? try copy(of: STDIN_FILENO, named: "standard input")
-            : try InputFile(path, hint: "give the path of a text file, or - for standard input")
-        guard file.size > 0 else {
-            throw UserError(
-                "\(path == "-" ? "standard input" : path) is empty", hint: "give a file with some text in it")
-        }
-        return [file]
+/// names, except hidden and empty ones, which a note counts. `-` is standard input, which is copied to a temporary file,
+/// because it may be read more than once.
+/// - Throws: if a file cannot be read, is empty, or is certainly not text, whether it was named or found in a directory.
+package func openTexts(_ paths: [String]) throws -> [TextFile] {
+    let files = try paths.flatMap { try $0 != "-" && isDirectory($0) ? openTexts(below: $0) : [openText($0)] }
+    let marked = files.filter { $0.start > 0 }
+    if let first = marked.first {
+        let others = marked.count > 1 ? " and \(marked.count - 1) other files" : ""
+        note("note: the byte order mark at the beginning of \(first.path)\(others) is not part of the text")
     }
+    return files
 }
 
-private func files(below directory: String) -> [String] {
-    names(in: directory).filter { !$0.hasPrefix(".") }.flatMap { name in
-        let path = "\(directory)/\(name)"
-        return isDirectory(path) ? files(below: path) : [path]
+private func openText(_ path: String) throws -> TextFile {
+    let isStandardInput = path == "-"
+    let file = try TextFile(
+        isStandardInput
+            ? try copy(of: STDIN_FILENO, named: "standard input")
+            : try InputFile(path, hint: "give the path of a text file, or - for standard input"),
+        isStandardInput: isStandardInput)
+    guard !file.isEmpty else { throw UserError("\(file.path) is empty", hint: "give a file with some text in it") }
+    return file
+}
+
+private func openTexts(below directory: String) throws -> [TextFile] {
+    var hidden = 0
+    let files = try files(below: directory, &hidden).map {
+        try TextFile(try InputFile($0, hint: "check the file's permissions"), in: directory)
     }
+    let texts = files.filter { !$0.isEmpty }
+    guard !texts.isEmpty else {
+        throw UserError("\(directory) has no file with text in it", hint: "give a file or a directory of files")
+    }
+    let skipped = [(hidden, "hidden"), (files.count - texts.count, "empty")].filter { $0.0 > 0 }
+    if !skipped.isEmpty {
+        note("note: skipped in \(directory): \(skipped.map { "\($0.0) \($0.1)" }.joined(separator: ", "))")
+    }
+    return texts
+}
+
+private func files(below directory: String, _ hidden: inout Int) -> [String] {
+    var files: [String] = []
+    for name in names(in: directory) {
+        let path = "\(directory)/\(name)"
+        if name.hasPrefix(".") {
+            hidden += 1
+        } else if isDirectory(path) {
+            files += LLM.files(below: path, &hidden)
+        } else {
+            files.append(path)
+        }
+    }
+    return files
 }
 
 /// A temporary copy of everything that can be read from `descriptor`.

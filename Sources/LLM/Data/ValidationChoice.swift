@@ -22,38 +22,37 @@ struct ValidationChoice {
         return Double(word >> 11) * 0x1p-53 < fraction
     }
 
-    init(files: [InputFile], mode: DocumentMode, fraction: Double, seed: UInt64, blockSize: Int) throws {
+    init(_ survey: CorpusSurvey, of files: [TextFile], fraction: Double, seed: UInt64) throws {
         self.seed = seed
         self.fraction = fraction
         guard fraction > 0 else { return }
-        var count = 0
-        var validationCount = 0
-        for file in files {
-            try forEachBlock(of: file, blockSize: blockSize, cut: .betweenWords) { block, offset in
-                for _ in mode.starts(in: block, isFileStart: offset == 0) {
-                    if drawn(count) { validationCount += 1 }
-                    count += 1
-                }
-            }
-        }
-        if count == 1, let file = files.first {
-            dividesAt = try ValidationChoice.cut(file, fraction: fraction)
+        let validationCount = (0..<survey.documents).count { drawn($0) }
+        if survey.documents == 1 {
+            dividesAt = try ValidationChoice.cut(
+                files[survey.only.file], survey.only.range, fraction: fraction)
             self.fraction = 0
             forced = (1, true)
         } else if validationCount == 0 {
-            forced = (count - 1, true)
-        } else if validationCount == count {
+            forced = (survey.documents - 1, true)
+        } else if validationCount == survey.documents {
             forced = (0, false)
         }
     }
 
-    /// The last offset between words that leaves at least `fraction` of the file after it; an offset inside a word if
-    /// there is no other; nil if the file cannot be divided.
-    private static func cut(_ file: InputFile, fraction: Double) throws -> Int? {
-        let target = min(file.size - 1, Int(Double(file.size) * (1 - fraction)))
-        let start = max(0, target - 1 << 20)
-        let bytes = try file.read(target - start, of: UInt8.self, at: start)
-        let place = bytes.withUnsafeBufferPointer { GPT2Words().safeCut(in: $0) } ?? target - start
-        return start + place > 0 ? start + place : nil
+    /// The last offset between words that leaves at least `fraction` of the document after it; an offset between
+    /// characters if there is no other; nil if the document cannot be divided.
+    private static func cut(_ file: TextFile, _ document: Range<Int>, fraction: Double) throws -> Int? {
+        let target =
+            document.lowerBound + min(document.count - 1, Int(Double(document.count) * (1 - fraction)))
+        let start = max(document.lowerBound, target - 1 << 20)
+        // With the byte at the target, which shows whether a character begins there.
+        let bytes = try file.file.read(target - start + 1, of: UInt8.self, at: start)
+        var place = target - start
+        if let word = bytes.dropLast().withUnsafeBufferPointer({ GPT2Words().safeCut(in: $0) }) {
+            place = word
+        } else {
+            for _ in 0..<3 where place > 0 && bytes[place] & 0xC0 == 0x80 { place -= 1 }
+        }
+        return start + place > document.lowerBound ? start + place : nil
     }
 }

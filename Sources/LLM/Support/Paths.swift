@@ -24,6 +24,13 @@ package func createDirectory(_ path: String) throws {
     do {
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     } catch {
+        var place = path
+        while !fileExists(place), place != folder(of: place) { place = folder(of: place) }
+        guard isDirectory(place) else {
+            throw UserError(
+                "cannot create the directory \(path): \(place) is a file",
+                hint: "give a directory, new or not; the files in it get names of their own")
+        }
         throw UserError(
             "cannot create the directory \(path)", hint: "check its name and your rights, or choose another")
     }

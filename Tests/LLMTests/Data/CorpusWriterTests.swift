@@ -4,9 +4,38 @@ import Foundation
 import LLM
 import Testing
 
-private func starts(_ text: String, _ mode: DocumentMode) -> [Int] {
-    var text = text
-    return text.withUTF8 { mode.starts(in: $0, isFileStart: true) }
+/// The documents by their definition, line by line.
+private func textbookDocuments(_ text: [UInt8], _ mode: DocumentMode) -> [[UInt8]] {
+    var lines: [[UInt8]] = []
+    for (index, byte) in text.enumerated() {
+        let isNew = index == 0 || text[index - 1] == 10 || (text[index - 1] == 13 && byte != 10)
+        if isNew { lines.append([]) }
+        lines[lines.count - 1].append(byte)
+    }
+    func isBlank(_ line: [UInt8]) -> Bool {
+        String(decoding: line, as: UTF8.self).unicodeScalars.allSatisfy { CharacterClasses.shared($0.value) == .space }
+    }
+    if isBlank(text) { return [] }
+    switch mode {
+    case .file: return [text]
+    case .line: return lines.filter { !isBlank($0) }
+    case .blank:
+        var documents: [[UInt8]] = [[]]
+        for (index, line) in lines.enumerated() {
+            if index > 0, isBlank(lines[index - 1]), !isBlank(line), !isBlank(documents[documents.count - 1]) {
+                documents.append([])
+            }
+            documents[documents.count - 1] += line
+        }
+        return documents
+    }
+}
+
+private func documents(_ text: String, _ mode: DocumentMode) -> [String] {
+    let bytes = Array(text.utf8)
+    let parts = bytes.withUnsafeBufferPointer { mode.parts(of: $0, isFileStart: true) }
+    #expect(parts.continued.isEmpty)
+    return parts.documents.map { String(decoding: bytes[$0], as: UTF8.self) }
 }
 
 private func tokens(_ directory: String, _ split: String) throws -> [Int32] {
@@ -16,46 +45,78 @@ private func tokens(_ directory: String, _ split: String) throws -> [Int32] {
     }
 }
 
-@Test func `where documents begin`() {
-    #expect(starts("", .blank) == [])
-    #expect(starts("a", .blank) == [0])
-    #expect(starts("a\nb\n", .blank) == [0])
-    #expect(starts("a\n\nb", .blank) == [0, 3])
-    #expect(starts("a\r\n\r\nb", .blank) == [0, 5])
-    #expect(starts("\n\n a\n \t\n\n  b\n\n", .blank) == [0, 9])
-    #expect(starts("a\nb\n\nc", .line) == [0, 2, 4, 5])
-    #expect(starts("a\nb\n", .line) == [0, 2])
-    #expect(starts("a\n\nb", .file) == [0])
+@Test func `where documents begin and end`() {
+    #expect(documents("", .blank) == [])
+    #expect(documents("a", .blank) == ["a"])
+    #expect(documents("a\nb\n", .blank) == ["a\nb\n"])
+    #expect(documents("a\n\nb", .blank) == ["a\n\n", "b"])
+    #expect(documents("\n\n a\n \t\n\n  b\n\n", .blank) == ["\n\n a\n \t\n\n", "  b\n\n"])
+    #expect(documents("\n \n\t", .blank) == [])
+    #expect(documents("a\nb\n\nc", .line) == ["a\n", "b\n", "c"])
+    #expect(documents("a\nb\n", .line) == ["a\n", "b\n"])
+    #expect(documents("\n \na\n\u{3000}\n\n b\n \n ", .line) == ["a\n", " b\n"])
+    #expect(documents("a\n\nb", .file) == ["a\n\nb"])
+    #expect(documents(" \n\n", .file) == [])
+    // The line ends of Windows and of old Macs.
+    #expect(documents("a\r\nb\r\n\r\nc", .blank) == ["a\r\nb\r\n\r\n", "c"])
+    #expect(documents("a\r\nb\r\n\r\nc", .line) == ["a\r\n", "b\r\n", "c"])
+    #expect(documents("a\rb\r\rc\r", .blank) == ["a\rb\r\r", "c\r"])
+    #expect(documents("a\rb\r\rc\r", .line) == ["a\r", "b\r", "c\r"])
+}
+
+@Test func `blank lines are counted where they are skipped`() {
+    let text = Array("\n \na\n\r\n\r\r\nb\n\n\t".utf8)
+    let counts = DocumentMode.allCases.map { mode in
+        text.withUnsafeBufferPointer { mode.parts(of: $0, isFileStart: true).blankLines }
+    }
+    #expect(zip(DocumentMode.allCases, counts).allSatisfy { $1 == ($0 == .line ? 7 : 0) })
+}
+
+/// Hard text for a file: with a CR where the hard text has NUL, or if `invalid`, with both and bytes that are not UTF-8.
+private func fileText(_ random: inout Xorshift, length: Int, invalid: Bool = false) -> [UInt8] {
+    let text = hardText(&random, length: length, invalid: invalid)
+    return text.map { $0 == 0 && (!invalid || random.below(2) == 0) ? 13 : $0 }
 }
 
 @Test func `the shards decode to the files, in every mode and however they are cut`() throws {
     let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
     var random = Xorshift(seed: 7)
     try withTemporaryDirectory { directory in
-        for round in 0..<45 {
-            let texts = (0..<1 + random.below(3)).map { _ in
-                hardText(&random, length: 1 + random.below(200), invalid: round % 2 == 0)
+        for round in 0..<90 {
+            let lossy = round % 2 == 0
+            var texts = (0..<1 + random.below(3)).map { _ in
+                fileText(&random, length: 1 + random.below(200), invalid: lossy)
             }
             let files = texts.indices.map { "\(directory)/text\($0)" }
             for (path, text) in zip(files, texts) { try write(text, to: path) }
+            // A few bytes with NUL among them may be UTF-16.
+            guard let opened = try? openTexts(files) else { continue }
+            var replaced = 0
+            if lossy {
+                texts = texts.map { $0.withUnsafeBufferPointer { replacingNonText(in: $0, count: &replaced) } }
+            }
             let mode = DocumentMode.allCases[round % 3]
+            let documents = texts.flatMap { textbookDocuments($0, mode) }
+            guard !documents.isEmpty else { continue }
             var writer = CorpusWriter(tokenizer: tokenizer, mode: mode)
             writer.tokensPerShard = 50
             writer.sectionSize = round % 5 == 0 ? 1 << 20 : 8
+            writer.lossy = lossy
             let output = directory + "/out"
             // All but the last document are for training, so the two sets in this order are the text.
-            let summary = try writer.write(try openTexts(files), fraction: 1e-12, seed: 1, to: output)
+            let summary = try writer.write(opened, fraction: 1e-12, seed: 1, to: output)
             let train = try tokens(output, "train")
             let val = try tokens(output, "val")
             #expect(summary.trainingTokens == train.count && summary.validationTokens == val.count)
-            #expect(tokenizer.decode((train + val).filter { $0 != 0 }) == texts.flatMap { $0 })
-            if texts.flatMap({ $0 }).count > 8 { #expect(!train.isEmpty && !val.isEmpty) }
+            #expect(summary.replaced == replaced && summary.tokens == train.count + val.count)
+            #expect(tokenizer.decode((train + val).filter { $0 != 0 }) == documents.flatMap { $0 })
+            // Only blank lines are not in the documents.
+            if mode != .line, !texts.contains(where: { textbookDocuments($0, mode).isEmpty }) {
+                #expect(documents.flatMap { $0 } == texts.flatMap { $0 })
+            }
+            if documents.flatMap({ $0 }).count > 16 { #expect(!train.isEmpty && !val.isEmpty) }
 
             // The same, document by document and without blocks.
-            let documents = texts.flatMap { text -> [[UInt8]] in
-                let begins = text.withUnsafeBufferPointer { mode.starts(in: $0, isFileStart: true) } + [text.count]
-                return zip(begins, begins.dropFirst()).map { Array(text[$0..<$1]) }
-            }
             if documents.count > 1 {
                 let expected = try documents.flatMap { try [Int32(0)] + tokenizer.encode($0) }
                 #expect(train + val == expected)
@@ -79,17 +140,16 @@ func `any tokenizer gives the ids of whole documents, however the text is cut`(k
     var random = Xorshift(seed: 19)
     try withTemporaryDirectory { directory in
         for round in 0..<12 {
-            let text = hardText(&random, length: 20 + random.below(300))
+            let text = [97] + fileText(&random, length: 20 + random.below(300))
             try write(text, to: directory + "/text")
             let mode = DocumentMode.allCases[round % 3]
             var writer = CorpusWriter(tokenizer: tokenizer, mode: mode)
             writer.sectionSize = [8, 30, 100, 1 << 20][round % 4]
             _ = try writer.write(try openTexts([directory + "/text"]), fraction: 0, seed: 1, to: directory + "/out")
-            let begins = text.withUnsafeBufferPointer { mode.starts(in: $0, isFileStart: true) } + [text.count]
-            let expected = try zip(begins, begins.dropFirst()).flatMap { start, end in
+            let expected = try textbookDocuments(text, mode).flatMap { document in
                 var encoder = try tokenizer.makeEncoder()
                 var ids = [endOfText]
-                text[start..<end].withUnsafeBufferPointer { encoder.encode($0, to: &ids) }
+                document.withUnsafeBufferPointer { encoder.encode($0, to: &ids) }
                 return ids
             }
             #expect(try tokens(directory + "/out", "train") == expected, "\(kind), \(mode), round \(round)")
@@ -149,6 +209,104 @@ func `any tokenizer gives the ids of whole documents, however the text is cut`(k
     }
 }
 
+@Test func `a document that is divided is divided inside, wherever it is`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    try withTemporaryDirectory { directory in
+        // In the second of three files, between blank lines, and not at the start of a section.
+        let line = (0..<50).map { "word\($0)" }.joined(separator: " ") + "\n"
+        try write(Array(String(repeating: "\n", count: 900).utf8), to: directory + "/a")
+        let (before, after) = (String(repeating: "\n", count: 400), String(repeating: " \n", count: 700))
+        try write(Array((before + line + after).utf8), to: directory + "/b")
+        try write(Array("\n".utf8), to: directory + "/c")
+        for sectionSize in [1 << 20, 30] {
+            var writer = CorpusWriter(tokenizer: tokenizer, mode: .line)
+            writer.sectionSize = sectionSize
+            let summary = try writer.write(
+                try openTexts(["a", "b", "c"].map { "\(directory)/\($0)" }), fraction: 0.2, seed: 1,
+                to: directory + "/out")
+            #expect(summary.documents == 2 && summary.validationDocuments == 1 && summary.blankLines == 2001)
+            let train = tokenizer.decode(try tokens(directory + "/out", "train").filter { $0 != 0 })
+            let val = tokenizer.decode(try tokens(directory + "/out", "val").filter { $0 != 0 })
+            #expect(train + val == Array(line.utf8))
+            #expect(5 * val.count > line.utf8.count && 5 * val.count < line.utf8.count + 100)
+        }
+        // Without a place between words, the place is between characters.
+        try write(Array("가나다라".utf8), to: directory + "/a")
+        for fraction in [0.001, 0.3, 0.5, 0.9, 0.99] {
+            _ = try CorpusWriter(tokenizer: tokenizer, mode: .file).write(
+                try openTexts([directory + "/a"]), fraction: fraction, seed: 1, to: directory + "/out")
+            for split in ["train", "val"] {
+                let text = tokenizer.decode(try tokens(directory + "/out", split).filter { $0 != 0 })
+                #expect(text.withUnsafeBufferPointer { firstInvalidUTF8(in: $0) } == nil)
+            }
+        }
+    }
+}
+
+@Test func `a byte order mark is not part of a text`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    try withTemporaryDirectory { directory in
+        let text = Array("\n\none\ntwo\n\nthree\n".utf8)
+        try write([0xEF, 0xBB, 0xBF] + text, to: directory + "/marked")
+        try write(text, to: directory + "/plain")
+        for mode in DocumentMode.allCases {
+            let writer = CorpusWriter(tokenizer: tokenizer, mode: mode)
+            func run(_ name: String) throws -> ([Int32], [Int32], CorpusSummary) {
+                let files = try openTexts(["\(directory)/\(name)", directory + "/plain"])
+                let summary = try writer.write(files, fraction: 0.4, seed: 3, to: directory + "/out")
+                return (try tokens(directory + "/out", "train"), try tokens(directory + "/out", "val"), summary)
+            }
+            #expect(try run("marked") == run("plain"))
+        }
+    }
+}
+
+@Test func `a file that is not text is refused before anything is written, wherever the byte is`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    try withTemporaryDirectory { directory in
+        let lines = Array(String(repeating: "한 줄\n", count: 500).utf8)
+        try write(lines, to: directory + "/good")
+        try write(lines + [0xFF, 10] + lines, to: directory + "/bad")
+        let (good, bad) = (try openTexts([directory + "/good"]), try openTexts([directory + "/bad"]))
+        var writer = CorpusWriter(tokenizer: tokenizer, mode: .line)
+        writer.sectionSize = 100
+        for (files, validationFiles) in [(bad, []), (good + bad, []), (good, bad)] as [([TextFile], [TextFile])] {
+            for fraction in [0, 0.1] {
+                let error = userError {
+                    _ = try writer.write(
+                        files, validationFiles: validationFiles, fraction: fraction, seed: 1, to: directory + "/out")
+                }
+                #expect(error?.message == "\(directory)/bad, line 501, byte 1: not UTF-8")
+                #expect(!fileExists(directory + "/out"))
+            }
+        }
+        try write(Array(" \n\r\t".utf8), to: directory + "/blank")
+        let blank = try openTexts([directory + "/blank"])
+        for (files, validationFiles) in [(blank, []), (good, blank)] as [([TextFile], [TextFile])] {
+            let error = userError {
+                _ = try writer.write(
+                    files, validationFiles: validationFiles, fraction: 0, seed: 1, to: directory + "/out")
+            }
+            #expect(error?.message == "there is only white space in \(directory)/blank")
+        }
+    }
+}
+
+@Test func `unknown tokens are counted, without padding`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_prefix.json"))
+    try withTemporaryDirectory { directory in
+        // Two of the words are in no vocabulary of the fixture's.
+        try write(Array("the \u{1F9EA} the\nthe \u{1F9EC}\n".utf8), to: directory + "/text")
+        var writer = CorpusWriter(tokenizer: tokenizer, mode: .line)
+        writer.rowLength = 40
+        let files = try openTexts([directory + "/text"])
+        for fraction in [0, 0.5] {
+            let summary = try writer.write(files, fraction: fraction, seed: 1, to: directory + "/out")
+            #expect(summary.unknownTokens == 2 && summary.tokens < 30 && summary.trainingTokens > 40)
+        }
+    }
+}
+
 @Test func `an earlier run's shards do not stay, and other files do`() throws {
     let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
     try withTemporaryDirectory { directory in
@@ -183,7 +341,7 @@ func `any tokenizer gives the ids of whole documents, however the text is cut`(k
     try withTemporaryDirectory { directory in
         let letters = Array("abc 가나 12 the")
         let lines = (0..<60).map { _ in
-            String((0..<1 + random.below(30)).map { _ in letters[random.below(letters.count)] }) + "\n"
+            "a" + String((0..<random.below(30)).map { _ in letters[random.below(letters.count)] }) + "\n"
         }
         try write(Array(lines.joined().utf8), to: directory + "/text")
         try write(Array(lines.prefix(7).joined().utf8), to: directory + "/val")

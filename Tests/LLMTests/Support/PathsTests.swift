@@ -18,6 +18,10 @@ import Testing
         try createDirectory(directory + "/a/b")
         #expect(fileExists(directory + "/a/b"))
         try writeDurably(directory + "/file") { _ in }
-        #expect(throws: UserError.self) { try createDirectory(directory + "/file/b") }
+        for path in ["/file", "/file/b", "/file/b/c"] {
+            var error: UserError?
+            do { try createDirectory(directory + path) } catch let found as UserError { error = found }
+            #expect(error?.message == "cannot create the directory \(directory)\(path): \(directory)/file is a file")
+        }
     }
 }

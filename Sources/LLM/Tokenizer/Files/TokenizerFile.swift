@@ -19,6 +19,11 @@ extension Tokenizer {
                 throw UserError(
                     "there is no \(directory)", hint: "make a tokenizer: train_tokenizer --input text.txt --output DIR")
             }
+            if Tokenizer.vocabularyIsToLookAt(in: directory) {
+                throw UserError(
+                    "no tokenizer.json in \(directory), and its vocab.txt is only to look at",
+                    hint: "copy tokenizer.json from where it was written, too, or write it again with train_tokenizer")
+            }
             let others = LLM.names(in: directory).filter {
                 $0.hasSuffix(".txt") || $0.hasSuffix(".json") && !$0.hasSuffix("config.json")
             }
@@ -34,8 +39,18 @@ extension Tokenizer {
     /// The path of the tokenizer in a directory; nil if there is none.
     package static func file(in directory: String) -> String? {
         var names = ["tokenizer.json", "encoder.json", "vocab.json", "vocab.txt"]
+        if vocabularyIsToLookAt(in: directory) { names.removeLast() }
         names += LLM.names(in: directory).filter { $0.hasSuffix(".tiktoken") } + ["tokenizer.bin"]
         return names.map { "\(directory)/\($0)" }.first { fileExists($0) }
+    }
+
+    /// Whether the vocab.txt in a directory is not BERT's but one that was written beside a tokenizer.json.
+    private static func vocabularyIsToLookAt(in directory: String) -> Bool {
+        let config = "\(directory)/tokenizer_config.json"
+        guard fileExists("\(directory)/vocab.txt"), fileExists(config),
+            let settings = try? JSON(try contents(of: config), name: config)
+        else { return false }
+        return settings["tokenizer_class"]?.text == "PreTrainedTokenizerFast"
     }
 
     /// Reads a tokenizer.json, or the format that the name indicates: vocab.txt, encoder.json, vocab.bpe, *.tiktoken,

@@ -11,7 +11,10 @@ extension Tokenizer {
     /// vocabulary contains a capital letter.
     static func readWordPieces(_ bytes: [UInt8], name: String) throws -> Tokenizer {
         func refuse(_ what: String) -> UserError {
-            UserError("\(name): \(what)", hint: "is it a vocab.txt like BERT's, with one token per line and an [UNK]?")
+            UserError(
+                "\(name): \(what)",
+                hint: "BERT's vocab.txt has one token per line and an [UNK]; train_tokenizer's is only to look at, "
+                    + "and its tokenizer.json is read")
         }
         guard bytes.withUnsafeBufferPointer({ firstInvalidUTF8(in: $0) }) == nil else { throw refuse("is not UTF-8") }
         var lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)

@@ -99,12 +99,12 @@ package struct WordCounts: Sendable {
 extension WordCounts {
     /// The words of all lines of `files`, counted on all cores. The counts do not depend on the number of cores.
     /// - Parameters:
-    ///   - lossy: whether bytes that are not UTF-8 become U+FFFD; if not, they are an error.
+    ///   - lossy: whether bytes that are not text become U+FFFD; if not, they are an error.
     ///   - sectionSize: the size in bytes of the section of text that a thread counts at a time.
     ///   - progress: called after each block with the number of bytes read so far.
-    /// - Throws: if a file cannot be read, or is not UTF-8 and `lossy` is false.
+    /// - Throws: if a file cannot be read, or is not text and `lossy` is false.
     package static func counting(
-        linesOf files: [InputFile], _ preTokenizer: PreTokenizer = .byteLevel(addsPrefixSpace: false, splits: true),
+        linesOf files: [TextFile], _ preTokenizer: PreTokenizer = .byteLevel(addsPrefixSpace: false, splits: true),
         _ normalizer: Normalizer? = nil, lossy: Bool = false, sectionSize: Int = 2 << 20,
         progress: (Int) -> Void = { _ in }
     ) throws -> (words: WordCounts, findings: CorpusFindings) {
@@ -114,45 +114,22 @@ extension WordCounts {
         // A line longer than a block may be cut between GPT-2's words; cutting there does not change them.
         let cut: TextCut = preTokenizer.isGPT2 && normalizer == nil ? .afterLineOrWord : .afterLine
         var read = 0
-        for file in files {
-            try forEachBlock(of: file, blockSize: threads * sectionSize, cut: cut) { block, offset in
-                let sections = cut.sections(of: block, count: threads)
-                var invalid = [Int?](repeating: nil, count: sections.count)
-                partial.withUnsafeMutableBufferPointer { partial in
-                    findings.withUnsafeMutableBufferPointer { findings in
-                        invalid.withUnsafeMutableBufferPointer { invalid in
-                            nonisolated(unsafe) let (partial, findings, invalid) = (partial, findings, invalid)
-                            parallelFor(sections.count) { i in
-                                let section = UnsafeBufferPointer(rebasing: block[sections[i]])
-                                findings[i].bytes += section.count
-                                findings[i].characters += characterCount(of: section)
-                                if hasDecomposedHangul(section) { findings[i].hasDecomposedHangul = true }
-                                guard let position = firstInvalidUTF8(in: section) else {
-                                    partial[i].add(linesOf: section, preTokenizer, normalizer)
-                                    return
-                                }
-                                guard lossy else {
-                                    invalid[i] = position + sections[i].lowerBound
-                                    return
-                                }
-                                let whole = replacingInvalid(in: section, count: &findings[i].replaced)
-                                whole.withUnsafeBufferPointer {
-                                    partial[i].add(linesOf: $0, preTokenizer, normalizer)
-                                }
-                            }
+        try partial.withUnsafeMutableBufferPointer { partial in
+            try findings.withUnsafeMutableBufferPointer { findings in
+                nonisolated(unsafe) let (partial, findings) = (partial, findings)
+                for file in files {
+                    try forEachSection(of: file, sectionSize: sectionSize, cut: cut, lossy: lossy) {
+                        read += $0
+                        progress(read)
+                    } _: { i, section in
+                        findings[i].bytes += section.bytes.count
+                        section.withText(count: &findings[i].replaced) { text in
+                            findings[i].characters += characterCount(of: text)
+                            if hasDecomposedHangul(text) { findings[i].hasDecomposedHangul = true }
+                            partial[i].add(linesOf: text, preTokenizer, normalizer)
                         }
                     }
                 }
-                if let position = invalid.compactMap({ $0 }).first {
-                    throw UserError(
-                        "\(file.path), \(try lineAndByte(in: file, at: offset + position)): not UTF-8",
-                        hint:
-                            "replace such bytes with --lossy, or convert the file: iconv -f CP949 -t UTF-8 FILE "
-                            + "(-f UTF-16 if it begins with FF FE)"
-                    )
-                }
-                read += block.count
-                progress(read)
             }
         }
         let words = sum(&partial)

@@ -208,3 +208,22 @@ private let endOfText = Array("<|endoftext|>".utf8)
         #expect(try Tokenizer(directory: directory).json() == Array(changed.utf8))
     }
 }
+
+@Test func `the vocab.txt that is written beside a tokenizer.json is not read instead of it`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_prefix.json"))
+    try withTemporaryDirectory { directory in
+        let set = DurableFiles()
+        _ = try tokenizer.writeAll(to: directory, in: set)
+        try set.commit()
+        #expect(Tokenizer.file(in: directory) == directory + "/tokenizer.json")
+        try FileManager.default.removeItem(atPath: directory + "/tokenizer.json")
+        #expect(Tokenizer.file(in: directory) == directory + "/tokenizer.bin")
+        try FileManager.default.removeItem(atPath: directory + "/tokenizer.bin")
+        #expect(Tokenizer.file(in: directory) == nil)
+        let error = userError { _ = try Tokenizer(at: directory) }
+        #expect(error?.message == "no tokenizer.json in \(directory), and its vocab.txt is only to look at")
+        // BERT's is.
+        try write(Array("{\"tokenizer_class\": \"BertTokenizer\"}".utf8), to: directory + "/tokenizer_config.json")
+        #expect(Tokenizer.file(in: directory) == directory + "/vocab.txt")
+    }
+}

@@ -28,9 +28,9 @@ import Testing
 }
 
 @Test func `training on the fixture gives Hugging Face's file, byte for byte`() throws {
-    let file = try InputFile(try fixture("tokenizer_corpus.txt"), hint: "")
+    let files = try openTexts([try fixture("tokenizer_corpus.txt")])
     var trainer = BytePairTrainer(
-        try WordCounts.counting(linesOf: [file]).words, specialTokens: [Array("<|endoftext|>".utf8)],
+        try WordCounts.counting(linesOf: files).words, specialTokens: [Array("<|endoftext|>".utf8)],
         vocabularySize: 600)
     let tokenizer = try Tokenizer(
         trainer.train(),
@@ -63,9 +63,9 @@ private func learn(_ alphabet: Alphabet, _ words: PreTokenizer, size: Int, frequ
     throws
     -> LearntBytePairs
 {
-    let file = try InputFile(try fixture("tokenizer_corpus.txt"), hint: "")
+    let files = try openTexts([try fixture("tokenizer_corpus.txt")])
     var trainer = BytePairTrainer(
-        try WordCounts.counting(linesOf: [file], words).words, alphabet: alphabet,
+        try WordCounts.counting(linesOf: files, words).words, alphabet: alphabet,
         specialTokens: ["[UNK]", "<|endoftext|>"].map { Array($0.utf8) }, vocabularySize: size,
         longestToken: longest)
     return trainer.train(minimumFrequency: frequency)

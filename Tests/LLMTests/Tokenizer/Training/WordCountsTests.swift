@@ -28,9 +28,31 @@ import Testing
         try write(Array("first\nsec".utf8) + [0xFF] + Array("ond\n".utf8), to: path)
         let error = userError { _ = try WordCounts.counting(linesOf: try openTexts([path])) }
         #expect(error?.message == "\(path), line 2, byte 4: not UTF-8")
-        try write([], to: path)
-        #expect(userError { _ = try openTexts([path]) }?.message == "\(path) is empty")
-        #expect(userError { _ = try openTexts([directory + "/none.txt"]) } != nil)
+    }
+}
+
+@Test(arguments: [.byteLevel(addsPrefixSpace: false, splits: true), .bert] as [PreTokenizer])
+func `the words are those of the text with replaced bytes, and without its mark`(preTokenizer: PreTokenizer) throws {
+    var random = Xorshift(seed: 67)
+    try withTemporaryDirectory { directory in
+        for round in 0..<20 {
+            let text = hardText(&random, length: 300, invalid: true)
+            try write((round % 2 == 0 ? [0xEF, 0xBB, 0xBF] : []) + text, to: directory + "/text")
+            var replaced = 0
+            let whole = text.withUnsafeBufferPointer { replacingNonText(in: $0, count: &replaced) }
+            var expected = WordCounts()
+            whole.withUnsafeBufferPointer { expected.add(linesOf: $0, preTokenizer) }
+            let (words, findings) = try WordCounts.counting(
+                linesOf: try openTexts([directory + "/text"]), preTokenizer, lossy: true, sectionSize: 50)
+            func list(_ words: WordCounts) -> [[UInt8]: Int64] {
+                var list: [[UInt8]: Int64] = [:]
+                words.forEach { list[Array($0), default: 0] += $1 }
+                return list
+            }
+            #expect(list(words) == list(expected))
+            #expect(findings.replaced == replaced && replaced > 0 && findings.bytes == text.count)
+            #expect(findings.characters == whole.count { $0 & 0xC0 != 0x80 })
+        }
     }
 }
 
@@ -53,7 +75,7 @@ private func manyWords(_ random: inout Xorshift, lines: Int) -> String {
     #expect(expected.count > 20_000)
     try withTemporaryDirectory { directory in
         try write(Array(text.utf8), to: directory + "/text")
-        let files = [try InputFile(directory + "/text", hint: "")]
+        let files = try openTexts([directory + "/text"])
         for sectionSize in [2 << 20, 100_000, 1000] {
             let (words, findings) = try WordCounts.counting(linesOf: files, .bert, sectionSize: sectionSize)
             var seen: [String: Int64] = [:]

@@ -65,3 +65,45 @@ import Testing
         }
     }
 }
+
+@Test func `bytes that are not UTF-8 are found wherever they are in a long text`() {
+    // What begins, continues, or breaks a character in every way.
+    let bytes: [UInt8] = [
+        0x41, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xED, 0xF0, 0xF3, 0xF4, 0xF5,
+    ]
+    for before in [0, 1, 3, 63, 64, 65, 66, 67, 68, 130] {
+        var text = [UInt8](repeating: 0x61, count: before + 4 + 70)
+        for a in bytes {
+            for b in bytes {
+                for c in bytes {
+                    for d in bytes {
+                        (text[before], text[before + 1], text[before + 2], text[before + 3]) = (a, b, c, d)
+                        text.withUnsafeBufferPointer { text in
+                            var position = 0
+                            while position < text.count, wellFormedLength(at: position, in: text) > 0 {
+                                position += wellFormedLength(at: position, in: text)
+                            }
+                            let invalid = position < text.count ? position : nil
+                            if firstInvalidUTF8(in: text) != invalid { Issue.record("\(before): \(a) \(b) \(c) \(d)") }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+@Test func `NUL is UTF-8 but not text`() {
+    func check(_ text: [UInt8], _ invalid: Int?, _ nonText: Int?, _ replaced: [UInt8]) {
+        text.withUnsafeBufferPointer { text in
+            var count = 0
+            #expect(firstInvalidUTF8(in: text) == invalid && firstNonText(in: text) == nonText)
+            #expect(replacingNonText(in: text, count: &count) == replaced)
+        }
+    }
+    check([], nil, nil, [])
+    check([97, 0, 98], nil, 1, [97, 0xEF, 0xBF, 0xBD, 98])
+    check([0, 0xFF], 1, 0, [0xEF, 0xBF, 0xBD, 0xEF, 0xBF, 0xBD])
+    check([0xFF, 0], 0, 0, [0xEF, 0xBF, 0xBD, 0xEF, 0xBF, 0xBD])
+    check([0xEA, 0xB0, 0], 0, 0, [0xEF, 0xBF, 0xBD, 0xEF, 0xBF, 0xBD, 0xEF, 0xBF, 0xBD])
+}

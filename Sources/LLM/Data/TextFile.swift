@@ -1,0 +1,92 @@
+// The rule for text, which is the same for every file that a tokenizer learns from or encodes: text is UTF-8 without NUL
+// bytes. Anything else is an error with file, line and byte, and a hint which conversion fits; or, with --lossy, each
+// byte that is not text becomes U+FFFD. A byte order mark at the beginning is not part of the text.
+
+/// A text file of a command line, open. Its beginning has been looked at, and the rest is checked as it is read.
+package struct TextFile {
+    let file: InputFile
+    /// The folder that the file was found in, if it was not named itself.
+    private let folder: String?
+    private let isStandardInput: Bool
+    /// The offset at which the text begins: behind the byte order mark, if there is one.
+    package let start: Int
+
+    package var path: String { file.path }
+    /// Bytes, with the byte order mark.
+    package var size: Int { file.size }
+    package var isEmpty: Bool { size == start }
+
+    private static let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
+
+    /// - Throws: if the file begins like one of a kind that is not text, or like UTF-16 or UTF-32.
+    init(_ file: InputFile, in folder: String? = nil, isStandardInput: Bool = false) throws {
+        self.file = file
+        self.folder = folder
+        self.isStandardInput = isStandardInput
+        let head = try file.read(min(file.size, 1 << 16), of: UInt8.self, at: 0)
+        start = head.starts(with: TextFile.byteOrderMark) ? TextFile.byteOrderMark.count : 0
+        if let kind = FileKind(head: head) {
+            let all = folder.map { "; or move it out of \($0), which stands for all its files" } ?? ""
+            throw UserError("\(path) is \(kind.name), not text", hint: kind.hint + all)
+        }
+        if let encoding = CharacterEncoding(head: head) {
+            throw UserError("\(path) is \(encoding.rawValue), not UTF-8", hint: conversion(from: encoding.rawValue))
+        }
+    }
+
+    /// The error for the byte at `offset`, which is not text: where it is, and what can be done.
+    func notText(at offset: Int) throws -> UserError {
+        let place = "\(path), \(try lineAndByte(in: self, at: offset))"
+        let lossy = "--lossy replaces such bytes by U+FFFD"
+        let after = try file.read(min(size - offset, 1 << 16), of: UInt8.self, at: offset)
+        if after[0] == 0 {
+            return UserError("\(place): a NUL byte, which no text has", hint: "is it a text file? \(lossy)")
+        }
+        if offset + after.count == size, TextFile.isBeginningOfCharacter(after) {
+            return UserError(
+                "\(place): the file ends inside a character", hint: "it was cut off: copy it again; or \(lossy)")
+        }
+        guard CharacterEncoding.isCP949(after) else {
+            return UserError("\(place): not UTF-8", hint: "\(conversion(from: "ENCODING")); or \(lossy)")
+        }
+        return UserError(
+            "\(place): not UTF-8 but, it seems, CP949 (EUC-KR)",
+            hint: conversion(from: CharacterEncoding.cp949.rawValue))
+    }
+
+    /// Whether `bytes` are the first ones, but not all, of a character in UTF-8.
+    private static func isBeginningOfCharacter(_ bytes: [UInt8]) -> Bool {
+        bytes.count < 4
+            && [0x80, 0x90, 0xA0].contains { next in
+                (bytes + [UInt8](repeating: next, count: 3)).withUnsafeBufferPointer {
+                    wellFormedLength(at: 0, in: $0) > bytes.count
+                }
+            }
+    }
+
+    /// The command that makes UTF-8 of the file.
+    private func conversion(from encoding: String) -> String {
+        if isStandardInput { return "convert it on the way: … | iconv -f \(encoding) -t UTF-8 | …" }
+        let dot = path.lastIndex(of: ".") ?? path.endIndex
+        let hasExtension = path[dot...].count > 1 && !path[dot...].contains("/")
+        let converted = hasExtension ? "\(path[..<dot])-utf8\(path[dot...])" : "\(path)-utf8"
+        let then = folder.map { ", and move this file out of \($0)" } ?? ""
+        return "convert it: iconv -f \(encoding) -t UTF-8 \(shellWord(path)) > \(shellWord(converted))\(then)"
+    }
+}
+
+/// A path as it is written in a shell.
+private func shellWord(_ path: String) -> String {
+    let plain = path.utf8.allSatisfy { byte in
+        byte >= 0x80 || UInt8(ascii: "-")...UInt8(ascii: "9") ~= byte || UInt8(ascii: "_") == byte
+            || UInt8(ascii: "a")...UInt8(ascii: "z") ~= byte | 0x20
+    }
+    return plain ? path : "'\(path.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''"))'"
+}
+
+/// Says what --lossy did.
+package func noteReplaced(_ count: Int) {
+    if count > 0 {
+        note("note: \(count) \(count == 1 ? "byte that is" : "bytes that are") not UTF-8 text became U+FFFD")
+    }
+}
