@@ -368,7 +368,7 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
             }
             try LLMTests.write(letters, to: text)
             _ = try writer.write(
-                [InputFile(text, hint: "")], fraction: 0.2, seed: 1, to: out)
+                openTexts([text]), fraction: 0.2, seed: 1, to: out)
         }
         /// The files as one of the corpus's readers finds them.
         func corpus(_ out: String, reader: Int = 0) throws -> [String: [UInt8]] {

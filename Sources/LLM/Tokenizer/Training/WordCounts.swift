@@ -13,7 +13,7 @@ package struct WordCounts: Sendable {
     private var touched: UInt64 = 0
 
     /// - Parameter partitions: the number of tables. The table of a word depends only on this number.
-    package init(partitions: Int = 1) { tables = [WordTable](repeating: WordTable(), count: partitions) }
+    package init(partitions: Int = 1) { tables = (0..<partitions).map { _ in WordTable() } }
 
     @inline(__always)
     package mutating func add(_ word: UnsafeBufferPointer<UInt8>, count: Int64 = 1) {
@@ -109,7 +109,8 @@ extension WordCounts {
         progress: (Int) -> Void = { _ in }
     ) throws -> (words: WordCounts, findings: CorpusFindings) {
         let threads = max(1, threadCount)
-        var partial = [WordCounts](repeating: WordCounts(partitions: threads), count: threads)
+        // Each made for itself: copies would share their memory until the first change, on whatever thread that is.
+        var partial = (0..<threads).map { _ in WordCounts(partitions: threads) }
         var findings = [CorpusFindings](repeating: CorpusFindings(), count: threads)
         // A line longer than a block may be cut between GPT-2's words; cutting there does not change them.
         let cut: TextCut = preTokenizer.isGPT2 && normalizer == nil ? .afterLineOrWord : .afterLine
