@@ -82,7 +82,7 @@ enum Convert {
     ) throws -> (tokenizer: Tokenizer, place: String)? {
         if let path = options.text("tokenizer") { return (try Tokenizer(at: path), path) }
         let own = isDirectory(from) ? from : folder(of: from)
-        for place in isDirectory(from) ? [own] : [own, "\(own)/.."] {
+        for place in isDirectory(from) ? [own] : [own, own == "." ? ".." : folder(of: own)] {
             guard let path = Tokenizer.file(in: place) else { continue }
             do {
                 return (try Tokenizer(path: path), place)

@@ -308,9 +308,8 @@ package final class Trainer {
     /// Writes a checkpoint, all that the next start needs to continue as if there had been no stop, and removes those
     /// that are not kept. If that fails, the run says so and goes on, and the earlier checkpoints stay.
     package func save() {
-        guard directory != nil else { return }
         write()
-        if saveFailure == nil { removeOld() }
+        removeOld()
     }
 
     /// Removes the checkpoints that are not kept.
