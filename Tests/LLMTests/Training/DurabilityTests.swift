@@ -56,17 +56,18 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
         for place in 0..<counter.count {
             let out = "out\(place)"
             let codes = [ENOSPC, EIO, EROFS]
-            var warned = false
+            var (warned, reached) = (false, 6)
             do {
                 try FaultInjector(.error(codes[place % codes.count]), at: place, lasts: lasts)({
                     let run = try TestRun(bigram(), arguments(out) + ["-y", "1"], resume: readBigram)
                     defer { warned = run.said.contains { $0.hasPrefix("warning: cannot ") } }
-                    try run.train()
+                    try run.train(before: { reached = $0 })
                 })
             } catch let error as UserError {
                 #expect(error.message.hasPrefix("cannot ") && !error.hint.isEmpty, "\(error)")
                 warned = true
             }
+            #expect(reached == 6, "call \(place)")
             if lasts { #expect(warned, "call \(place)") }
             try FaultInjector()({ try finish(arguments(out)) })
             var files = try filesInside(folder + "/" + out)
@@ -162,6 +163,25 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
             try FileManager.default.removeItem(atPath: "\(folder)/\(out)")
         }
         #expect(olds > 5 && news > 5)
+    }
+}
+
+/// Else a power cut could leave a checkpoint and lose lines of the log from before it, which no resumed run writes again.
+@Test func `the log's lines are on the disk before the checkpoint that follows them`() throws {
+    try withShards { folder, arguments in
+        let calls = Mutex<[(FileCalls.Call, String)]>([])
+        let disk = FileCalls.FaultyDisk { call, path in
+            calls.withLock { $0.append((call, path)) }
+            return nil
+        }
+        try FileCalls.$disk.withValue(disk) { try finish(arguments("out")) }
+        let all = calls.withLock { $0 }
+        let checkpoints = all.indices.filter { all[$0].0 == .rename && all[$0].1.contains("/DONE_") }
+        #expect(checkpoints.count == 3)
+        for place in checkpoints {
+            let ofLog = all[..<place].filter { $0.1.hasSuffix("/main.log") }.map(\.0)
+            #expect(ofLog.last == .synchronize && ofLog.contains(.write))
+        }
     }
 }
 
@@ -315,6 +335,8 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
                 stoppedAt = "state_0000000\((Int(error.message.suffix(1)) ?? 0) - 1)_00000.bin"
             }
             guard stoppedAt != "" else { break }
+            // What was learnt so far is kept.
+            #expect(stoppedAt.hasPrefix("state_00000000") || fileExists("\(folder)/\(out)/\(stoppedAt)"))
             try FaultInjector()({ try finish(arguments(out)) })
             // Where it stopped there may be one checkpoint more, or one without a best model: it is measured again.
             var files = try filesInside(folder + "/" + out).filter { expected[$0.key] != nil }
