@@ -146,6 +146,27 @@ private func interrupt(_ folder: String) throws {
     }
 }
 
+/// In a folder that had none before.
+@Test func `a tokenizer is found though its writer died before it had its name`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    for find in [
+        { try Tokenizer(directory: $0) }, { try trainingSettings(["-i", $0 + "/train_*.bin"]).findTokenizer() },
+    ] as [(String) throws -> Tokenizer?] {
+        try withTemporaryDirectory { folder in
+            var place = 0
+            while !fileExists("\(folder)/.journal") {
+                for name in names(in: folder) { unlink("\(folder)/\(name)") }
+                #expect(throws: UserError.self) {
+                    try FaultInjector(.error(EIO), at: place, lasts: true)({ try tokenizer.write(to: folder) })
+                }
+                place += 1
+            }
+            #expect(!fileExists("\(folder)/tokenizer.json"))
+            #expect(try find(folder)?.fingerprint() == tokenizer.fingerprint())
+        }
+    }
+}
+
 @Test func `a journal reaches nothing outside its folder`() throws {
     for bad in [
         #"{"rename": [], "remove": ["../kept"]}"#, #"{"rename": [["a", "../kept"]], "remove": []}"#,
