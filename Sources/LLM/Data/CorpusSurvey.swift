@@ -1,10 +1,8 @@
 import Kernels
 
-/// What a first reading of a corpus finds, at the speed of memory: whether it is text, and how many documents it has.
+/// What a first reading of a corpus finds, at the speed of memory: how many documents there are, and that all is text.
 struct CorpusSurvey {
     private(set) var documents = 0
-    /// Whether there are bytes that are not text.
-    private(set) var hasNonText = false
     /// Of a corpus of one document: its file, and where in it the document is.
     private(set) var only = (file: 0, range: 0..<0)
 
@@ -23,13 +21,11 @@ struct CorpusSurvey {
         }
         self = found.reduce(into: CorpusSurvey()) { all, one in
             all.documents += one.documents
-            all.hasNonText = all.hasNonText || one.hasNonText
             all.add(one.only.range, of: one.only.file)
         }
     }
 
     private mutating func add(_ section: TextSection, of file: Int, _ parts: DocumentMode.Parts) {
-        hasNonText = hasNonText || section.nonText != nil
         documents += parts.documents.count
         let first = parts.continued.isEmpty ? parts.documents.first : parts.continued
         guard let start = first?.lowerBound, let end = (parts.documents.last ?? first)?.upperBound else { return }

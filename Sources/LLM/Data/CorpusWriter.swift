@@ -4,9 +4,9 @@
 // `lossy`, bytes that are not text become U+FFFD. A special token written in a text is ordinary text, so only a document
 // boundary becomes the end-of-text token.
 //
-// Files are read twice, in blocks: once to check that they are text and to count documents (CorpusSurvey), once to
-// encode them. The results of a block's sections are joined in order, so the shards do not depend on the number of
-// threads.
+// Files are read in blocks, and twice if documents are drawn for validation: once to count them (CorpusSurvey), at the
+// speed of memory, once to encode them. Each reading checks that they are text. The results of a block's sections are
+// joined in order, so the shards do not depend on the number of threads.
 
 import Foundation
 import Kernels
@@ -45,8 +45,11 @@ package struct CorpusWriter {
                 "the tokenizer has no special token to put before documents",
                 hint: "train one that has: train_tokenizer --special \"<|endoftext|>\" …")
         }
-        let survey = try survey(files)
-        let validationSurvey = validationFiles.isEmpty ? nil : try self.survey(validationFiles)
+        if !lossy { try checkTexts(validationFiles) }
+        let choice =
+            validationFiles.isEmpty
+            ? try ValidationChoice(
+                files: files, mode: mode, fraction: fraction, seed: seed, lossy: lossy, sectionSize: sectionSize) : nil
         try createDirectory(directory)
         let set = DurableFiles()
         var writers = ["train", "val"].map {
@@ -59,7 +62,7 @@ package struct CorpusWriter {
         var encoders = try (0..<max(1, threadCount)).map { _ in try tokenizer.makeEncoder() }
         var summary = CorpusSummary()
 
-        func encode(_ files: [TextFile], replaces: Bool, dividesAt: Int? = nil, isValidation: (Int) -> Bool) throws {
+        func encode(_ files: [TextFile], dividesAt: Int? = nil, isValidation: (Int) -> Bool) throws {
             var document = -1
             var sections: [Section] = []
             for file in files {
@@ -72,9 +75,12 @@ package struct CorpusWriter {
                         sections[i].begin(
                             UnsafeBufferPointer(rebasing: block[range]), offset + range.lowerBound, of: file)
                     }
-                    sections.withUnsafeMutableBufferPointer { sections in
+                    try sections.withUnsafeMutableBufferPointer { sections in
                         nonisolated(unsafe) let sections = sections
                         parallelFor(sections.count) { sections[$0].findDocuments(mode, dividesAt: dividesAt) }
+                        if !lossy, let wrong = sections.lazy.compactMap(\.nonText).first {
+                            throw try file.notText(at: wrong)
+                        }
                         // Only now is the number of documents before each section known.
                         for i in sections.indices {
                             let first = document + 1
@@ -84,7 +90,7 @@ package struct CorpusWriter {
                         encoders.withUnsafeMutableBufferPointer { encoders in
                             nonisolated(unsafe) let encoders = encoders
                             parallelFor(sections.count) {
-                                sections[$0].encode(&encoders[$0], endOfText: endOfText, replaces: replaces)
+                                sections[$0].encode(&encoders[$0], endOfText: endOfText)
                                 sections[$0].countUnknown(tokenizer.unknown)
                             }
                         }
@@ -104,14 +110,17 @@ package struct CorpusWriter {
                     progress(summary.bytes)
                 }
             }
+            guard document >= 0 else {
+                throw UserError(
+                    "there is only white space in \(files.map(\.path).joined(separator: ", "))",
+                    hint: "give a file with some text in it")
+            }
         }
-        if let validationSurvey {
-            try encode(files, replaces: survey.hasNonText) { _ in false }
-            try encode(validationFiles, replaces: validationSurvey.hasNonText) { _ in true }
+        if let choice {
+            try encode(files, dividesAt: choice.dividesAt, isValidation: choice.isValidation)
         } else {
-            let choice = try ValidationChoice(survey, of: files, fraction: fraction, seed: seed)
-            try encode(
-                files, replaces: survey.hasNonText, dividesAt: choice.dividesAt, isValidation: choice.isValidation)
+            try encode(files) { _ in false }
+            try encode(validationFiles) { _ in true }
         }
         for i in writers.indices {
             if let rest = paddings?[i].finish() { try writers[i].write(rest[...]) }
@@ -122,16 +131,6 @@ package struct CorpusWriter {
         let stale = try tokenizer.write(to: directory, in: set)
         try set.commit(removing: try shards(in: directory) + stale)
         return summary
-    }
-
-    private func survey(_ files: [TextFile]) throws -> CorpusSurvey {
-        // Sections that stay in the cache from the reading to the check.
-        let survey = try CorpusSurvey(files, mode: mode, lossy: lossy, sectionSize: min(sectionSize, 1 << 20))
-        guard survey.documents > 0 else {
-            let names = files.map(\.path).joined(separator: ", ")
-            throw UserError("there is only white space in \(names)", hint: "give a file with some text in it")
-        }
-        return survey
     }
 
     /// The shards that an earlier run left in the directory.
@@ -152,6 +151,8 @@ private struct Section {
     /// The offset of the first byte in the file.
     private var offset = 0
     private var isFileStart = false
+    /// The offset in the file of the first byte that is not text.
+    private(set) var nonText: Int?
     private(set) var parts = DocumentMode.Parts()
     /// Whether each document is for validation: first the one continued from the section before, then those that start
     /// here.
@@ -174,6 +175,7 @@ private struct Section {
     }
 
     mutating func findDocuments(_ mode: DocumentMode, dividesAt: Int?) {
+        nonText = firstNonText(in: text).map { offset + $0 }
         parts = mode.parts(of: text, isFileStart: isFileStart)
         guard let dividesAt else { return }
         let place = dividesAt - offset
@@ -185,19 +187,19 @@ private struct Section {
         }
     }
 
-    mutating func encode(_ encoder: inout TextEncoder, endOfText: Int32, replaces: Bool) {
+    mutating func encode(_ encoder: inout TextEncoder, endOfText: Int32) {
         training.reserveCapacity(text.count / 3)
-        append(parts.continued, isValidation[0], nil, &encoder, replaces)
+        append(parts.continued, isValidation[0], nil, &encoder)
         for (document, isValidation) in zip(parts.documents, isValidation.dropFirst()) {
-            append(document, isValidation, endOfText, &encoder, replaces)
+            append(document, isValidation, endOfText, &encoder)
         }
     }
 
     private mutating func append(
-        _ range: Range<Int>, _ isValidation: Bool, _ mark: Int32?, _ encoder: inout TextEncoder, _ replaces: Bool
+        _ range: Range<Int>, _ isValidation: Bool, _ mark: Int32?, _ encoder: inout TextEncoder
     ) {
         let text = UnsafeBufferPointer(rebasing: text[range])
-        if replaces, firstNonText(in: text) != nil {
+        if nonText != nil, firstNonText(in: text) != nil {
             replacingNonText(in: text, count: &replaced).withUnsafeBufferPointer {
                 append($0, isValidation, mark, &encoder)
             }

@@ -22,10 +22,15 @@ struct ValidationChoice {
         return Double(word >> 11) * 0x1p-53 < fraction
     }
 
-    init(_ survey: CorpusSurvey, of files: [TextFile], fraction: Double, seed: UInt64) throws {
+    /// - Throws: if a file cannot be read, or, with a draw, is not text and `lossy` is false.
+    init(
+        files: [TextFile], mode: DocumentMode, fraction: Double, seed: UInt64, lossy: Bool, sectionSize: Int
+    ) throws {
         self.seed = seed
         self.fraction = fraction
         guard fraction > 0 else { return }
+        // Sections that stay in the cache from the reading on.
+        let survey = try CorpusSurvey(files, mode: mode, lossy: lossy, sectionSize: min(sectionSize, 1 << 20))
         let validationCount = (0..<survey.documents).count { drawn($0) }
         if survey.documents == 1 {
             dividesAt = try ValidationChoice.cut(

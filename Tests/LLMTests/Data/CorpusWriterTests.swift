@@ -268,26 +268,32 @@ func `any tokenizer gives the ids of whole documents, however the text is cut`(k
         try write(lines, to: directory + "/good")
         try write(lines + [0xFF, 10] + lines, to: directory + "/bad")
         let (good, bad) = (try openTexts([directory + "/good"]), try openTexts([directory + "/bad"]))
+        let output = directory + "/out"
+        try createDirectory(output)
+        try write([1], to: output + "/train_000003.bin")
         var writer = CorpusWriter(tokenizer: tokenizer, mode: .line)
         writer.sectionSize = 100
         for (files, validationFiles) in [(bad, []), (good + bad, []), (good, bad)] as [([TextFile], [TextFile])] {
             for fraction in [0, 0.1] {
                 let error = userError {
                     _ = try writer.write(
-                        files, validationFiles: validationFiles, fraction: fraction, seed: 1, to: directory + "/out")
+                        files, validationFiles: validationFiles, fraction: fraction, seed: 1, to: output)
                 }
                 #expect(error?.message == "\(directory)/bad, line 501, byte 1: not UTF-8")
-                #expect(!fileExists(directory + "/out"))
+                #expect(names(in: output) == ["train_000003.bin"])
             }
         }
         try write(Array(" \n\r\t".utf8), to: directory + "/blank")
         let blank = try openTexts([directory + "/blank"])
         for (files, validationFiles) in [(blank, []), (good, blank)] as [([TextFile], [TextFile])] {
-            let error = userError {
-                _ = try writer.write(
-                    files, validationFiles: validationFiles, fraction: 0, seed: 1, to: directory + "/out")
+            for fraction in [0, 0.1] {
+                let error = userError {
+                    _ = try writer.write(
+                        files, validationFiles: validationFiles, fraction: fraction, seed: 1, to: output)
+                }
+                #expect(error?.message == "there is only white space in \(directory)/blank")
+                #expect(names(in: output) == ["train_000003.bin"])
             }
-            #expect(error?.message == "there is only white space in \(directory)/blank")
         }
     }
 }

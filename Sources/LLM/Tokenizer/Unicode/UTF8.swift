@@ -1,10 +1,6 @@
 // Reading and writing UTF-8. Text may contain bytes that are not UTF-8; they are characters of their own.
 
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Darwin)
-    import Darwin
-#endif
+import Kernels
 
 /// The scalar at `position` and its length in bytes. A byte that does not begin a well-formed sequence reads as U+FFFD
 /// of length 1.
@@ -77,59 +73,45 @@ package func wellFormedLength(at position: Int, in bytes: UnsafeBufferPointer<UI
 
 /// The offset of the first byte that is not UTF-8; nil if all are.
 package func firstInvalidUTF8(in bytes: UnsafeBufferPointer<UInt8>) -> Int? {
+    let raw = UnsafeRawBufferPointer(bytes)
+    var position = 0
+    while position < bytes.count {
+        // The common cases: eight bytes of ASCII, or a three-byte character whose second byte has the full range.
+        while position &+ 8 <= raw.count {
+            let eight = UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: position, as: UInt64.self))
+            if eight & 0x8080_8080_8080_8080 == 0 {
+                position &+= 8
+            } else if eight & 0xC0C0F0 == 0x8080E0, eight & 0x0F != 0, eight & 0x200F != 0x200D {
+                position &+= 3
+            } else {
+                break
+            }
+        }
+        if position == raw.count { break }
+        let length = wellFormedLength(at: position, in: bytes)
+        if length == 0 { return position }
+        position += length
+    }
+    return nil
+}
+
+/// The offset of the first byte that is not text: not UTF-8, or NUL. nil if there is none.
+package func firstNonText(in bytes: UnsafeBufferPointer<UInt8>) -> Int? {
     var position = 0
     func characterByCharacter(to end: Int) -> Int? {
         while position < end {
-            let length = wellFormedLength(at: position, in: bytes)
+            let length = bytes[position] == 0 ? 0 : wellFormedLength(at: position, in: bytes)
             if length == 0 { return position }
             position += length
         }
         return nil
     }
-    // The chunks look three bytes back.
-    if let invalid = characterByCharacter(to: min(3, bytes.count)) { return invalid }
-    if let base = bytes.baseAddress {
-        while position + chunkSize <= bytes.count, !hasInvalidUTF8(base + position) { position += chunkSize }
-    }
-    // A character may continue in this chunk.
-    if let lead = bytes[max(0, position - 3)..<position].lastIndex(where: { $0 >= 0xC0 }) { position = lead }
+    if let found = characterByCharacter(to: min(textLookBehind, bytes.count)) { return found }
+    if let base = bytes.baseAddress { position = textEnd(in: base, from: position, count: bytes.count) }
+    // A character may continue beyond that.
+    let last = bytes[max(0, position - textLookBehind)..<position]
+    position = last.lastIndex { $0 >= 0xC0 } ?? position
     return characterByCharacter(to: bytes.count)
-}
-
-private let chunkSize = 64
-
-/// Whether one of the `chunkSize` bytes at `chunk` is wrong after the three bytes before it. The loop has no branches
-/// and its operations are those of bytes, so the compiler makes vectors of it: five times the speed of going from
-/// character to character, whose lengths cannot be predicted. The answer is in the highest bit; a shift brings a lower
-/// bit there.
-@inline(__always)
-private func hasInvalidUTF8(_ chunk: UnsafePointer<UInt8>) -> Bool {
-    @inline(__always)
-    func isEqual(_ a: UInt8, _ b: UInt8) -> UInt8 { a == b ? 0x80 : 0 }
-    var wrong: UInt8 = 0
-    for i in 0..<chunkSize {
-        let (byte, before) = (chunk[i], chunk[i &- 1])
-        let (second, third) = (chunk[i &- 2], chunk[i &- 3])
-        // 10xxxxxx is where a lead byte asks for it: 11xxxxxx one, 1110xxxx two, 11110xxx three places before.
-        let isTail = byte & ~(byte &<< 1)
-        let isAsked =
-            before & before &<< 1 | second & second &<< 1 & second &<< 2
-            | third & third &<< 1 & third &<< 2 & third &<< 3
-        wrong |= isTail ^ isAsked
-        // Overlong forms (C0, C1; E0 before 100xxxxx; F0 before 1000xxxx), surrogates (ED before 101xxxxx), and what is
-        // above 10FFFF (F4 before 1001xxxx and 101xxxxx; F5 and more).
-        wrong |= isEqual(byte & 0xFE, 0xC0) | (byte >= 0xF5 ? 0x80 : 0)
-        wrong |= isEqual(before, 0xE0) & ~(byte &<< 2) | isEqual(before, 0xED) & byte &<< 2
-        wrong |= isEqual(before, 0xF0) & ~(byte &<< 2 | byte &<< 3) | isEqual(before, 0xF4) & (byte &<< 2 | byte &<< 3)
-    }
-    return wrong & 0x80 != 0
-}
-
-/// The offset of the first byte that is not text: not UTF-8, or NUL. nil if there is none.
-package func firstNonText(in bytes: UnsafeBufferPointer<UInt8>) -> Int? {
-    guard let base = bytes.baseAddress else { return nil }
-    let nul = memchr(base, 0, bytes.count).map { UnsafeRawPointer($0) - UnsafeRawPointer(base) }
-    return firstInvalidUTF8(in: UnsafeBufferPointer(rebasing: bytes[..<(nul ?? bytes.count)])) ?? nul
 }
 
 /// `bytes` with each byte that is not text replaced by U+FFFD. Their number is added to `count`.
