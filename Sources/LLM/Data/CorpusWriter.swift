@@ -55,6 +55,7 @@ package struct CorpusWriter {
         var writers = ["train", "val"].map {
             TokenShardWriter(
                 files: set, prefix: "\(directory)/\($0)", vocabularySize: tokenizer.vocabularySize,
+                fingerprint: tokenizer.fingerprint(),
                 tokensPerShard: rowLength.map { max(1, tokensPerShard / $0) * $0 } ?? tokensPerShard)
         }
         var paddings = rowLength.map { [RowPadding](repeating: .init(length: $0, endOfText: endOfText), count: 2) }

@@ -104,16 +104,18 @@ package final class DataLoader {
         startEpoch()
     }
 
-    /// A checksum of all tokens, shard by shard, to tell whether a resumed run sees the same data. It reads all shards,
-    /// at the speed of memory or of the disk.
-    package func fingerprint() throws -> UInt64 {
+    /// Reads all shards, at the speed of memory or of the disk.
+    /// - Returns: a checksum of all tokens, shard by shard, to tell whether a resumed run sees the same data.
+    /// - Throws: if a token is not in the vocabulary: hours later it would end the run.
+    package func check() throws -> UInt64 {
         var checksum = Checksum()
         let bytes = shards.reduce(0) { $0 + $1.bytes }
         var progress = bytes > 1 << 30 ? Progress("check data", total: Double(bytes) / 1e6, unit: "MB") : nil
         var done = 0
         for shard in shards {
             withUnsafeBytes(of: Int64(shard.count).littleEndian) { checksum.update($0) }
-            try shard.forEachBlock { block in
+            try shard.forEachBlock { block, largest in
+                guard largest < vocabularySize else { throw outOfVocabulary(largest, shard) }
                 checksum.update(block)
                 done += block.count
                 progress?.update(Double(done) / 1e6)
@@ -121,6 +123,30 @@ package final class DataLoader {
         }
         progress?.finish()
         return checksum.value
+    }
+
+    private func outOfVocabulary(_ token: Int, _ shard: TokenShard) -> UserError {
+        UserError(
+            "\(shard.path): token \(token) is not in the model's vocabulary of \(vocabularySize)",
+            hint: "tokenize the text with the model's tokenizer, or start a model with --vocab-size of this one")
+    }
+
+    /// Refuses shards that say they were made with another tokenizer. It may have grown since.
+    package func check(madeWith tokenizer: Tokenizer) throws {
+        for shard in shards {
+            guard let known = shard.fingerprint, known != tokenizer.fingerprint(ofFirst: known.count) else { continue }
+            throw UserError(
+                "\(shard.path) was made with another tokenizer of \(grouped(known.count)) tokens",
+                hint: "make the shards again with tokenize, or name their tokenizer with --tokenizer DIR")
+        }
+    }
+
+    /// Whether any target of an epoch counts. Afterwards the loader stands where it stood.
+    package func hasAnswer() throws -> Bool {
+        let start = position
+        defer { position = start }
+        for _ in 0..<samplesPerEpoch where try nextBatch().counted > 0 { return true }
+        return false
     }
 
     /// Samples in all shards.
@@ -178,9 +204,7 @@ package final class DataLoader {
         let shard = shards[currentShard]
         let tokens = try shard.read(B * T + 1, at: sample * B * T)
         if let wrong = tokens.first(where: { $0 < 0 || Int($0) >= vocabularySize }) {
-            throw UserError(
-                "\(shard.path): token \(wrong) is not in the model's vocabulary of \(vocabularySize)",
-                hint: "tokenize the text with the model's tokenizer, or start a model with --vocab-size of this one")
+            throw outOfVocabulary(Int(wrong), shard)
         }
         let inputs = Array(tokens.dropLast())
         var targets = Array(tokens.dropFirst())

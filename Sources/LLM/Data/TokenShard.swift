@@ -2,13 +2,16 @@
 //
 // The header is 256 int32: 20240520, 1, the number of tokens; then the tokens as uint16. With a vocabulary over 65,536
 // it is llm.c's wide format: 20240801, 7, the number of tokens; then uint32. The file ends exactly after the last
-// token. A corpus is train_000000.bin, train_000001.bin … and val_000000.bin …, which readers find by `train_*.bin`.
+// token. Our addition, where llm.c does not look, is the tokenizer's fingerprint: [3] how many tokens it has (0: not
+// known), u64 at [4] their hash. A corpus is train_000000.bin, train_000001.bin … and val_000000.bin …, which readers find by `train_*.bin`.
 
 /// A token shard, open for reading.
 package final class TokenShard: Sendable {
     package let path: String
     /// The number of tokens.
     package let count: Int
+    /// Of the tokenizer that the tokens are of; nil if the shard does not say.
+    package let fingerprint: TokenizerFingerprint?
     private let format: ShardFormat
     /// The size of the file in bytes.
     private let size: Int
@@ -25,7 +28,7 @@ package final class TokenShard: Sendable {
         guard file.size >= ShardFormat.headerBytes else {
             throw refuse("\(file.size) bytes are too few for the header of 1024")
         }
-        let header = try file.read(3, of: Int32.self, at: 0)
+        let header = try file.read(6, of: Int32.self, at: 0)
         guard let format = ShardFormat.allCases.first(where: { $0.magic == header[0] }) else {
             throw refuse("its first number is \(header[0]), neither 20240520 nor 20240801")
         }
@@ -39,6 +42,7 @@ package final class TokenShard: Sendable {
         }
         self.path = path
         self.count = count
+        fingerprint = header[3] > 0 ? TokenizerFingerprint(count: Int(header[3]), hash: header[u64: 4]) : nil
         self.format = format
         size = file.size
     }
@@ -65,12 +69,18 @@ package final class TokenShard: Sendable {
         }
     }
 
-    /// Calls `body` with the bytes of all tokens, a block at a time.
-    func forEachBlock(_ body: (UnsafeRawBufferPointer) -> Void) throws {
+    /// Reads all tokens, a block at a time.
+    /// - Parameter body: is given a block's bytes, and the largest token in it.
+    func forEachBlock(_ body: (_ bytes: UnsafeRawBufferPointer, _ largest: Int) throws -> Void) throws {
         let file = try open()
         for offset in stride(from: ShardFormat.headerBytes, to: size, by: 1 << 20) {
             let block = try file.read(min(1 << 20, size - offset), of: UInt8.self, at: offset)
-            block.withUnsafeBytes { body($0) }
+            try block.withUnsafeBytes { bytes in
+                func largest<Value: FixedWidthInteger>(_ type: Value.Type) -> Int {
+                    Int(clamping: bytes.bindMemory(to: Value.self).reduce(0) { max($0, $1) })
+                }
+                try body(bytes, format == .narrow ? largest(UInt16.self) : largest(UInt32.self))
+            }
         }
     }
 

@@ -8,17 +8,22 @@ package struct TokenShardWriter {
     /// The path without `_000000.bin`, such as `data/train`.
     private let prefix: String
     private let format: ShardFormat
+    private let fingerprint: TokenizerFingerprint?
     private let tokensPerShard: Int
     private var shard: OutputFile?
     private var shardTokens = 0
     private var shardCount = 0
     package private(set) var tokenCount = 0
 
-    /// - Parameter tokensPerShard: the size limit of a shard; 100 million is also llm.c's default.
+    /// - Parameters:
+    ///   - fingerprint: of the tokenizer that the tokens are of; nil does not say.
+    ///   - tokensPerShard: the size limit of a shard; 100 million is also llm.c's default.
     package init(
-        files: DurableFiles, prefix: String, vocabularySize: Int, tokensPerShard: Int = 100_000_000
+        files: DurableFiles, prefix: String, vocabularySize: Int, fingerprint: TokenizerFingerprint? = nil,
+        tokensPerShard: Int = 100_000_000
     ) {
         precondition(tokensPerShard > 0 && tokensPerShard <= Int(Int32.max))
+        self.fingerprint = fingerprint
         self.files = files
         self.prefix = prefix
         self.format = ShardFormat(vocabularySize: vocabularySize)
@@ -55,7 +60,10 @@ package struct TokenShardWriter {
     /// Completes the last shard: writes its header and syncs it to the disk.
     package mutating func finish() throws {
         guard let shard else { return }
-        try [format.magic, format.version, Int32(shardTokens)].withUnsafeBytes { try shard.overwrite($0, at: 0) }
+        var header: [Int32] = [format.magic, format.version, Int32(shardTokens), 0, 0, 0]
+        header[3] = Int32(fingerprint?.count ?? 0)
+        header[u64: 4] = fingerprint?.hash ?? 0
+        try header.withUnsafeBytes { try shard.overwrite($0, at: 0) }
         try files.finish(shard)
         self.shard = nil
     }

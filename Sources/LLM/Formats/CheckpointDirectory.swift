@@ -34,6 +34,12 @@ package struct CheckpointDirectory {
         }.sorted()
     }
 
+    /// The names of all files of a run, whole or not, but its log.
+    package func files() -> [String] {
+        let ours = /model_(\d{8}|best)\.bin|state_\d{8}_\d{5}\.bin|DONE_\d{8}/
+        return names(in: path).filter { $0.wholeMatch(of: ours) != nil }
+    }
+
     // MARK: - one writer
 
     /// The directory, made if it is not there, for this process alone to write to, without what a killed run was
@@ -71,11 +77,7 @@ package struct CheckpointDirectory {
     }
 
     /// Removes an earlier run: all checkpoints, whole or not, and the best model.
-    package func removeAll() throws {
-        let ours = /model_(\d{8}|best)\.bin|state_\d{8}_\d{5}\.bin|DONE_\d{8}/
-        try DurableFiles().commit(
-            removing: names(in: path).filter { $0.wholeMatch(of: ours) != nil }.map { "\(path)/\($0)" })
-    }
+    package func removeAll() throws { try DurableFiles().commit(removing: files().map { "\(path)/\($0)" }) }
 
     // MARK: - reading
 
@@ -87,7 +89,11 @@ package struct CheckpointDirectory {
         _ readModel: (_ path: String) throws -> Model
     ) throws -> (model: Model, state: TrainingState)? where Model: TrainableModel {
         var first: UserError?
-        for step in steps().reversed() {
+        let whole = steps()
+        for step in Set(files().compactMap { stepNumber(of: $0) }).sorted() where step > whole.last ?? .max {
+            note("warning: the checkpoint of step \(step) can't be used: one of its three files is missing")
+        }
+        for step in whole.reversed() {
             do {
                 let model = try readModel(modelPath(step))
                 let state = try readState(step, into: model.parameters)
@@ -98,8 +104,16 @@ package struct CheckpointDirectory {
                 first = first ?? error
             }
         }
-        if let first { throw first }
+        if let first {
+            throw UserError(
+                first.message, hint: "no checkpoint in \(path) is whole: copy one again, or start over by -y 0")
+        }
         return nil
+    }
+
+    /// The step in a file's name; nil for the best model.
+    private func stepNumber(of name: String) -> Int? {
+        name.firstMatch(of: /_(\d{8})/).flatMap { Int($0.1) }
     }
 
     /// Fills the moments and gives the rest of the state. The parameters' values come from the model's file.

@@ -18,7 +18,7 @@ package final class FolderLock {
     package init(_ folder: String) throws {
         let path = "\(folder)/.lock"
         while true {
-            let descriptor = FileCalls.open(path, O_RDWR | O_CREAT)
+            let descriptor = FileCalls.open(path, O_RDWR | O_CREAT | O_NOFOLLOW)
             guard descriptor >= 0 else { throw cannotWrite(path) }
             if flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK {
                 var number = [UInt8](repeating: 0, count: 20)

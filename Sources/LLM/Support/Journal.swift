@@ -59,14 +59,19 @@ struct Journal {
                 throw cannotWrite(path)
             }
         }
+        // A file that nobody may remove must not stand in the way of all that comes later.
+        var refused: UserError?
         for name in removals {
             let path = "\(folder)/\(name)"
-            guard FileCalls.remove(path) == 0 || errno == ENOENT else { throw cannotRemove(path) }
+            guard FileCalls.remove(path) != 0, errno != ENOENT else { continue }
+            guard errno == EPERM || errno == EACCES else { throw cannotRemove(path) }
+            refused = refused ?? cannotRemove(path)
         }
         try synchronizeDirectory(folder)
         let path = Journal.path(in: folder)
         guard FileCalls.remove(path) == 0 || errno == ENOENT else { throw cannotRemove(path) }
         try synchronizeDirectory(folder)
+        if let refused { throw refused }
     }
 
     private var text: [UInt8] {
@@ -94,8 +99,7 @@ struct Journal {
                 return name
             }
         }
-        let list = try JSON(text, name: path)
-        guard case .array(let pairs)? = list["rename"] else { throw damaged() }
+        guard let list = try? JSON(text, name: path), case .array(let pairs)? = list["rename"] else { throw damaged() }
         renames = try pairs.map {
             let pair = try names($0)
             guard pair.count == 2 else { throw damaged() }
@@ -121,13 +125,17 @@ struct Journal {
             throw error
         }
         defer { withExtendedLifetime(file) {} }  // with it goes the lock
-        flock(file.descriptor, LOCK_EX)
+        if flock(file.descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK {
+            note("another program is writing to \(folder); waiting for it")
+            flock(file.descriptor, LOCK_EX)
+        }
         var status = stat()
         guard fstat(file.descriptor, &status) == 0, status.st_nlink > 0 else { return }
         let text = try file.read(file.size, of: UInt8.self, at: 0)
         do {
             try Journal(text, path: path).perform(in: folder)
         } catch let error as UserError where error.message.hasPrefix("cannot ") {
+            guard isPending(in: folder) else { return note("warning: \(error.message)") }
             throw UserError(error.message, hint: hint)
         }
     }

@@ -219,7 +219,9 @@ package struct Options {
     /// The given options whose kept value is another, in the table's order.
     package func changes(from kept: [String: String]) -> [(name: String, was: String, now: String)] {
         table.compactMap { option in
-            guard let now = given(option.long), let was = kept[option.long], now != was else { return nil }
+            guard let now = given(option.long) else { return nil }
+            let was = kept[option.long] ?? option.defaultValue ?? "not given"
+            guard now != was else { return nil }
             if let a = Double(was), let b = Double(now), a == b { return nil }
             return (option.long, was, now)
         }

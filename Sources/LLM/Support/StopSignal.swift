@@ -1,4 +1,4 @@
-// Ctrl-C and SIGTERM as a request to stop at a good moment.
+// Ctrl-C, SIGTERM and a closed terminal as a request to stop at a good moment.
 
 import Foundation
 import Synchronization
@@ -9,7 +9,7 @@ import Synchronization
     import Darwin
 #endif
 
-/// The request to stop (Ctrl-C, or SIGTERM), so that the program can end at a good moment. A second signal ends it at
+/// The request to stop (Ctrl-C, SIGTERM, or SIGHUP), so that the program can end at a good moment. A second signal ends it at
 /// once.
 package final class StopSignal: Sendable {
     private let requested = Atomic<Bool>(false)
@@ -21,8 +21,11 @@ package final class StopSignal: Sendable {
         let queue = DispatchQueue(label: "StopSignal")  // one handler at a time
         // Both signals count together, so both handlers share it.
         nonisolated(unsafe) var first: Double?
-        for number in [SIGINT, SIGTERM] {
-            signal(number, SIG_IGN)
+        signal(SIGPIPE, SIG_IGN)  // nobody reads the output any more: no reason to stop
+        for number in [SIGINT, SIGTERM, SIGHUP] {
+            // nohup(1) has the loss of the terminal ignored; that stays so.
+            let before = unsafeBitCast(signal(number, SIG_IGN), to: Int.self)
+            if number == SIGHUP, before == unsafeBitCast(SIG_IGN, to: Int.self) { continue }
             let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
             source.setEventHandler { [self] in
                 guard let asked = first else {

@@ -40,13 +40,13 @@ package final class Trainer {
     /// The current step's loss and gradient norm, and their z-scores.
     private var (loss, norm, lossScore, normScore) = (0.0, 0.0, Double.nan, Double.nan)
     private var clipScale: Float = 1
-    /// Whether a target has counted since the start.
-    private var hasCounted = false
     private var startOfStep = 0.0
     /// A running mean.
     private var secondsPerStep = 0.0
     /// Steps in a row whose loss or gradient was not finite.
     private var notFinite = 0
+    /// Whether this start has written the best model.
+    private var wroteBest = false
     /// A row of the last batch, to try the model on before it is kept.
     private var trial: [Int32] = []
 
@@ -85,7 +85,19 @@ package final class Trainer {
             shape: settings.schedule, learningRate: settings.learningRate, warmupSteps: settings.warmup, steps: steps,
             finalFraction: settings.finalFraction)
 
-        let data = directory == nil ? 0 : try loader.fingerprint()
+        if let tokenizer {
+            try loader.check(madeWith: tokenizer)
+            try validation?.check(madeWith: tokenizer)
+        }
+        let data = try loader.check()
+        _ = try validation?.check()
+        for (loader, name) in [(loader, "train"), (validation, "validation")] where answers != nil {
+            guard let loader, try !loader.hasAnswer() else { continue }
+            throw UserError(
+                "no answer in the \(name) data: '\(settings.answerMark ?? "")' is not there",
+                hint: "give the words before the answers with --answer-mark, with the space before them if there is "
+                    + "one, or train with --loss-on all")
+        }
         state =
             resumed
             ?? TrainingState(
@@ -102,6 +114,10 @@ package final class Trainer {
                         + "other data, start from the model: -e FILE and another --output")
             }
             if state.bestBy != settings.bestBy { (state.best, state.bestBy) = (nil, settings.bestBy) }
+            if let directory, state.best != nil, !fileExists(directory.bestPath) {
+                note("note: \(directory.bestPath) is missing; the next validation writes it again")
+                state.best = nil
+            }
         }
         (state.B, state.T, state.data, state.settings) = (B, T, data, settings.kept)
         firstStep = state.step
@@ -174,9 +190,8 @@ package final class Trainer {
         }
         if let directory {
             do { try log?.synchronize() } catch { saveFailure = saveFailure ?? error as? UserError }
-            let last = directory.steps().last { $0 <= state.step }.map { [directory.modelPath($0)] } ?? []
-            let kept = last + [directory.bestPath]
-            for path in kept where fileExists(path) { say("wrote \(path)") }
+            let last = directory.steps().last { $0 <= state.step && $0 != resumed }.map { directory.modelPath($0) }
+            for path in [last, wroteBest ? directory.bestPath : nil].compactMap({ $0 }) { say("wrote \(path)") }
         }
         if let saveFailure { throw saveFailure }
     }
@@ -227,6 +242,10 @@ package final class Trainer {
     package func validate() throws {
         guard let validation else { return }
         let result = try measure(validation)
+        guard result.rows > 0 else {
+            return say(
+                "val loss: no answer in the first \(settings.validationBatches) batches; take more --val-batches (-m)")
+        }
         measurePeak()
         say(
             String(format: "val loss %.6f | next-token accuracy %.2f%%", result.loss, 100 * result.accuracy)
@@ -236,12 +255,12 @@ package final class Trainer {
         let byAccuracy = state.bestBy == .accuracy
         let value = byAccuracy ? result.accuracy : result.loss
         let isBest = state.best.map { byAccuracy ? value > $0 : value < $0 } ?? true
-        if let directory, state.step > 0, isBest, value.isFinite, result.rows > 0, state.bestBy != .none,
+        if let directory, state.step > 0, isBest, value.isFinite, state.bestBy != .none,
             model.parameters.areFinite
         {
             do {
                 try writeDurably(directory.bestPath, writeModel)
-                state.best = value
+                (state.best, wroteBest) = (value, true)
             } catch {
                 warn(error, "the best model was not kept")
             }
@@ -394,13 +413,6 @@ package final class Trainer {
             targets += try loader.nextBatch().counted
         }
         loader.rewind(to: start)
-        // A later batch may have no answer; a resumed run is given some steps to meet one.
-        if targets > 0 { hasCounted = true }
-        if !hasCounted, state.step == 0 || state.step >= firstStep + 20 {
-            throw UserError(
-                "no answer in the first \(totalBatch) tokens: '\(settings.answerMark ?? "")' is not there",
-                hint: "give the words before the answers with --answer-mark, or train with --loss-on all")
-        }
         return max(1, targets)
     }
 

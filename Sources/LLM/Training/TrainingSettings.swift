@@ -143,11 +143,17 @@ package struct TrainingSettings {
     /// The options of a run that continues: those of its first start, but for what is given now. A change is named.
     package static func continuing(_ options: Options, from state: TrainingState) throws -> Options {
         var kept = state.settings.filter { !momentary.contains($0.key) }
-        for change in options.changes(from: kept) {
-            note("note: --\(change.name) was \(change.was), is now \(change.now)")
+        for change in options.changes(from: kept) where !momentary.contains(change.name) && !kept.isEmpty {
+            note(
+                change.name == "model"
+                    ? "note: --model is not used: the run continues from its own checkpoint"
+                    : "note: --\(change.name) was \(change.was), is now \(change.now)")
         }
         // A number of steps that was asked for then would hide the epochs asked for now.
-        if options.isGiven("epochs") { kept["steps"] = nil }
+        if options.isGiven("epochs"), !options.isGiven("steps"), let steps = kept["steps"], steps != "-1" {
+            note("note: --steps was \(steps), is now what --epochs asks for")
+            kept["steps"] = nil
+        }
         return try options.completed(from: kept)
     }
 
@@ -260,11 +266,20 @@ package struct TrainingSettings {
             directory = try directory.locked()
         } else if isDirectory(output) {
             _ = try FolderLock(output)  // and gives it back
+            try finishInterruptedWrites(in: output)
         }
-        if resume == .unspecified, let last = directory.steps().last {
+        let last = directory.steps().last
+        if resume == .unspecified, let last {
             throw UserError(
                 "\(output) holds a run, up to step \(last)",
                 hint: "continue it with -y 1, start over and remove it with -y 0, or choose another --output")
+        }
+        // Copies that leave out empty files lose DONE.
+        let files = directory.files().filter { resume == .unspecified || $0 != "model_best.bin" }
+        if resume != .startsOver, last == nil, let file = files.first {
+            throw UserError(
+                "\(output) holds \(file), and no whole checkpoint: model, state and DONE, which is empty",
+                hint: "copy what is missing, start over and remove it with -y 0, or choose another --output")
         }
         return directory
     }

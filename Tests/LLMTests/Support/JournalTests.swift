@@ -104,6 +104,22 @@ private func callCount() throws -> Int {
     }
 }
 
+/// Where the system refuses to remove a file, it says so, and everything else happens.
+@Test func `a file that nobody may remove stands in the way of nothing`() throws {
+    try withTemporaryDirectory { folder in
+        try makeOld(folder)
+        let disk = FileCalls.FaultyDisk { call, path in
+            call == .remove && path.hasSuffix("/old") ? .error(EPERM) : nil
+        }
+        FileCalls.$disk.withValue(disk) {
+            #expect { try change(folder) } throws: { ($0 as? UserError)?.message.contains("/old") == true }
+        }
+        #expect(try texts(folder) == after.merging(["old": "1 old"]) { $1 })
+        try change(folder)
+        #expect(try texts(folder) == after)
+    }
+}
+
 /// Dies where the list has been written, and nothing of it done.
 private func interrupt(_ folder: String) throws {
     try makeOld(folder)

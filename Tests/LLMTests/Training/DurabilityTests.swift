@@ -350,10 +350,75 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
     }
 }
 
+/// What would stop the new run later is found before the old one goes.
+@Test func `starting over removes nothing if the new run cannot begin`() throws {
+    try withShards { folder, arguments in
+        try finish(arguments("out"))
+        let files = try filesInside(folder + "/out")
+        let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+        var tokens = randomTokens(101, below: 7, seed: 2)
+        tokens[100] = 7
+        try writeShard(tokens, to: folder + "/bad_0.bin")
+        for more in [
+            ["--loss-on", "answer", "--answer-mark", "="], ["-i", folder + "/bad_0.bin"],
+            ["-j", folder + "/bad_0.bin"],
+            ["-b", "100"], ["-d", "61"],
+        ] {
+            for dry in [[], ["--dry-run"]] {
+                expectUserError("\(more)") {
+                    _ = try TestRun(bigram(), arguments("out") + ["-y", "0"] + more + dry, tokenizer: tokenizer)
+                }
+                expectSame(try filesInside(folder + "/out"), files, "\(more)")
+            }
+        }
+    }
+}
+
+/// Copies that leave out empty files, for one.
+@Test func `what is left of a run is not taken for an empty folder`() throws {
+    try withShards { folder, arguments in
+        try finish(arguments("out"))
+        let out = folder + "/out"
+        for step in [4, 6] { unlink(CheckpointDirectory(out).donePath(step)) }
+        let files = try filesInside(out)
+        for resume in [[], ["-y", "1"]] {
+            expectUserError("no DONE") { _ = try TestRun(bigram(), arguments("out") + resume, resume: readBigram) }
+            expectSame(try filesInside(out), files, "\(resume)")
+        }
+        try TestRun(bigram(), arguments("out") + ["-y", "0"]).train()
+        try finish(arguments("whole"))
+        expectSame(try filesInside(out), try filesInside(folder + "/whole"), "over")
+    }
+}
+
+@Test func `shards know their tokenizer`() throws {
+    try withTemporaryDirectory { folder in
+        let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+        try write(Array("the end of a text\n\nand of one more".utf8), to: folder + "/text")
+        let writer = CorpusWriter(tokenizer: tokenizer, mode: .blank)
+        _ = try writer.write(openTexts([folder + "/text"]), fraction: 0, seed: 1, to: folder)
+        let loader = try DataLoader(
+            pattern: folder + "/train_*.bin", B: 1, T: 4, vocabularySize: 700, shuffleSeed: nil)
+        try loader.check(madeWith: tokenizer)
+        try loader.check(madeWith: tokenizer.adding([Array("more".utf8)]))
+        let other = try Tokenizer(path: fixture("tokenizer_prefix.json"))
+        expectUserError("another") { try loader.check(madeWith: other) }
+        // llm.c's shards do not say.
+        try writeShard(randomTokens(100, below: 7, seed: 1), to: folder + "/train_000000.bin")
+        try DataLoader(pattern: folder + "/train_*.bin", B: 1, T: 4, vocabularySize: 700, shuffleSeed: nil)
+            .check(madeWith: other)
+    }
+}
+
 /// More micro-batches than there is memory or time for: they are read one at a time.
 @Test func `a step of any size can be stopped`() throws {
     try withShards { folder, arguments in
         for more in [[], ["--loss-on", "answer", "--answer-mark", "="]] {
+            // Each token now and then is the mark.
+            let mark = try #require(
+                try Tokenizer(path: fixture("tokenizer_600.json")).encode(Array("=".utf8)).first)
+            try writeShard(
+                randomTokens(401, below: 7, seed: 1).map { $0 == 6 ? mark : $0 }, to: folder + "/train_0.bin")
             let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
             let model = BigramModel(V: 600)
             model.parameters.initialize(seed: 1)
