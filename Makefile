@@ -93,7 +93,7 @@ test:
 	swift build $(SWIFT_OPTIONS) --build-tests
 	swift test $(SWIFT_OPTIONS) --skip-build
 	$(SCRATCH)/release/test_gpt2
-	dev/test_kill.sh 12 4 $(SCRATCH)/release
+	dev/test_kill.sh 12 1 $(SCRATCH)/release
 
 # Slower: everything is built again for AVX2 (8 floats) and for SSE (4). `make test` has the width of this machine.
 test-widths:
