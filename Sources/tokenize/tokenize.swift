@@ -27,8 +27,8 @@ enum Tokenize {
             "directory for train_*.bin, val_*.bin and the tokenizer; older shards are removed"),
         Option(
             "document", "d", .choice(DocumentMode.allCases.map(\.rawValue)), default: "blank",
-            "what a document is: text up to blank lines, a line (blank ones are skipped), or a file. <|endoftext|> comes "
-                + "before each"),
+            "what a document is: text up to blank lines, a line (blank ones are skipped; LF, CR LF or CR ends it), or a "
+                + "file. <|endoftext|> comes before each"),
         Option(
             "lossy", nil, .flag, "",
             "replace bytes that are not UTF-8, and NUL, by U+FFFD; by default they are an error with file, line and byte"

@@ -1,6 +1,6 @@
 // The rule for text, which is the same for every file that a tokenizer learns from or encodes: text is UTF-8 without NUL
-// bytes. Anything else is an error with file, line and byte, and a hint which conversion fits; or, with --lossy, each
-// byte that is not text becomes U+FFFD. A byte order mark at the beginning is not part of the text.
+// bytes. Anything else is an error with file, line and byte, and a hint at the conversion that fits; or, with --lossy,
+// each byte that is not text becomes U+FFFD. A byte order mark at the beginning is not part of the text.
 
 /// A text file of a command line, open. Its beginning has been looked at, and the rest is checked as it is read.
 package struct TextFile {
@@ -39,8 +39,9 @@ package struct TextFile {
         let place = "\(path), \(try lineAndByte(in: self, at: offset))"
         let lossy = "--lossy replaces such bytes by U+FFFD"
         let after = try file.read(min(size - offset, 1 << 16), of: UInt8.self, at: offset)
-        if after[0] == 0 {
-            return UserError("\(place): a NUL byte, which no text has", hint: "is it a text file? \(lossy)")
+        if after.contains(0) {
+            let what = after[0] == 0 ? "a NUL byte, which no text has" : "not UTF-8, and NUL bytes after it"
+            return UserError("\(place): \(what)", hint: "is it a text file? \(lossy)")
         }
         if offset + after.count == size, TextFile.isBeginningOfCharacter(after) {
             return UserError(

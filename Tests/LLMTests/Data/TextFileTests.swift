@@ -25,6 +25,9 @@ private func refusal(_ bytes: [UInt8], named name: String = "book.txt", inFolder
     #expect(try refusal([0xEF, 0xBB, 0xBF] + Array("a".utf8)) == nil)
     let nul = try refusal(Array("one\ntw\0o".utf8))
     #expect(nul?.message == "book.txt, line 2, byte 3: a NUL byte, which no text has")
+    let binary = try refusal(Array("one\n".utf8) + [0x89, 0x50, 1, 0, 3, 2])
+    #expect(binary?.message == "book.txt, line 2, byte 1: not UTF-8, and NUL bytes after it")
+    #expect(binary?.hint.hasPrefix("is it a text file? --lossy") == true)
     let other = try refusal(Array("caf".utf8) + [0xE9, 0x20] + Array("cr".utf8) + [0xE8] + Array("me".utf8))
     #expect(other?.message == "book.txt, line 1, byte 4: not UTF-8")
     #expect(
