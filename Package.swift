@@ -50,9 +50,11 @@ let package = Package(
         .executableTarget(name: "train_tokenizer", dependencies: ["LLM"]),
         .executableTarget(name: "tokenize", dependencies: ["LLM"]),
         .executableTarget(name: "train_gpt2", dependencies: ["LLM"]),
+        .executableTarget(name: "train_phi", dependencies: ["LLM", "Kernels"]),
         .executableTarget(name: "generate", dependencies: ["LLM"]),
         .executableTarget(name: "convert", dependencies: ["LLM"]),
         .executableTarget(name: "test_gpt2", dependencies: ["LLM"]),
+        .executableTarget(name: "test_phi", dependencies: ["LLM"]),
         .executableTarget(
             name: "bench", dependencies: ["LLM", "Kernels"], path: "dev/bench",
             exclude: ["compare.sh", "tokenizer_peers.py", "torch_generate.py", "torch_lotto.py", "torch_step.py"]),

@@ -1,6 +1,6 @@
-// convert takes a GPT-2 from one format to another: a Hugging Face directory, or llm.c's file.
+// convert takes a model from one format to another: a Hugging Face directory, or llm.c's file, which is GPT-2's alone.
 //
-// The formats are Sources/LLM/Formats/HuggingFaceGPT2.swift and Sources/LLM/Formats/LLMCModelFile.swift.
+// The formats are Sources/LLM/Formats/HuggingFaceModel.swift and Sources/LLM/Formats/LLMCModelFile.swift.
 
 import Foundation
 import LLM
@@ -8,7 +8,7 @@ import LLM
 let aboutConverting =
     "takes a GPT-2 from Hugging Face's format to llm.c's, or the other way round\n\n"
     + "A directory with config.json is a Hugging Face model; a file is llm.c's. The tokenizer comes along: into the\n"
-    + "directory, or beside the file.\n\n"
+    + "directory, or beside the file. A Phi is a directory only: here it changes its precision or its tokenizer.\n\n"
     + "  convert --from downloads/gpt2 --to models/gpt2.bin\n"
     + "  convert --from data/model/model_best.bin --to my-gpt2\n\n"
     + "Then, in Python: AutoModelForCausalLM.from_pretrained(\"my-gpt2\")"
@@ -58,17 +58,25 @@ enum Convert {
                 try checkTokenizer(tokenizer, from: place, belongsTo: from)
                 try checkTarget(writesFile ? folder(of: to) : to, tokenizer, isFile: writesFile)
             }
-            let model = try readModel(from, trains: false)
-            if model.tokenizer == nil { model.tokenizer = tokenizer?.fingerprint() }
-            if writesFile {
-                try write(model, tokenizer, to: to, precision)
-            } else if let tokenizer {
-                try HuggingFaceGPT2.write(model, tokenizer, to: to, precision: precision)
+            let config = try readConfiguration(from)
+            switch try modelKind(from) {
+            case .gpt2:
+                let model = try readGPT2(from, trains: false)
+                if model.tokenizer == nil { model.tokenizer = tokenizer?.fingerprint() }
+                if writesFile {
+                    try write(model, tokenizer, to: to, precision)
+                } else if let tokenizer {
+                    try HuggingFaceGPT2.write(model, tokenizer, to: to, precision: precision)
+                }
+            case .phi:
+                guard !writesFile else {
+                    throw UserError(
+                        "\(from) is a Phi, and llm.c's file holds a GPT-2 only",
+                        hint: "name a directory: --to \(to.dropLast(4))", exitCode: 2)
+                }
+                try HuggingFacePhi.write(readPhi(from, trains: false), tokenizer, to: to, precision: precision)
             }
-            let c = model.config
-            print(
-                "\(to): \(c.L) layers, \(c.NH) heads, \(c.C) channels, vocabulary \(c.V), \(c.maxT) positions, "
-                    + precision.rawValue)
+            print("\(to): \(config.summary), \(config.maxT) positions, \(precision.rawValue)")
             if tokenizer == nil { note("note: no tokenizer was written") }
         }
     }
@@ -109,8 +117,10 @@ enum Convert {
             }
         }
         guard !isFile else { return }
-        if let step = CheckpointDirectory(directory).steps().last {
-            throw refuse("the checkpoints of a run are there, up to step \(step)")
+        for layout in CheckpointDirectory.Layout.allCases {
+            if let step = CheckpointDirectory(directory, layout).steps().last {
+                throw refuse("the checkpoints of a run are there, up to step \(step)")
+            }
         }
         for name in ["model.safetensors.index.json", "pytorch_model.bin", "vocab.json", "merges.txt"]
         where fileExists("\(directory)/\(name)") {
@@ -123,9 +133,8 @@ enum Convert {
         let directory = folder(of: path)
         try createDirectory(directory)
         let set = DurableFiles()
-        let file = try set.create(path)
-        try LLMCModelFile.write(model, to: file, precision: precision)
-        try set.finish(file)
-        try set.commit(removing: try tokenizer?.writeAll(to: directory, in: set) ?? [])
+        try set.write(path) { try LLMCModelFile.write(model, to: $0, precision: precision) }
+        try tokenizer?.writeAll(to: directory, in: set)
+        try set.commit()
     }
 }

@@ -76,7 +76,7 @@ enum Generate {
     // MARK: - samples
 
     static func write(
-        _ options: Options, _ model: GPT2, _ tokenizer: Tokenizer, _ sampler: Sampler, _ given: [Int32]
+        _ options: Options, _ model: any CausalModel, _ tokenizer: Tokenizer, _ sampler: Sampler, _ given: [Int32]
     ) throws {
         let count = options.int("num-samples")
         let limit = options.int("max-new-tokens")
@@ -134,13 +134,13 @@ enum Generate {
     // MARK: - conversation
 
     static func converse(
-        _ options: Options, _ model: GPT2, _ tokenizer: Tokenizer, _ sampler: Sampler, _ prompt: [Int32]
+        _ options: Options, _ model: any CausalModel, _ tokenizer: Tokenizer, _ sampler: Sampler, _ prompt: [Int32]
     ) throws {
         let limit = options.int("max-new-tokens")
         let stops = options.texts("stop").map { Array($0.utf8) }
         let isTerminal = isatty(STDIN_FILENO) == 1
         let generator = Generator(
-            model, sequences: 1, capacity: model.config.maxT, vocabulary: tokenizer.vocabularySize)
+            model, sequences: 1, capacity: model.maxT, vocabulary: tokenizer.vocabularySize)
         var randoms = randoms(options, 1)
         note("a line is added to the text, an empty one lets the model continue; Ctrl-D ends")
         var added = prompt
@@ -268,7 +268,7 @@ enum Generate {
 
     static func openModel(
         _ options: Options, _ tokenizer: Tokenizer, from place: String, promptLength: Int
-    ) throws -> GPT2 {
+    ) throws -> any CausalModel {
         let path = options.text("model") ?? ""
         guard fileExists(path) else {
             throw UserError(
@@ -286,8 +286,8 @@ enum Generate {
         }
         let isInteractive = options.flag("interactive")
         try checkMemory(
-            GPT2.bytes(
-                config, sequences: options.int("num-samples"),
+            config.bytes(
+                sequences: options.int("num-samples"),
                 capacity: isInteractive ? config.maxT : promptLength + options.int("max-new-tokens")),
             hint: "take fewer --num-samples, or a smaller model")
         return try readModel(path, trains: false)

@@ -153,9 +153,9 @@ enum Lotto {
         }
     }
 
-    /// The step in the name of a checkpoint: 1500 for model_00001500.bin; nil if there is none.
+    /// The step in the name of a checkpoint: 1500 for model_00001500.bin or checkpoint-1500; nil if there is none.
     static func step(ofCheckpoint path: String) -> Int? {
-        guard let digits = path.firstMatch(of: /model_(\d+)\.bin$/)?.1 else { return nil }
+        guard let digits = path.firstMatch(of: /(?:model_|checkpoint-)(\d+)(?:\.bin|\/)?$/)?.1 else { return nil }
         return Int(digits)
     }
 
@@ -201,15 +201,15 @@ enum Lotto {
         var score = LottoScore()
         let prompts = try questions.map { [endOfText] + (try tokenizer.encode(Array($0.text(slots: slots).utf8))) }
         let longest = prompts.map(\.count).max() ?? 0
-        guard longest < model.config.maxT else {
+        guard longest < model.maxT else {
             throw UserError(
-                "\(path) has a context of \(model.config.maxT) tokens; a question with \(slots) games has \(longest)",
+                "\(path) has a context of \(model.maxT) tokens; a question with \(slots) games has \(longest)",
                 hint: "use the --max-tickets that the model was trained with")
         }
         var answers = [[Int32]](repeating: [], count: questions.count)
         do {
             try model.continueGreedily(
-                prompts, limit: model.config.maxT - longest, stop: endOfText, vocabulary: tokenizer.vocabularySize,
+                prompts, limit: model.maxT - longest, stop: endOfText, vocabulary: tokenizer.vocabularySize,
                 batch: 64
             ) {
                 answers[$0] = $1

@@ -6,9 +6,6 @@
 import Foundation
 import LLM
 
-/// Relative error allowed for logits and gradients, ‖ours − theirs‖ / ‖theirs‖, and difference allowed for losses.
-let tolerance = 1e-4
-
 /// The losses of ten steps from OpenAI's 124M weights on llm.c's published debug state.
 let losses124M = [
     5.270007, 4.059707, 3.375123, 2.800783, 2.315382, 1.849029, 1.394656, 0.999147, 0.624080, 0.376511,
@@ -67,62 +64,19 @@ enum Main {
 
     /// Prints every comparison; returns how many failed.
     static func test(checkpoint: String, state statePath: String, lossesFile: String?) throws -> Int {
-        let model = try readModel(checkpoint, trains: true)
+        let model = try readGPT2(checkpoint, trains: true)
         let state = try DebugState(statePath, config: model.config)
-        let (B, T, V) = (state.B, state.T, model.config.V)
         let c = model.config
         print(
-            "\(checkpoint): V \(c.V) (padded \(c.Vp)), maxT \(c.maxT), L \(c.L), NH \(c.NH), C \(c.C); B \(B), T \(T)")
+            "\(checkpoint): V \(c.V) (padded \(c.Vp)), maxT \(c.maxT), L \(c.L), NH \(c.NH), C \(c.C); "
+                + "B \(state.B), T \(state.T)")
         let expected = try expectedLosses(lossesFile, checkpoint: checkpoint, config: c)
-        var failures = 0
-        func compare(_ what: String, _ error: Double, _ detail: String) {
-            let isGood = error <= tolerance  // false for NaN
-            if !isGood { failures += 1 }
-            print(
-                "\(isGood ? "OK      " : "NOT OK  ") \(what.padding(toLength: 10, withPad: " ", startingAt: 0)) \(detail)"
-            )
+        return ReferenceCheck.run(model, state, losses: expected) { batch, gradientScale in
+            model.forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
+            let loss = model.classify(targets: batch.targets, gradientScale: gradientScale)
+            model.backward(inputs: batch.inputs, B: batch.B, T: batch.T)
+            return loss
         }
-
-        for step in 0..<10 {
-            model.forward(inputs: state.inputs, .batch(B: B, T: T))
-            if step == 0 {
-                var logits = [Float](repeating: 0, count: B * T * V)
-                logits.withUnsafeMutableBufferPointer { buffer in
-                    if let base = buffer.baseAddress { model.logits(into: base, .batch(B: B, T: T)) }
-                }
-                let error = logits.withUnsafeBufferPointer { relativeError($0, state.logits[...]) }
-                compare("logits", error, String(format: "relative error %.1e", error))
-            }
-            let loss = model.classify(targets: state.targets, gradientScale: 1 / Float(B * T)).mean
-            model.backward(inputs: state.inputs, B: B, T: T)
-            if step == 0 {
-                compare(
-                    "loss", abs(loss - Double(state.loss)),
-                    String(format: "%.6f, PyTorch's %.6f", loss, state.loss))
-                for tensor in model.parameters.table.tensors {
-                    let ours = UnsafeBufferPointer(start: model.parameters.gradients + tensor, count: tensor.count)
-                    let error = relativeError(ours, state.gradients[tensor.offset..<tensor.offset + tensor.count])
-                    compare("d" + tensor.name, error, String(format: "relative error %.1e", error))
-                }
-            }
-            model.parameters.update(
-                learningRate: 1e-4, beta1: 0.9, beta2: 0.999, decay: 0.01, decaysAll: true, gradientScale: 1,
-                step: step + 1)
-            compare(
-                "step \(step)", abs(loss - expected[step]),
-                String(format: "loss %.6f, PyTorch's %.6f", loss, expected[step]))
-        }
-        return failures
-    }
-
-    /// ‖ours − theirs‖ / ‖theirs‖.
-    static func relativeError(_ ours: UnsafeBufferPointer<Float>, _ theirs: ArraySlice<Float>) -> Double {
-        var (difference, norm) = (0.0, 0.0)
-        for (a, b) in zip(ours, theirs) {
-            difference += Double(a - b) * Double(a - b)
-            norm += Double(b) * Double(b)
-        }
-        return (difference / max(norm, 1e-300)).squareRoot()
     }
 
     static func expectedLosses(_ file: String?, checkpoint: String, config: GPT2Configuration) throws -> [Double] {

@@ -43,7 +43,7 @@ enum Main {
 
     static func train(_ given: Options) throws {
         let directory = try TrainingSettings(given).openOutput()
-        let checkpoint = try TrainingSettings(given).checkpoint(in: directory) { try readModel($0, trains: true) }
+        let checkpoint = try TrainingSettings(given).checkpoint(in: directory) { try readGPT2($0, trains: true) }
         let options = try checkpoint.map { try TrainingSettings.continuing(given, from: $0.state) } ?? given
         let settings = TrainingSettings(options)
         if let threads = settings.threads { useThreads(threads) }
@@ -55,14 +55,13 @@ enum Main {
             try settings.checkTokenizer(tokenizer, belongsTo: directory.modelPath(checkpoint.state.step))
         }
         let T = try settings.T(maxT: config.maxT)
-        try checkMemory(GPT2.bytes(config, rows: settings.B * T, trains: true))
+        try checkMemory(config.bytes(rows: settings.B * T, trains: true))
         let trainer = try Trainer(
             model, settings, tokenizer: tokenizer, directory: directory, resumed: checkpoint?.state, V: config.V, T: T
-        ) {
-            try LLMCModelFile.write(model, to: $0)
+        ) { path, files in
+            try files.write(path) { try LLMCModelFile.write(model, to: $0) }
         }
-        trainer.introduce(
-            "\(origin): \(config.L) layers, \(config.NH) heads, \(config.C) channels, vocabulary \(config.V)")
+        trainer.introduce("\(origin): \(config.summary)")
         if settings.isDryRun { return }
 
         // A step. What it calls is in Trainer.swift and in GPT2.swift.
@@ -112,7 +111,7 @@ enum Main {
                         hint: "use one of \(names), or give the shape with --layers, --heads and --channels")
                 }
                 if let tokenizer { try settings.checkTokenizer(tokenizer, belongsTo: name) }
-                let model = try readModel(name, trains: true)
+                let model = try readGPT2(name, trains: true)
                 // What it learns from here on is of this one, which may have grown.
                 if let tokenizer { model.tokenizer = tokenizer.fingerprint() }
                 return (model, name)
@@ -129,7 +128,7 @@ enum Main {
             V: options.isGiven("vocab-size") ? options.int("vocab-size") : tokenizer?.vocabularySize ?? 50257,
             L: shape.L, NH: shape.NH, C: shape.C)
         if let tokenizer { try settings.checkTokenizer(tokenizer, fitsNewVocabulary: config.V) }
-        try checkMemory(GPT2.bytes(config, rows: settings.B * config.maxT, trains: true))
+        try checkMemory(config.bytes(rows: settings.B * config.maxT, trains: true))
         let model = GPT2(config, trains: true)
         model.tokenizer = tokenizer?.fingerprint()
         model.parameters.initialize(seed: settings.seed)

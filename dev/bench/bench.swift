@@ -308,7 +308,7 @@ func load() throws {
     var times: [Double] = []
     for _ in 0..<3 {
         let start = now()
-        _ = try readModel(path, trains: true)
+        _ = try readGPT2(path, trains: true)
         times.append(now() - start)
     }
     print(String(format: "\nreading a 124M checkpoint: %.2f s", median(times)))

@@ -129,8 +129,9 @@ package struct CorpusWriter {
         }
         summary.trainingTokens = writers[0].tokenCount
         summary.validationTokens = writers[1].tokenCount
-        let stale = try tokenizer.write(to: directory, in: set)
-        try set.commit(removing: try shards(in: directory) + stale)
+        try tokenizer.write(to: directory, in: set)
+        set.remove(try shards(in: directory))
+        try set.commit()
         return summary
     }
 

@@ -1,43 +1,91 @@
-// llm.c's directory of checkpoints.
+// A directory of checkpoints, in one of two layouts.
 //
-//     model_00001000.bin          the parameters (LLMCModelFile.swift)
-//     state_00001000_00000.bin    AdamW's moments, the random numbers, the place in the data (StateFile.swift)
-//     DONE_00001000               empty; says that both are whole
+//     llm.c's, for a model that is one file            Hugging Face's, for a model that is a directory
+//     model_00001000.bin        the parameters         checkpoint-1000/   config.json, model.safetensors, tokenizer.json, …
+//     state_00001000_00000.bin  the state              checkpoint-1000/state.bin
+//     DONE_00001000             empty; both are whole
+//     model_best.bin            the best validated     best/
 //
-// A checkpoint's files come together and go together (DurableFiles.swift), so a run that is killed at any moment leaves
-// its last complete checkpoint, and no part of another. Model and state have checksums: one that was damaged since is
-// noticed, and the one before it taken.
+// The state is AdamW's moments, the random numbers, the place in the data (StateFile.swift).
+//
+// A checkpoint's files come together and go together: files by a journal (DurableFiles.swift), a directory because it is
+// made under a temporary name and renamed when it is whole. So a run that is killed at any moment leaves its last
+// complete checkpoint, and no part of another. Model and state have checksums: one that was damaged since is noticed,
+// and the one before it taken.
 
 import Foundation
 
 /// A directory of checkpoints, as llm.c's `-o`.
 package struct CheckpointDirectory {
+    package enum Layout: CaseIterable {
+        /// llm.c's.
+        case files
+        /// Hugging Face's.
+        case directories
+
+        /// What makes a checkpoint whole.
+        var parts: String {
+            switch self {
+            case .files: "model, state and DONE, which is empty"
+            case .directories: "config.json, model.safetensors and state.bin"
+            }
+        }
+    }
+
+    /// Writes a model in its own format at a path, which is a file's or a directory's, as files of a set.
+    package typealias ModelWriter = (_ path: String, _ files: DurableFiles) throws -> Void
+
     package let path: String
+    package let layout: Layout
     /// The right to write to it.
     private var lock: FolderLock?
 
-    package init(_ path: String) { self.path = path }
+    package init(_ path: String, _ layout: Layout = .files) { (self.path, self.layout) = (path, layout) }
 
-    package func modelPath(_ step: Int) -> String { "\(path)/model_\(padded(step, 8)).bin" }
-    package func statePath(_ step: Int) -> String { "\(path)/state_\(padded(step, 8))_\(padded(0, 5)).bin" }
+    package func modelPath(_ step: Int) -> String {
+        layout == .files ? "\(path)/model_\(padded(step, 8)).bin" : "\(path)/checkpoint-\(step)"
+    }
+    package func statePath(_ step: Int) -> String {
+        layout == .files
+            ? "\(path)/state_\(padded(step, 8))_\(padded(0, 5)).bin" : "\(modelPath(step))/state.bin"
+    }
+    /// Of llm.c's layout.
     package func donePath(_ step: Int) -> String { "\(path)/DONE_\(padded(step, 8))" }
     /// The parameters that did best on the validation data.
-    package var bestPath: String { "\(path)/model_best.bin" }
+    package var bestPath: String { layout == .files ? "\(path)/model_best.bin" : "\(path)/best" }
 
     private func padded(_ number: Int, _ digits: Int) -> String { String(format: "%0\(digits)d", number) }
 
     /// The steps of all whole checkpoints, ascending.
     package func steps() -> [Int] {
         names(in: path).compactMap { name in
-            guard name.hasPrefix("DONE_"), let step = Int(name.dropFirst("DONE_".count)) else { return nil }
-            return fileExists(modelPath(step)) && fileExists(statePath(step)) ? step : nil
+            switch layout {
+            case .files:
+                guard name.hasPrefix("DONE_"), let step = Int(name.dropFirst("DONE_".count)) else { return nil }
+                return fileExists(modelPath(step)) && fileExists(statePath(step)) ? step : nil
+            case .directories:
+                guard let step = stepNumber(of: name) else { return nil }
+                let parts = ["config.json", "model.safetensors", "state.bin"]
+                return parts.allSatisfy { fileExists("\(modelPath(step))/\($0)") } ? step : nil
+            }
         }.sorted()
     }
 
-    /// The names of all files of a run, whole or not, but its log.
+    /// The names of all files (or directories) of a run, whole or not, but its log.
     package func files() -> [String] {
-        let ours = /model_(\d{8}|best)\.bin|state_\d{8}_\d{5}\.bin|DONE_\d{8}/
-        return names(in: path).filter { $0.wholeMatch(of: ours) != nil }
+        names(in: path).filter { name in
+            switch layout {
+            case .files: name.wholeMatch(of: /model_(\d{8}|best)\.bin|state_\d{8}_\d{5}\.bin|DONE_\d{8}/) != nil
+            case .directories: (stepNumber(of: name) != nil || name == "best") && isDirectory("\(path)/\(name)")
+            }
+        }
+    }
+
+    /// The step in a file's name; nil for the best model, and for other files.
+    private func stepNumber(of name: String) -> Int? {
+        layout == .files
+            ? name.firstMatch(of: /_(\d{8})/).flatMap { Int($0.1) }
+            : name.wholeMatch(of: /checkpoint-(0|[1-9]\d{0,9})/).flatMap { Int($0.1) }
     }
 
     // MARK: - one writer
@@ -56,34 +104,95 @@ package struct CheckpointDirectory {
         {
             _ = FileCalls.remove("\(path)/\(name)")
         }
+        guard layout == .directories else { return locked }
+        discardDirectories()
+        if isDirectory(bestPath) { try finishInterruptedWrites(in: bestPath) }
         return locked
     }
 
     /// Writes a whole checkpoint.
-    /// - Parameter writeModel: writes the parameters in the model's own file format.
-    package func write(
-        _ parameters: Parameters, _ state: TrainingState, writeModel: (OutputFile) throws -> Void
-    ) throws {
+    /// - Parameter writeModel: writes the parameters in the model's own format.
+    package func write(_ parameters: Parameters, _ state: TrainingState, writeModel: ModelWriter) throws {
         let step = state.step
-        try writeDurably([modelPath(step), statePath(step), donePath(step)]) { files in
-            try writeModel(files[0])
-            try StateFile.write(state, parameters, to: files[1])
+        let set = DurableFiles()
+        switch layout {
+        case .files:
+            try writeModel(modelPath(step), set)
+            try set.write(statePath(step)) { try StateFile.write(state, parameters, to: $0) }
+            try set.write(donePath(step)) { _ in }
+            try set.commit()
+        case .directories:
+            let temporary = modelPath(step) + discarded
+            discardDirectories()
+            try createDirectory(temporary)
+            try writeModel(temporary, set)
+            try set.write("\(temporary)/state.bin") { try StateFile.write(state, parameters, to: $0) }
+            try set.commit()
+            // One of this step that is damaged, for a whole one would have been continued from.
+            if isDirectory(modelPath(step)) { try discard([step], as: discarded + discarded) }
+            guard FileCalls.rename(temporary, modelPath(step)) == 0 else { throw cannotWrite(modelPath(step)) }
+            try synchronizeDirectory(path)
         }
+    }
+
+    /// Writes the best model in place of the last one.
+    package func writeBest(_ writeModel: ModelWriter) throws {
+        let set = DurableFiles()
+        try writeModel(bestPath, set)
+        try set.commit()
     }
 
     /// Removes checkpoints.
     package func remove(_ steps: [Int]) throws {
-        try DurableFiles().commit(removing: steps.flatMap { [donePath($0), statePath($0), modelPath($0)] })
+        switch layout {
+        case .files:
+            let set = DurableFiles()
+            set.remove(steps.flatMap { [donePath($0), statePath($0), modelPath($0)] })
+            try set.commit()
+        case .directories: try discard(steps, as: discarded)
+        }
     }
 
     /// Removes an earlier run: all checkpoints, whole or not, and the best model.
-    package func removeAll() throws { try DurableFiles().commit(removing: files().map { "\(path)/\($0)" }) }
+    package func removeAll() throws {
+        switch layout {
+        case .files:
+            let set = DurableFiles()
+            set.remove(files().map { "\(path)/\($0)" })
+            try set.commit()
+        case .directories: try discard(names: files(), as: discarded)
+        }
+    }
+
+    // MARK: - directories that are not whole yet, or no longer
+
+    private let discarded = ".tmp"
+
+    private func discard(_ steps: [Int], as suffix: String) throws {
+        try discard(names: steps.map { fileName(of: modelPath($0)) }, as: suffix)
+    }
+
+    /// Takes directories their names, all or none, and removes them.
+    private func discard(names: [String], as suffix: String) throws {
+        let names = names.filter { isDirectory("\(path)/\($0)") }
+        guard !names.isEmpty else { return }
+        for name in names { try? FileManager.default.removeItem(atPath: "\(path)/\(name)\(suffix)") }
+        try Journal(renames: names.map { ($0, $0 + suffix) }, removals: []).carryOut(in: path)
+        for name in names { try? FileManager.default.removeItem(atPath: "\(path)/\(name)\(suffix)") }
+    }
+
+    /// Removes what a killed run was writing or removing.
+    private func discardDirectories() {
+        for name in names(in: path) where name.wholeMatch(of: /(checkpoint-\d+|best)(\.tmp)+/) != nil {
+            try? FileManager.default.removeItem(atPath: "\(path)/\(name)")
+        }
+    }
 
     // MARK: - reading
 
     /// The newest checkpoint whose files are whole; nil if there is none. One that is damaged is left as it is, and a
     /// note says why.
-    /// - Parameter readModel: makes the model of a file, with room for moments.
+    /// - Parameter readModel: makes the model of a file or directory, with room for moments.
     /// - Throws: if there are checkpoints, and all are damaged: what is wrong with the newest.
     package func newest<Model>(
         _ readModel: (_ path: String) throws -> Model
@@ -109,11 +218,6 @@ package struct CheckpointDirectory {
                 first.message, hint: "no checkpoint in \(path) is whole: copy one again, or start over by -y 0")
         }
         return nil
-    }
-
-    /// The step in a file's name; nil for the best model.
-    private func stepNumber(of name: String) -> Int? {
-        name.firstMatch(of: /_(\d{8})/).flatMap { Int($0.1) }
     }
 
     /// Fills the moments and gives the rest of the state. The parameters' values come from the model's file.

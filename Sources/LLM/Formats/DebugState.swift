@@ -1,19 +1,22 @@
-// llm.c's debug state (20240327, version 2): what test_gpt2 checks a model against.
+// What a model is checked against: llm.c's debug state (20240327, version 2) for a GPT-2, a safetensors file for others.
 
 /// A batch and its logits, loss and the gradient of every tensor, as PyTorch computed them.
 package struct DebugState {
     private static let headerBytes = 1024
     package let B: Int
     package let T: Int
-    /// (B,T) each.
+    /// (B,T) each. A target of −1 does not count.
     package let inputs: [Int32]
     package let targets: [Int32]
     /// (B,T,V), without padding.
     package let logits: [Float]
     package let loss: Float
-    /// In the order of the parameters, wte's padded.
+    /// In the order of the parameters, GPT-2's wte padded.
     package let gradients: [Float]
+    /// The losses before each of ten steps of AdamW; empty where a file does not have them.
+    package let losses: [Double]
 
+    /// llm.c's file.
     package init(_ path: String, config: GPT2Configuration) throws {
         let file = try InputFile(path, hint: "dev/reference/gpt2_fixtures.py writes such a file")
         func wrong(_ what: String) -> UserError {
@@ -43,5 +46,49 @@ package struct DebugState {
         loss = try file.read(1, of: Float.self, at: DebugState.headerBytes + 8 * rows + 4 * logitCount)[0]
         gradients = try file.read(
             parameterCount, of: Float.self, at: DebugState.headerBytes + 8 * rows + 4 * logitCount + 4)
+        losses = []
+    }
+
+    /// A safetensors file, all of it float32: `inputs` and `targets` (B,T), `logits` (B,T,V), `loss` (1), `losses` (10),
+    /// and `gradient.NAME` for each tensor by its name at Hugging Face.
+    package init(safetensors path: String, config: any CausalConfiguration) throws {
+        let file = try SafetensorsFile(path)
+        func wrong(_ what: String) -> UserError {
+            UserError("\(path): \(what)", hint: "give the reference that was written with this model")
+        }
+        guard let shape = file.entries["inputs"]?.shape, shape.count == 2, shape[0] > 0,
+            (1...config.maxT).contains(shape[1])
+        else { throw wrong("its inputs are missing, or do not fit the model") }
+        (B, T) = (shape[0], shape[1])
+        func floats(_ name: String, _ shape: [Int]) throws -> [Float] {
+            try file.check(name, shape: shape)
+            let count = shape.reduce(1, *)
+            return try [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
+                if let base = buffer.baseAddress { try file.readFloats(name, shape: shape, into: base) }
+                initialized = count
+            }
+        }
+        func tokens(_ name: String, from least: Int) throws -> [Int32] {
+            try floats(name, shape).map {
+                guard let id = Int32(exactly: $0), (least..<config.V).contains(Int(id)) else {
+                    throw wrong("\(name) has \($0), which is not in the model's vocabulary")
+                }
+                return id
+            }
+        }
+        inputs = try tokens("inputs", from: 0)
+        targets = try tokens("targets", from: -1)
+        logits = try floats("logits", shape + [config.V])
+        loss = try floats("loss", [1])[0]
+        losses = try floats("losses", [10]).map { Double($0) }
+        var gradients: [Float] = []
+        for tensor in config.table.tensors {
+            for l in 0..<tensor.layers {
+                for part in tensor.partsAtHuggingFace(layer: l) {
+                    gradients += try floats("gradient.\(part.name)", part.shape)
+                }
+            }
+        }
+        self.gradients = gradients
     }
 }

@@ -24,7 +24,7 @@ package enum LLMCModelFile {
     /// - Parameter trains: whether to make room for gradients and moments.
     static func read(_ file: InputFile, trains: Bool) throws -> GPT2 {
         let header = try readHeader(file)
-        try checkMemory(GPT2.bytes(header.config, rows: 1, trains: trains), hint: "take a smaller model")
+        try checkMemory(header.config.bytes(rows: 1, trains: trains), hint: "take a smaller model")
         let model = GPT2(header.config, trains: trains)
         model.tokenizer = header.tokenizer
         let (values, count) = (model.parameters.values, model.parameters.table.count)
@@ -97,7 +97,7 @@ package enum LLMCModelFile {
                 "version \(header[1]) is neither 3 (float32) nor 5 (bfloat16)", "write it again with a newer llm.c")
         }
         let (maxT, V, L, NH, C, Vp) = (header[2], header[3], header[4], header[5], header[6], header[7])
-        let limit = GPT2Configuration.sizeLimit
+        let limit = sizeLimit
         guard [maxT, V, L, NH, C].allSatisfy({ limit.contains(Int($0)) }), C % NH == 0 else {
             throw wrong(
                 "the sizes in its header are not those of a model", "the file is damaged; copy or write it again")
@@ -136,9 +136,4 @@ extension [Int32] {
             self[index + 1] = Int32(truncatingIfNeeded: newValue >> 32)
         }
     }
-}
-
-extension GPT2Configuration {
-    /// What a size in a file can be. Products of a few of them saturate in the table instead of overflowing.
-    package static let sizeLimit = 1...(1 << 24)
 }

@@ -1,33 +1,110 @@
-// Where a model comes from: llm.c's file, or a Hugging Face directory. Programs ask here and take either.
+// Where a model comes from: llm.c's file, or a Hugging Face directory. Programs ask here and take either, and any kind of
+// model that they can work with.
 
 import Foundation
 
 private let modelHint =
     "give a checkpoint such as gpt2_124M.bin or a Hugging Face directory, or make a model: make run"
 
-/// The configuration of the model at a path.
-package func readConfiguration(_ path: String) throws -> GPT2Configuration {
+/// A model that can be trained and that generates.
+package typealias LanguageModel = CausalModel & TrainableModel
+
+/// The kinds of language models.
+package enum ModelKind {
+    case gpt2, phi
+
+    package var name: String {
+        switch self {
+        case .gpt2: "GPT-2"
+        case .phi: "Phi"
+        }
+    }
+
+    fileprivate var trainer: String {
+        switch self {
+        case .gpt2: "train_gpt2"
+        case .phi: "train_phi"
+        }
+    }
+}
+
+/// The kind of the model at a path.
+package func modelKind(_ path: String) throws -> ModelKind {
     try finishInterruptedWrites(in: isDirectory(path) ? path : folder(of: path))
-    if isHuggingFaceDirectory(path) { return try HuggingFaceGPT2.readConfiguration(path) }
-    try refuseParts(path)
-    return try LLMCModelFile.readHeader(InputFile(path, hint: modelHint)).config
+    guard isHuggingFaceDirectory(path) else {
+        try refuseParts(path)
+        return .gpt2
+    }
+    let config = try HuggingFaceConfig(path)
+    switch config.modelType {
+    case "gpt2": return .gpt2
+    case "phi": return .phi
+    case let other:
+        throw config.refuse("model_type is \(other.map { "\"\($0)\"" } ?? "missing"), not \"gpt2\" or \"phi\"")
+    }
+}
+
+/// The configuration of the model at a path.
+package func readConfiguration(_ path: String) throws -> any CausalConfiguration {
+    switch try modelKind(path) {
+    case .gpt2: try readGPT2Configuration(path)
+    case .phi: try HuggingFacePhi.readConfiguration(path)
+    }
 }
 
 /// The model at a path.
 /// - Parameter trains: whether to make room for gradients and moments.
-package func readModel(_ path: String, trains: Bool) throws -> GPT2 {
-    try finishInterruptedWrites(in: isDirectory(path) ? path : folder(of: path))
-    if !isHuggingFaceDirectory(path) { try refuseParts(path) }
+package func readModel(_ path: String, trains: Bool) throws -> any LanguageModel {
+    switch try modelKind(path) {
+    case .gpt2: try readGPT2(path, trains: trains)
+    case .phi: try readPhi(path, trains: trains)
+    }
+}
+
+/// The GPT-2 at a path.
+/// - Parameter trains: whether to make room for gradients and moments.
+package func readGPT2(_ path: String, trains: Bool) throws -> GPT2 {
+    try require(.gpt2, at: path)
     let model =
         try isHuggingFaceDirectory(path)
         ? HuggingFaceGPT2.read(path, trains: trains)
         : LLMCModelFile.read(InputFile(path, hint: modelHint), trains: trains)
+    try checkFinite(model, path)
+    return model
+}
+
+/// The Phi in a directory.
+/// - Parameter trains: whether to make room for gradients and moments.
+package func readPhi(_ path: String, trains: Bool) throws -> Phi {
+    try require(.phi, at: path)
+    let model = try HuggingFacePhi.read(path, trains: trains)
+    try checkFinite(model, path)
+    return model
+}
+
+package func readGPT2Configuration(_ path: String) throws -> GPT2Configuration {
+    try require(.gpt2, at: path)
+    return try isHuggingFaceDirectory(path)
+        ? HuggingFaceGPT2.readConfiguration(path)
+        : LLMCModelFile.readHeader(InputFile(path, hint: modelHint)).config
+}
+
+/// Refuses a model of another kind than a program works with.
+private func require(_ wanted: ModelKind, at path: String) throws {
+    if wanted == .phi, !isDirectory(path) { _ = try InputFile(path, hint: "give a Phi's Hugging Face directory") }
+    let kind = try modelKind(path)
+    guard kind == wanted else {
+        throw UserError(
+            "\(path) is a \(kind.name), not a \(wanted.name)", hint: "\(kind.trainer) trains a \(kind.name)")
+    }
+}
+
+private func checkFinite(_ model: any TrainableModel, _ path: String) throws {
     guard model.parameters.areFinite else {
         throw UserError(
             "\(path) has parameters that are NaN or infinite",
             hint: "its training diverged: take an earlier checkpoint, and a smaller learning rate")
     }
-    return model
 }
 
 /// Refuses a folder that is not a Hugging Face model, and a part of one.
@@ -36,7 +113,9 @@ private func refuseParts(_ path: String) throws {
         throw UserError("\(path) is only the weights of a model", hint: "name its directory: \(folder(of: path))")
     }
     guard isDirectory(path) else { return }
-    let inside = names(in: path).last { $0.hasPrefix("model_") && $0.hasSuffix(".bin") }
+    let inside = names(in: path).last {
+        $0.hasPrefix("model_") && $0.hasSuffix(".bin") || isHuggingFaceDirectory("\(path)/\($0)")
+    }
     throw UserError(
         "\(path) is a directory without config.json",
         hint: inside.map { "name one of its models, such as \(path)/\($0)" } ?? modelHint)
@@ -71,7 +150,7 @@ package func checkTokenizer(
     let V: Int
     let known: TokenizerFingerprint?
     if isHuggingFaceDirectory(path) {
-        V = try HuggingFaceGPT2.readConfiguration(path).V
+        V = try readConfiguration(path).V
         // Its own; where that is of a kind that cannot be read here, it is not known.
         known = place == path ? tokenizer.fingerprint() : try? Tokenizer(directory: path).fingerprint()
     } else {

@@ -29,6 +29,8 @@ package final class SafetensorsFile {
     /// By name.
     package let entries: [String: Entry]
     private let file: MappedFile
+    /// The checksum in `__metadata__`; nil where there is none.
+    private let checksum: String?
 
     private static let longestHeader = 100_000_000
     /// In the header. A tensor takes eight of them, so a quarter of a million tensors can be described.
@@ -52,11 +54,13 @@ package final class SafetensorsFile {
         guard case .object(let members) = header else { throw refuse("its header is not a JSON object") }
 
         var entries: [String: Entry] = [:]
+        var checksum: String?
         for (key, value) in members {
             if key.elementsEqual("__metadata__".utf8) {
                 guard case .object(let metadata) = value, metadata.allSatisfy({ $0.value.text != nil }) else {
                     throw refuse("__metadata__ is not an object of strings")
                 }
+                checksum = value["checksum"]?.text
                 continue
             }
             let name = String(decoding: key, as: UTF8.self)
@@ -69,6 +73,7 @@ package final class SafetensorsFile {
             }
         }
         self.entries = entries
+        self.checksum = checksum
 
         var position = dataStart
         let inOrder = entries.sorted {
@@ -130,6 +135,29 @@ package final class SafetensorsFile {
     }
 
     // MARK: - the elements
+
+    /// Throws if the file has a checksum that does not fit its contents. It reads the whole file.
+    package func checkSum() throws {
+        guard let checksum else { return }
+        let dataStart = 8 + Int(UInt64(littleEndian: file.bytes.loadUnaligned(as: UInt64.self)))
+        var header = Array(file.bytes[..<dataStart])
+        var sum = Checksum()
+        // It was computed with its own digits zero.
+        if let place = Data(header).range(of: Data("\"checksum\":\"\(checksum)\"".utf8)), checksum.utf8.count == 16 {
+            for i in place.upperBound - 17..<place.upperBound - 1 { header[i] = UInt8(ascii: "0") }
+        }
+        header.withUnsafeBytes { sum.update($0) }
+        let piece = 1 << 24
+        for start in stride(from: dataStart, to: file.bytes.count, by: piece) {
+            let part = start..<min(start + piece, file.bytes.count)
+            sum.update(UnsafeRawBufferPointer(rebasing: file.bytes[part]))
+        }
+        guard hexadecimal(sum.value) == checksum else {
+            throw UserError(
+                "\(path) is damaged: its checksum does not fit its contents",
+                hint: "copy it again, or take another checkpoint")
+        }
+    }
 
     /// Throws unless a tensor is there, has this shape, and can be read as floats.
     package func check(_ name: String, shape: [Int]) throws { _ = try find(name, shape) }

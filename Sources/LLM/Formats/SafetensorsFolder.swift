@@ -98,6 +98,11 @@ package final class SafetensorsFolder {
         return result
     }
 
+    /// Throws if a file has a checksum that does not fit its contents.
+    package func checkSums() throws {
+        for file in Set(files.values.map(\.path)).sorted() { try files.values.first { $0.path == file }?.checkSum() }
+    }
+
     /// Reads a tensor's elements as float32, exactly.
     /// - Parameters:
     ///   - shape: what the tensor must have; another one is an error.

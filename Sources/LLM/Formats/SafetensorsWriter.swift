@@ -19,13 +19,17 @@ package struct SafetensorsTensor {
 
 /// Writes a safetensors file: a header with `__metadata__` {"format": "pt"}, padded with spaces to 8 bytes, then the
 /// tensors by name. bfloat16 is rounded to nearest even. Beside the model it takes the memory of a few rows.
-/// - Parameter file: from `writeDurably`; empty.
+/// - Parameters:
+///   - hasChecksum: whether the file is to notice if it is damaged later: `__metadata__` then has a checksum of the whole
+///     file, computed with its 16 digits zero. Other programs pass it over.
+///   - file: from `writeDurably`; empty.
 package func writeSafetensors(
-    _ tensors: [SafetensorsTensor], as precision: WeightPrecision, to file: OutputFile
+    _ tensors: [SafetensorsTensor], as precision: WeightPrecision, hasChecksum: Bool = false, to file: OutputFile
 ) throws {
     // The library sorts by the size of an element, the largest first, then by name. There is one size here.
     let tensors = tensors.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
-    var header = Array("{\"__metadata__\":{\"format\":\"pt\"}".utf8)
+    let metadata = "{\"__metadata__\":{\(hasChecksum ? safetensorsChecksumField + "," : "")\"format\":\"pt\"}"
+    var header = Array(metadata.utf8)
     var offset = 0
     for (i, tensor) in tensors.enumerated() {
         guard i == 0 || tensors[i - 1].name != tensor.name else {
@@ -44,6 +48,19 @@ package func writeSafetensors(
     try file.write([UInt64(header.count).littleEndian])
     try file.write(header)
     for tensor in tensors { try write(tensor, as: precision, to: file) }
+    guard hasChecksum, let field = metadata.range(of: safetensorsChecksumField) else { return }
+    let digits = Array(hexadecimal(file.checksum).utf8)
+    let place = 8 + metadata[..<field.upperBound].utf8.count - 1 - digits.count
+    try digits.withUnsafeBytes { try file.overwrite($0, at: place) }
+}
+
+/// The checksum's member of `__metadata__` before its value is known.
+let safetensorsChecksumField = "\"checksum\":\"\(hexadecimal(0))\""
+
+/// 16 digits.
+func hexadecimal(_ number: UInt64) -> String {
+    let digits = String(number, radix: 16)
+    return String(repeating: "0", count: 16 - digits.count) + digits
 }
 
 private func write(_ tensor: SafetensorsTensor, as precision: WeightPrecision, to file: OutputFile) throws {

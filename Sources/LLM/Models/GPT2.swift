@@ -17,7 +17,7 @@ import Kernels
 // MARK: - configuration
 
 /// The sizes of a GPT-2.
-package struct GPT2Configuration: Equatable {
+package struct GPT2Configuration: CausalConfiguration {
     /// The longest sequence there are positions for.
     package var maxT: Int
     /// Tokens in the vocabulary.
@@ -397,25 +397,6 @@ package final class GPT2: CausalModel, TrainableModel {
 
     // MARK: memory
 
-    /// The memory that a model takes with passes of N rows, in bytes; a Double, because the sizes may not be checked
-    /// yet.
-    package static func bytes(_ config: GPT2Configuration, rows N: Int, trains: Bool) -> Double {
-        let activations = GPT2Activations(config, N: N, trains: trains).table.count
-        let logits = trains ? saturatingProduct(min(N, logitRows), config.Vp) : 0
-        return Parameters.bytes(GPT2Tensors(config).table, trains: trains) + 4 * Double(activations)
-            + 4 * Double(logits)
-    }
-
-    /// The memory that a model and its generator take, in bytes.
-    package static func bytes(_ config: GPT2Configuration, sequences: Int, capacity: Int) -> Double {
-        let capacity = min(capacity, config.maxT)
-        let rows = min(saturatingProduct(sequences, capacity), Generator.mostRows + config.maxT)
-        return bytes(config, rows: rows, trains: false)
-            + (sequences == 1 ? 0 : PackedWeights.bytes(GPT2Tensors(config).table))
-            + 4 * Double(sequences) * Double(config.V)
-            + KVCache.bytes(L: config.L, C: config.C, NH: config.NH, sequences: sequences, capacity: capacity)
-    }
-
     private func trainingWorkspace(rows N: Int) -> GPT2Workspace {
         if N > training.capacity { training = GPT2Workspace(config, N: N, trains: true) }
         return training
@@ -431,5 +412,15 @@ package final class GPT2: CausalModel, TrainableModel {
         freeFloats(logits, count: logitCapacity * config.Vp)
         logits = allocateFloats(rows * config.Vp)
         logitCapacity = rows
+    }
+}
+
+extension GPT2Configuration {
+    package var table: TensorTable { GPT2Tensors(self).table }
+
+    package func bytes(rows N: Int, trains: Bool) -> Double {
+        let activations = GPT2Activations(self, N: N, trains: trains).table.count
+        let logits = trains ? saturatingProduct(min(N, GPT2.logitRows), Vp) : 0
+        return Parameters.bytes(table, trains: trains) + 4 * Double(activations) + 4 * Double(logits)
     }
 }

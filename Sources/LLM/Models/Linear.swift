@@ -53,24 +53,26 @@ package struct Linear {
         }
     }
 
-    /// The layer's backward pass: dinp (N,C) = dout (N,OC) · weight (OC,C); the gradients of weight and bias are added
-    /// to theirs.
+    /// The layer's backward pass: dinp (N,C) = or += dout (N,OC) · weight (OC,C); the gradients of weight and bias are
+    /// added to theirs.
     ///
     /// With out = inp · weightᵀ + bias, each out[n,o] = Σ_c inp[n,c] · weight[o,c] + bias[o]. So dinp[n,c] is the sum
     /// over o of dout[n,o] · weight[o,c], dweight[o,c] the sum over n of dout[n,o] · inp[n,c], dbias[o] the sum of
     /// dout[n,o].
     /// - Parameters:
     ///   - inp: what the forward pass had.
+    ///   - accumulate: whether to add to what is in `dinp`.
     ///   - doutStride: floats from one row of `dout` to the next; OC if nil.
     package func backward(
         dinp: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, inp: UnsafePointer<Float>, weight: Tensor,
-        bias: Tensor?, layer l: Int = 0, N: Int, C: Int, OC: Int, doutStride: Int? = nil
+        bias: Tensor?, layer l: Int = 0, accumulate: Bool = false, N: Int, C: Int, OC: Int, doutStride: Int? = nil
     ) {
         let (p, g) = (parameters.values, parameters.gradients)
         matmulBackwardWeight(
             dweight: g.at(weight, l), dbias: bias.map { g.at($0, l) }, dout: dout, inp: inp, N: N, C: C, OC: OC,
             doutStride: doutStride)
         matmulBackwardInput(
-            dinp: dinp, dout: dout, weight: p.at(weight, l), N: N, C: C, OC: OC, doutStride: doutStride)
+            dinp: dinp, dout: dout, weight: p.at(weight, l), N: N, C: C, OC: OC, doutStride: doutStride,
+            accumulate: accumulate)
     }
 }

@@ -17,7 +17,7 @@ package struct Tensor {
     package let initialValues: InitialValues
     /// Whether weight decay acts on it.
     package let decays: Bool
-    package let huggingFace: HuggingFaceName?
+    package let huggingFace: HuggingFaceNames?
 
     /// How a parameter begins, before the first step.
     package enum InitialValues: Equatable {
@@ -26,15 +26,18 @@ package struct Tensor {
         case normal(deviation: Float)
     }
 
-    /// What a tensor is called in a Hugging Face model.
-    package struct HuggingFaceName: Equatable {
+    /// What a tensor is called in a Hugging Face model. It may be several tensors there, each with an equal share of the
+    /// rows: queries, keys and values are one product here, and often three there.
+    package struct HuggingFaceNames: Equatable {
         /// With `#` for the number of the layer.
-        package let pattern: String
+        package let patterns: [String]
         /// Whether it is stored transposed: (in, out) where ours is (out, in).
         package let isTransposed: Bool
 
-        package func callAsFunction(layer: Int) -> String {
-            pattern.split(separator: "#", omittingEmptySubsequences: false).joined(separator: String(layer))
+        package func callAsFunction(layer: Int) -> [String] {
+            patterns.map {
+                $0.split(separator: "#", omittingEmptySubsequences: false).joined(separator: String(layer))
+            }
         }
     }
 

@@ -15,10 +15,10 @@ package struct TensorTable {
     /// - Parameters:
     ///   - layers: nil for a tensor that is there once.
     ///   - usedRows: nil for all.
-    ///   - huggingFace: the name there, with `#` for the layer.
+    ///   - huggingFace: the name there, with `#` for the layer; or the names of its parts, from the first row on.
     package mutating func add(
         _ name: String, layers: Int? = nil, _ shape: Int..., usedRows: Int? = nil,
-        initialValues: Tensor.InitialValues = .zeros, decays: Bool = false, huggingFace: String? = nil,
+        initialValues: Tensor.InitialValues = .zeros, decays: Bool = false, huggingFace: String...,
         isTransposedInHuggingFace: Bool = false
     ) -> Tensor {
         let whole = (layers.map { [$0] } ?? []) + shape
@@ -26,7 +26,8 @@ package struct TensorTable {
             name: name, shape: whole, isPerLayer: layers != nil, offset: count,
             count: whole.reduce(1, saturatingProduct), usedRows: usedRows ?? shape[0], initialValues: initialValues,
             decays: decays,
-            huggingFace: huggingFace.map { .init(pattern: $0, isTransposed: isTransposedInHuggingFace) })
+            huggingFace: huggingFace.isEmpty
+                ? nil : .init(patterns: huggingFace, isTransposed: isTransposedInHuggingFace))
         tensors.append(tensor)
         let end = saturatingSum(count, tensor.count)
         count = alignment == 1 ? end : saturatingSum(end, (alignment - end % alignment) % alignment)

@@ -28,6 +28,7 @@ package func writeDurably(_ paths: [String], _ body: ([OutputFile]) throws -> Vo
 /// shards. Dropped without `commit`, it leaves nothing behind and older files stay as they were.
 package final class DurableFiles {
     private var names: [(temporary: String, final: String)] = []
+    private var stale: Set<String> = []
 
     package init() {}
 
@@ -55,19 +56,29 @@ package final class DurableFiles {
         }
     }
 
+    /// A new file, whole.
+    package func write(_ path: String, _ body: (OutputFile) throws -> Void) throws {
+        let file = try create(path)
+        try body(file)
+        try finish(file)
+    }
+
+    /// Lets `commit` remove files.
+    package func remove(_ paths: [String]) { stale.formUnion(paths) }
+
     /// Brings a file that is complete to the disk.
     package func finish(_ file: OutputFile) throws { try file.synchronize() }
 
-    /// Gives all files, which must be finished, their final names, and removes `stale` ones: all of it or nothing,
-    /// even if the program is killed meanwhile (Journal.swift).
-    package func commit(removing stale: [String] = []) throws {
+    /// Gives all files, which must be finished, their final names, and removes those that `remove` named: all of it or
+    /// nothing, even if the program is killed meanwhile (Journal.swift).
+    package func commit() throws {
         let finals = Set(names.map(\.final))
         // What would stop a rename halfway is looked for before the first one.
         for path in finals where isDirectory(path) {
             throw UserError(
                 "cannot write \(path): a directory is in its place", hint: "move it, or choose another output")
         }
-        let stale = Set(stale).subtracting(finals).filter { fileExists($0) }.sorted()
+        let stale = stale.subtracting(finals).filter { fileExists($0) }.sorted()
         guard let folder = (names.first?.final ?? stale.first).map({ folder(of: $0) }) else { return }
         precondition(stale.allSatisfy { LLM.folder(of: $0) == folder })
         guard names.count + stale.count > 1 else {

@@ -17,7 +17,7 @@ package final class Trainer {
     private let validation: DataLoader?
     /// Where checkpoints go; nil keeps nothing.
     private let directory: CheckpointDirectory?
-    private let writeModel: (OutputFile) throws -> Void
+    private let writeModel: CheckpointDirectory.ModelWriter
     private let say: (String) -> Void
     private let log: RunLog?
     private let schedule: Schedule
@@ -59,11 +59,11 @@ package final class Trainer {
     ///   - resumed: the state that belongs to the model; nil starts from scratch.
     ///   - V, T: the model's vocabulary, and the length of a row.
     ///   - say: takes what a person is to read, line by line.
-    ///   - writeModel: writes the model in its own file format.
+    ///   - writeModel: writes the model in its own format.
     package init(
         _ model: any TrainableModel, _ settings: TrainingSettings, tokenizer: Tokenizer?,
         directory: CheckpointDirectory?, resumed: TrainingState?, V: Int, T: Int,
-        say: @escaping (String) -> Void = { print($0) }, writeModel: @escaping (OutputFile) throws -> Void
+        say: @escaping (String) -> Void = { print($0) }, writeModel: @escaping CheckpointDirectory.ModelWriter
     ) throws {
         (self.model, self.settings, self.tokenizer, self.directory) = (model, settings, tokenizer, directory)
         (self.say, self.writeModel) = (say, writeModel)
@@ -259,7 +259,7 @@ package final class Trainer {
             model.parameters.areFinite
         {
             do {
-                try writeDurably(directory.bestPath, writeModel)
+                try directory.writeBest(writeModel)
                 (state.best, wroteBest) = (value, true)
             } catch {
                 warn(error, "the best model was not kept")

@@ -253,15 +253,23 @@ package struct TrainingSettings {
     }
 
     /// The folder for checkpoints, for this process alone; nil keeps nothing.
-    /// - Throws: if another process writes there, or a run is there and nothing was said about it.
-    package func openOutput() throws -> CheckpointDirectory? {
+    /// - Parameter layout: the model's.
+    /// - Throws: if another process writes there, or a run is there and nothing was said about it, or a run of another
+    ///   kind of model.
+    package func openOutput(_ layout: CheckpointDirectory.Layout = .files) throws -> CheckpointDirectory? {
         guard let output else {
             if resume == .continues {
                 throw UserError("--resume needs the folder to resume from", hint: "add --output (-o) DIR", exitCode: 2)
             }
             return nil
         }
-        var directory = CheckpointDirectory(output)
+        var directory = CheckpointDirectory(output, layout)
+        for other in CheckpointDirectory.Layout.allCases where other != layout {
+            guard let step = CheckpointDirectory(output, other).steps().last else { continue }
+            throw UserError(
+                "\(output) holds a run of another kind of model, up to step \(step)",
+                hint: "continue it with the program that began it, or choose another --output")
+        }
         if !isDryRun {
             directory = try directory.locked()
         } else if isDirectory(output) {
@@ -275,10 +283,10 @@ package struct TrainingSettings {
                 hint: "continue it with -y 1, start over and remove it with -y 0, or choose another --output")
         }
         // Copies that leave out empty files lose DONE.
-        let files = directory.files().filter { resume == .unspecified || $0 != "model_best.bin" }
+        let files = directory.files().filter { resume == .unspecified || $0 != fileName(of: directory.bestPath) }
         if resume != .startsOver, last == nil, let file = files.first {
             throw UserError(
-                "\(output) holds \(file), and no whole checkpoint: model, state and DONE, which is empty",
+                "\(output) holds \(file), and no whole checkpoint: \(layout.parts)",
                 hint: "copy what is missing, start over and remove it with -y 0, or choose another --output")
         }
         return directory

@@ -43,7 +43,7 @@ import Testing
         try checkpoints.write(run.model, run.state)
         let old = try filesInside(directory)
         run.model.parameters.values[0] += 1
-        func dies(_ file: OutputFile) throws { throw Killed() }
+        func dies(_ path: String, _ files: DurableFiles) throws { throw Killed() }
         do {
             try checkpoints.write(run.model.parameters, run.state, writeModel: dies)
             Issue.record("nothing was thrown")

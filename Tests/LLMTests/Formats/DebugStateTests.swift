@@ -6,7 +6,7 @@ import Testing
 
 @Test func `a debug state that is not this model's, or damaged`() throws {
     try withTemporaryDirectory { directory in
-        let config = try readConfiguration(try fixture("gpt2_small.bin"))
+        let config = try readGPT2Configuration(try fixture("gpt2_small.bin"))
         let good = try bytes(try fixture("gpt2_small_debug_state.bin"))
         let path = directory + "/state.bin"
         func expectBad(_ what: String, _ change: (inout [UInt8]) -> Void) throws {

@@ -25,7 +25,7 @@ private func replace(_ old: String, with new: String, in path: String) throws {
 /// Expects an error of `readConfiguration` and `readModel` whose message has the words.
 private func expectRefused(_ path: String, _ words: String, sourceLocation: SourceLocation = #_sourceLocation) {
     #expect(sourceLocation: sourceLocation) {
-        _ = try readModel(path, trains: false)
+        _ = try readGPT2(path, trains: false)
     } throws: { error in
         guard let error = error as? UserError, !error.hint.isEmpty else { return false }
         if !error.message.contains(words) { Issue.record("\(error.message) lacks \(words)") }
@@ -37,9 +37,9 @@ private func expectRefused(_ path: String, _ words: String, sourceLocation: Sour
 
 @Test(arguments: ["float32", "sharded", "old"])
 func `a Hugging Face GPT-2 has the bits of llm.c's file`(name: String) throws {
-    let expected = try readModel(try fixture("gpt2_small.bin"), trains: false)
-    #expect(try readConfiguration(try directory(name)) == expected.config)
-    let model = try readModel(try directory(name), trains: true)
+    let expected = try readGPT2(try fixture("gpt2_small.bin"), trains: false)
+    #expect(try readGPT2Configuration(try directory(name)) == expected.config)
+    let model = try readGPT2(try directory(name), trains: true)
     #expect(model.config == expected.config && model.parameters.trains)
     #expect(model.parameters.bits(of: \.values) == expected.parameters.bits(of: \.values))
 }
@@ -57,7 +57,7 @@ func `logits are transformers'`(precision: String) throws {
         return ids.compactMap { $0.int.map { Int32($0) } }
     }
     let expected = values.compactMap { $0.number.map { Float($0) } }
-    let model = try readModel(try directory(precision), trains: false)
+    let model = try readGPT2(try directory(precision), trains: false)
     let (B, T) = (rows.count, inputs.count / rows.count)
     model.forward(inputs, B: B, T: T)
     #expect(relativeError(model.logits(B: B, T: T), expected) <= 1e-5)
@@ -79,7 +79,7 @@ func `the model of LLM_TEST_HF_DIR has transformers' logits`() throws {
     guard case .array(let rows)? = json["ids"] else { throw UserError("no ids", hint: "write it again") }
     let inputs = numbers(json["ids"]).map { Int32($0) }
     let positions = numbers(json["positions"]).map { Int($0) }
-    let model = try readModel(path, trains: false)
+    let model = try readGPT2(path, trains: false)
     let (B, T, V) = (rows.count, inputs.count / rows.count, model.config.V)
     model.forward(inputs, B: B, T: T)
     let logits = model.logits(B: B, T: T)
@@ -141,21 +141,21 @@ func `a configuration of another model is refused by name`(old: String, new: Str
 
 @Test func `settings may be missing, or have their other names`() throws {
     try withCopy { path in
-        let expected = try readConfiguration(path)
+        let expected = try readGPT2Configuration(path)
         for (old, new) in [
             ("n_positions", "max_position_embeddings"), ("n_embd", "hidden_size"), ("n_layer", "num_hidden_layers"),
             ("n_head", "num_attention_heads"), ("gelu_new", "gelu_pytorch_tanh"),
             ("\"n_inner\": null", "\"n_inner\": 96"),
         ] { try replace(old, with: new, in: path + "/config.json") }
-        #expect(try readConfiguration(path) == expected)
+        #expect(try readGPT2Configuration(path) == expected)
         try Data("{\"model_type\": \"gpt2\"}".utf8).write(to: URL(fileURLWithPath: path + "/config.json"))
-        #expect(try readConfiguration(path) == GPT2Configuration(maxT: 1024, V: 50257, L: 12, NH: 12, C: 768))
+        #expect(try readGPT2Configuration(path) == GPT2Configuration(maxT: 1024, V: 50257, L: 12, NH: 12, C: 768))
     }
 }
 
 @Test func `weights that are not numbers are refused`() throws {
     try withTemporaryDirectory { folder in
-        let model = try readModel(try fixture("gpt2_small.bin"), trains: false)
+        let model = try readGPT2(try fixture("gpt2_small.bin"), trains: false)
         for bad in [Float.nan, .infinity] {
             (model.parameters.values + model.tensors.fcw)[7] = bad
             try HuggingFaceGPT2.write(model, try smallTokenizer(), to: folder)
@@ -195,7 +195,7 @@ func `the ids of special tokens are the tokenizer's`(special: [String], ids: [In
             "model": {"type": "BPE", "merges": [], "vocab": {\(vocabulary.joined(separator: ", "))}}}
             """
         try Data(json.utf8).write(to: URL(fileURLWithPath: folder + "/tokenizer.json"))
-        let model = try readModel(try fixture("gpt2_small.bin"), trains: false)
+        let model = try readGPT2(try fixture("gpt2_small.bin"), trains: false)
         try HuggingFaceGPT2.write(model, try Tokenizer(directory: folder), to: folder + "/model")
         let hasPadding = special.contains { $0.lowercased().contains("pad") }
         for (name, padding) in [("config", hasPadding), ("generation_config", true)] {
@@ -211,7 +211,7 @@ func `the ids of special tokens are the tokenizer's`(special: [String], ids: [In
 
 @Test func `what is written is what transformers writes`() throws {
     try withTemporaryDirectory { folder in
-        let model = try readModel(try fixture("gpt2_small.bin"), trains: false)
+        let model = try readGPT2(try fixture("gpt2_small.bin"), trains: false)
         try HuggingFaceGPT2.write(model, try smallTokenizer(), to: folder + "/new/model")
         let path = folder + "/new/model"
         #expect(
@@ -248,7 +248,7 @@ func `a model comes back from Hugging Face's format`(precision: WeightPrecision)
             }
         }
         try HuggingFaceGPT2.write(model, try smallTokenizer(), to: folder, precision: precision)
-        let other = try readModel(folder, trains: false)
+        let other = try readGPT2(folder, trains: false)
         #expect(other.config == model.config)
         let expected = model.parameters.array(model.parameters.values).map {
             precision == .float32 ? $0.bitPattern : UInt32($0.bfloat16) << 16

@@ -13,8 +13,8 @@ func `a model comes back in the same bytes`(tokenizerIsKnown known: Bool) throws
         model.tokenizer = known ? TokenizerFingerprint(count: 19, hash: 5) : nil
         let path = directory + "/model.bin"
         try writeModel(model, to: path)
-        #expect(try readConfiguration(path) == tiny)
-        let other = try readModel(path, trains: true)
+        #expect(try readGPT2Configuration(path) == tiny)
+        let other = try readGPT2(path, trains: true)
         #expect(other.config == tiny && other.parameters.trains && other.tokenizer == model.tokenizer)
         #expect(other.parameters.bits(of: \.values) == model.parameters.bits(of: \.values))
         try writeModel(other, to: directory + "/again.bin")
@@ -60,7 +60,7 @@ func `a model in bfloat16 is rounded to nearest even`(bits: UInt32, expected: UI
         #expect(integer(file, at: 4, as: Int32.self) == 5 && file.count == 1024 + 2 * model.parameters.table.count)
         #expect(integer(file, at: 1024 + 2 * 5, as: UInt16.self) == UInt16(expected))
         guard expected & 0x7f80 != 0x7f80 else { return }
-        let other = try readModel(path, trains: false)
+        let other = try readGPT2(path, trains: false)
         #expect(other.parameters.values[5].bitPattern == expected << 16)
     }
 }
@@ -73,7 +73,7 @@ func `a model in bfloat16 is rounded to nearest even`(bits: UInt32, expected: UI
         model.parameters.initialize(seed: 3)
         #expect(model.parameters.table.count > 2 * 65_536 && model.parameters.table.count % 65_536 != 0)
         try writeDurably(directory + "/one.bin") { try LLMCModelFile.write(model, to: $0, precision: .bfloat16) }
-        let rounded = try readModel(directory + "/one.bin", trains: false)
+        let rounded = try readGPT2(directory + "/one.bin", trains: false)
         for i in 0..<model.parameters.table.count {
             let (exact, near) = (model.parameters.values[i], rounded.parameters.values[i])
             try #require(near.bitPattern & 0xffff == 0 && abs(near - exact) <= abs(exact) / 256)
@@ -99,9 +99,9 @@ func `a damaged model is refused, wherever the damage is`(precision: WeightPreci
             var bad = good
             change(&bad)
             try write(bad, to: path)
-            _ = try readConfiguration(path)
+            _ = try readGPT2Configuration(path)
             do {
-                _ = try readModel(path, trains: false)
+                _ = try readGPT2(path, trains: false)
                 Issue.record("\(what): nothing was thrown")
             } catch let error as UserError {
                 #expect(error.message.contains("damaged: its checksum") && !error.hint.isEmpty, "\(what)")
@@ -130,14 +130,14 @@ func `a model without a checksum, as llm.c writes it, is read as it is`(precisio
         model.parameters.initialize(seed: 3)
         try writeDurably(path) { try LLMCModelFile.write(model, to: $0, precision: precision) }
         var file = try bytes(path)
-        let expected = try readModel(path, trains: false).parameters.bits(of: \.values)
+        let expected = try readGPT2(path, trains: false).parameters.bits(of: \.values)
         #expect(integer(file, at: 48, as: UInt64.self) != 0)
         replace(&file, at: 48, with: 0)
         var checksum = Checksum()
         file.withUnsafeBytes { checksum.update($0) }
         #expect(try integer(bytes(path), at: 48, as: UInt64.self) == checksum.value)
         try write(file, to: path)
-        #expect(try readModel(path, trains: false).parameters.bits(of: \.values) == expected)
+        #expect(try readGPT2(path, trains: false).parameters.bits(of: \.values) == expected)
     }
 }
 
@@ -154,16 +154,16 @@ private func expectBadModels(_ changes: [(String, (inout [UInt8]) -> Void)]) thr
             var bad = good
             change(&bad)
             try write(bad, to: path)
-            expectUserError(what) { _ = try readConfiguration(path) }
-            expectUserError(what) { _ = try readModel(path, trains: true) }
+            expectUserError(what) { _ = try readGPT2Configuration(path) }
+            expectUserError(what) { _ = try readGPT2(path, trains: true) }
         }
     }
 }
 
 @Test func `a missing model, and a directory`() throws {
     try withTemporaryDirectory { directory in
-        expectUserError("missing") { _ = try readModel(directory + "/none.bin", trains: false) }
-        expectUserError("a directory") { _ = try readModel(directory, trains: false) }
+        expectUserError("missing") { _ = try readGPT2(directory + "/none.bin", trains: false) }
+        expectUserError("a directory") { _ = try readGPT2(directory, trains: false) }
         expectUserError("nowhere to write") {
             try writeModel(GPT2(tiny, trains: false), to: directory + "/none/model.bin")
         }
@@ -179,12 +179,12 @@ func `a model whose training diverged is refused`(precision: WeightPrecision) th
             for bad in [Float.nan, .infinity] {
                 model.parameters.values[place] = bad
                 try writeDurably(path) { try LLMCModelFile.write(model, to: $0, precision: precision) }
-                expectUserError("\(bad)") { _ = try readModel(path, trains: false) }
+                expectUserError("\(bad)") { _ = try readGPT2(path, trains: false) }
                 model.parameters.values[place] = 0
             }
         }
         try writeDurably(path) { try LLMCModelFile.write(model, to: $0, precision: precision) }
-        _ = try readModel(path, trains: false)
+        _ = try readGPT2(path, trains: false)
     }
 }
 
@@ -230,7 +230,7 @@ func `a model whose training diverged is refused`(precision: WeightPrecision) th
             var bad = good
             for _ in 0...random.below(3) { bad[random.below(32)] = UInt8(truncatingIfNeeded: random.next()) }
             try write(bad, to: path)
-            do { _ = try readModel(path, trains: false) } catch let error as UserError { #expect(!error.hint.isEmpty) }
+            do { _ = try readGPT2(path, trains: false) } catch let error as UserError { #expect(!error.hint.isEmpty) }
         }
     }
 }

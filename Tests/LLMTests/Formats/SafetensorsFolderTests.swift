@@ -26,7 +26,7 @@ extension SafetensorsFolder {
 /// Every parameter of gpt2_small.bin, under its name in transformers. The linear weights are (out,in) here and (in,out)
 /// there.
 private func parameters() throws -> [(name: String, floats: [Float], isTransposed: Bool)] {
-    let model = try readModel(try fixture("gpt2_small.bin"), trains: false)
+    let model = try readGPT2(try fixture("gpt2_small.bin"), trains: false)
     let C = model.config.C
     let names = [
         "ln1w": "ln_1.weight", "ln1b": "ln_1.bias", "qkvw": "attn.c_attn.weight", "qkvb": "attn.c_attn.bias",

@@ -18,7 +18,7 @@ func `a resumed run ends in the same bytes as one never interrupted`(shuffles: B
             try first.train(steps: interruption)
             try checkpoints.write(first.model, first.state)
 
-            let model = try readModel(checkpoints.modelPath(interruption), trains: true)
+            let model = try readGPT2(checkpoints.modelPath(interruption), trains: true)
             let state = try checkpoints.readState(interruption, into: model.parameters)
             #expect(state == first.state)
             var second = try Run(data: directory, shuffles: shuffles, model: model)

@@ -84,7 +84,7 @@ extension JSON {
 }
 
 @Test func `greedy decoding is transformers', token for token, with and without repetition penalty`() throws {
-    let model = try readModel(try fixture("gpt2_generate.bin"), trains: false)
+    let model = try readGPT2(try fixture("gpt2_generate.bin"), trains: false)
     let cases = try GenerateCases().greedy
     #expect(cases.count >= 14)
     for json in cases {

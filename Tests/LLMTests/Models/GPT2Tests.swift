@@ -156,7 +156,7 @@ func `every tensor's gradient is the loss's derivative`(hidesSome: Bool) {
 
 @Test(arguments: ["gpt2_small", "gpt2_odd", "gpt2_onehead"])
 func `logits, loss, gradients and ten steps are PyTorch's`(name: String) throws {
-    let model = try readModel(try fixture(name + ".bin"), trains: true)
+    let model = try readGPT2(try fixture(name + ".bin"), trains: true)
     let state = try DebugState(try fixture(name + "_debug_state.bin"), config: model.config)
     let losses = try String(contentsOfFile: try fixture(name + "_losses.txt"), encoding: .utf8)
         .split(whereSeparator: \.isWhitespace).compactMap { Double($0) }

@@ -35,7 +35,7 @@ private struct NanoFile {
         for tensor in model.parameters.table.tensors {
             for l in 0..<tensor.layers {
                 let name = try #require(tensor.huggingFace)
-                let values = try file.floats("transformer." + name(layer: l))
+                let values = try file.floats("transformer." + name(layer: l)[0])
                 try #require(values.count == tensor.usedCount)
                 model.parameters.values.at(tensor, l).update(from: values, count: values.count)
             }

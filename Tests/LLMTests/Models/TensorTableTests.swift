@@ -61,8 +61,8 @@ func `sizes that overflow are as large as can be`(alignment: Int) {
 
 @Test func `a name in Hugging Face's model has its layer's number`() throws {
     let tensors = GPT2Tensors(tiny)
-    #expect(tensors.qkvw.huggingFace?(layer: 11) == "h.11.attn.c_attn.weight")
-    #expect(tensors.wte.huggingFace?(layer: 0) == "wte.weight")
+    #expect(tensors.qkvw.huggingFace?(layer: 11) == ["h.11.attn.c_attn.weight"])
+    #expect(tensors.wte.huggingFace?(layer: 0) == ["wte.weight"])
     let transposed = tensors.table.tensors.filter { $0.huggingFace?.isTransposed == true }.map(\.name)
     #expect(transposed == ["qkvw", "attprojw", "fcw", "fcprojw"])
     #expect(tensors.table.tensors.allSatisfy { $0.huggingFace != nil })
@@ -75,8 +75,8 @@ func `sizes that overflow are as large as can be`(alignment: Int) {
     let config = GPT2Configuration(maxT: huge, V: huge, L: huge, NH: 1, C: huge)
     #expect(GPT2Tensors(config).table.count == .max)
     for bytes in [
-        GPT2.bytes(config, rows: 1, trains: false), GPT2.bytes(config, rows: huge, trains: true),
-        GPT2.bytes(config, sequences: huge, capacity: huge),
+        config.bytes(rows: 1, trains: false), config.bytes(rows: huge, trains: true),
+        config.bytes(sequences: huge, capacity: huge),
     ] {
         #expect(bytes.isFinite && bytes > 1e19)
         #expect(throws: UserError.self) { try checkMemory(bytes) }
@@ -98,7 +98,7 @@ func `a model's memory is the sum of its buffers`(N: Int) {
     // ln, residual and fch; the means and rstds of one layer and the last; lse, losses and correct. No logits.
     let plain = 4 * (parameters + N * (6 * C + 6 + NH + 2))
     for (bytes, floats) in [
-        (GPT2.bytes(config, rows: N, trains: true), training), (GPT2.bytes(config, rows: N, trains: false), plain),
+        (config.bytes(rows: N, trains: true), training), (config.bytes(rows: N, trains: false), plain),
     ] {
         // At most 15 floats after each of the 23 tensors complete a cache line.
         #expect(bytes >= Double(floats) && bytes < Double(floats + 4 * 23 * 16))
@@ -107,14 +107,14 @@ func `a model's memory is the sum of its buffers`(N: Int) {
 
 @Test func `a generator's memory is the model's, the cache's, and that of the packed weights`() {
     let config = GPT2Configuration(maxT: 50, V: 130, L: 5, NH: 4, C: 32)
-    let model = GPT2.bytes(config, rows: 50, trains: false)
+    let model = config.bytes(rows: 50, trains: false)
     let cache = KVCache.bytes(L: 5, C: 32, NH: 4, sequences: 1, capacity: 50)
     #expect(cache >= Double(2 * 4 * 5 * 2 * 32 * 50))
-    #expect(GPT2.bytes(config, sequences: 1, capacity: 1000) == model + cache + Double(4 * 130))
+    #expect(config.bytes(sequences: 1, capacity: 1000) == model + cache + Double(4 * 130))
     let packed = PackedWeights.bytes(GPT2Tensors(config).table)
     #expect(packed >= Double(4 * GPT2Tensors(config).table.count))
     #expect(
-        GPT2.bytes(config, sequences: 3, capacity: 20)
-            == GPT2.bytes(config, rows: 60, trains: false) + packed + Double(3 * 4 * 130)
+        config.bytes(sequences: 3, capacity: 20)
+            == config.bytes(rows: 60, trains: false) + packed + Double(3 * 4 * 130)
             + KVCache.bytes(L: 5, C: 32, NH: 4, sequences: 3, capacity: 20))
 }

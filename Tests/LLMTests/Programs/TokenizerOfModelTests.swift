@@ -34,7 +34,7 @@ private let score = ["score", "--model", model, "--count", "1", "--max-tickets",
         try makeTokenizersAndData(folder)
         try expectSuccess("train_gpt2", train("-x", "1") + newModel, in: folder)
         let expected = try Tokenizer(directory: folder + "/a").fingerprint()
-        #expect(try readModel("\(folder)/\(model)", trains: false).tokenizer == expected)
+        #expect(try readGPT2("\(folder)/\(model)", trains: false).tokenizer == expected)
 
         try put("b", in: folder)
         func expectOther(_ program: String, _ arguments: [String]) throws {
@@ -100,20 +100,20 @@ func `a vocabulary larger than the tokenizer does everywhere`(V: Int) throws {
         }
         let path = "\(folder)/\(model)"
         try expectSuccess("train_gpt2", train("-x", "1", "--vocab-size", "300") + newModel, in: folder)
-        #expect(try readModel(path, trains: false).tokenizer == nil)
+        #expect(try readGPT2(path, trains: false).tokenizer == nil)
         let written = try bytes(path)
         #expect((8..<12).allSatisfy { integer(written, at: 4 * $0, as: Int32.self) == 0 })
         let a = try Tokenizer(directory: folder + "/a").fingerprint()
 
         try expectSuccess("convert", ["--from", model, "--to", "other/model.bin", "--tokenizer", "a"], in: folder)
-        #expect(try readModel(folder + "/other/model.bin", trains: false).tokenizer == a)
+        #expect(try readGPT2(folder + "/other/model.bin", trains: false).tokenizer == a)
 
         // A run that starts from it knows its tokenizer; one that goes on is what it was.
         try put("a", in: folder)
         try expectSuccess("train_gpt2", ["-e", model] + train("-x", "1", "-o", "data/second"), in: folder)
-        #expect(try readModel("\(folder)/data/second/model_00000001.bin", trains: false).tokenizer == a)
+        #expect(try readGPT2("\(folder)/data/second/model_00000001.bin", trains: false).tokenizer == a)
         try expectSuccess("train_gpt2", train("-x", "2", "-y", "1"), in: folder)
-        #expect(try readModel("\(folder)/data/model/model_00000002.bin", trains: false).tokenizer == nil)
+        #expect(try readGPT2("\(folder)/data/model/model_00000002.bin", trains: false).tokenizer == nil)
 
         try expectRefusal(
             "the tokenizer in data has 300 tokens", of: "train_gpt2",

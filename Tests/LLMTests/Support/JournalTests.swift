@@ -16,7 +16,8 @@ private func change(_ folder: String) throws {
         try file.write("2 \(name)")
         try set.finish(file)
     }
-    try set.commit(removing: ["old", "never there"].map { "\(folder)/\($0)" })
+    set.remove(["old", "never there"].map { "\(folder)/\($0)" })
+    try set.commit()
 }
 
 private let before = ["a": "1 a", "b": "1 b", "old": "1 old"]
@@ -141,7 +142,7 @@ private func interrupt(_ folder: String) throws {
         #expect(try texts(folder) == after.merging(["another": "3"]) { $1 })
     }
     // A model's readers do so, whether it is there or not.
-    for read in [{ _ = try readModel($0, trains: false) }, { _ = try readConfiguration($0) }]
+    for read in [{ _ = try readGPT2($0, trains: false) }, { _ = try readGPT2Configuration($0) }]
         as [(String) throws -> Void]
     {
         for name in ["/a", ""] {

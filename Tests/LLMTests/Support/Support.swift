@@ -107,6 +107,8 @@ extension GPT2 {
 
 extension CheckpointDirectory {
     func write(_ model: GPT2, _ state: TrainingState) throws {
-        try write(model.parameters, state) { try LLMCModelFile.write(model, to: $0) }
+        try write(model.parameters, state) { path, files in
+            try files.write(path) { try LLMCModelFile.write(model, to: $0) }
+        }
     }
 }

@@ -76,7 +76,7 @@ final class TestRun {
         trainer = try Trainer(
             model, settings, tokenizer: tokenizer, directory: directory, resumed: checkpoint?.state, V: model.V,
             T: try settings.T(maxT: model.maxT), say: { lines.lines.append($0) },
-            writeModel: { try model.write(to: $0) })
+            writeModel: { path, files in try files.write(path) { try model.write(to: $0) } })
     }
 
     private let lines: () -> [String]

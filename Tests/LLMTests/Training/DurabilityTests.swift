@@ -199,7 +199,7 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
         func run(_ out: String, _ more: String...) throws -> TestRun {
             let new = GPT2(tiny, trains: true)
             new.parameters.initialize(seed: 1)
-            return try TestRun(new, arguments(out) + more) { try readModel($0, trains: true) }
+            return try TestRun(new, arguments(out) + more) { try readGPT2($0, trains: true) }
         }
         try run("whole").train()
         let out = folder + "/whole"
@@ -284,7 +284,7 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
             #expect(hint.contains("step \(last) ") && hint.contains("-y 1"), "\(hint)")
             for path in steps.map({ CheckpointDirectory(out).modelPath($0) }) + [out + "/model_best.bin"]
             where fileExists(path) {
-                let kept = try readModel(path, trains: false)
+                let kept = try readGPT2(path, trains: false)
                 #expect(kept.loss([1, 2, 3], [2, 3, 4], B: 1, T: 3).isFinite)
             }
         }

@@ -425,7 +425,7 @@ private func interrupted(at step: Int, midway: Bool, _ arguments: [String]) thro
         let first = try TestRun(newTiny(), arguments)
         if midway { try first.train(learnt: kill) } else { try first.train(before: kill) }
     }
-    let second = try TestRun(newTiny(), arguments + ["-y", "1"]) { try readModel($0, trains: true) }
+    let second = try TestRun(newTiny(), arguments + ["-y", "1"]) { try readGPT2($0, trains: true) }
     try second.train()
     return second.said
 }
@@ -458,11 +458,11 @@ func `a run killed at any step and resumed ends in the same bytes`(bestBy: Strin
         func arguments(_ out: String) -> [String] { eventful(folder, folder + "/" + out, "-n", "1", "-y", "1") }
         try TestRun(newTiny(), arguments("whole")).train()
         for step in 1...13 {
-            let run = try TestRun(newTiny(), arguments("out")) { try readModel($0, trains: true) }
+            let run = try TestRun(newTiny(), arguments("out")) { try readGPT2($0, trains: true) }
             #expect(run.step == max(0, step - 2))
             #expect(throws: Killed.self) { try run.train(before: { if $0 == step { throw Killed() } }) }
         }
-        try TestRun(newTiny(), arguments("out")) { try readModel($0, trains: true) }.train()
+        try TestRun(newTiny(), arguments("out")) { try readGPT2($0, trains: true) }.train()
         expectSame(try filesInside(folder + "/out"), try filesInside(folder + "/whole"), "killed")
     }
 }
@@ -561,7 +561,7 @@ func `an outlier is skipped where that is asked for`(what: String) throws {
         try TestRun(newTiny(), eventful(folder, out, "-x", "6")).train()
         func expectRefused(_ what: String, _ arguments: [String]) {
             expectUserError(what) {
-                _ = try TestRun(newTiny(), arguments) { try readModel($0, trains: true) }
+                _ = try TestRun(newTiny(), arguments) { try readGPT2($0, trains: true) }
             }
         }
         expectRefused("a run is there", eventful(folder, out))
@@ -579,7 +579,7 @@ func `an outlier is skipped where that is asked for`(what: String) throws {
         try write(good, to: folder + "/train_1.bin")
         let files = try filesInside(out)
         // All steps are done: it validates, and changes nothing that is kept.
-        try TestRun(newTiny(), eventful(folder, out, "-y", "1", "-x", "6")) { try readModel($0, trains: true) }.train()
+        try TestRun(newTiny(), eventful(folder, out, "-y", "1", "-x", "6")) { try readGPT2($0, trains: true) }.train()
         expectSame(try filesInside(out), files, "before")
     }
 }

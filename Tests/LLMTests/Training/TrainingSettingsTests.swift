@@ -81,7 +81,7 @@ import Testing
     try withTemporaryDirectory { folder in
         func step(_ arguments: [String]) throws -> Int? {
             let settings = try trainingSettings(arguments)
-            return try settings.checkpoint(in: settings.openOutput()) { try readModel($0, trains: true) }?.state.step
+            return try settings.checkpoint(in: settings.openOutput()) { try readGPT2($0, trains: true) }?.state.step
         }
         #expect(try step([]) == nil)
         #expect(try step(["-y", "0"]) == nil)

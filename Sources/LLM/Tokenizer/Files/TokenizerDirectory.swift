@@ -6,26 +6,20 @@ extension Tokenizer {
     package func write(to directory: String) throws {
         try createDirectory(directory)
         let set = DurableFiles()
-        let stale = try writeAll(to: directory, in: set)
-        try set.commit(removing: stale)
+        try writeAll(to: directory, in: set)
+        try set.commit()
     }
 
     /// Writes the same files as files of `set`, which the caller commits.
     /// - Parameter longestText: tokens of a text at most, for transformers to warn about; nil for no limit.
-    /// - Returns: the path to remove, if any.
-    package func writeAll(
-        to directory: String, in set: DurableFiles, longestText: Int? = nil
-    ) throws -> [String] {
-        let stale = try write(to: directory, in: set)
+    package func writeAll(to directory: String, in set: DurableFiles, longestText: Int? = nil) throws {
+        try write(to: directory, in: set)
         for (name, contents) in [
             ("vocab.txt", readableVocabulary()), ("tokenizer_config.json", configuration(longestText).text() + [10]),
             ("special_tokens_map.json", JSON.object(namedTokens()).text() + [10]),
         ] {
-            let file = try set.create("\(directory)/\(name)")
-            try file.write(contents)
-            try set.finish(file)
+            try set.write("\(directory)/\(name)") { try $0.write(contents) }
         }
-        return stale
     }
 
     /// The id of the special token that transformers has for a role, such as `pad_token`.
@@ -35,21 +29,15 @@ extension Tokenizer {
     }
 
     /// Writes tokenizer.json and tokenizer.bin as files of `set`, which the caller commits. If a token is too long for
-    /// tokenizer.bin, that file is not written, and an older one must be removed, so that the two never disagree.
-    /// - Returns: the path to remove, if any.
-    package func write(to directory: String, in set: DurableFiles) throws -> [String] {
-        let text = try set.create("\(directory)/tokenizer.json")
-        try text.write(json())
-        try set.finish(text)
+    /// tokenizer.bin, that file is not written, and an older one is removed, so that the two never disagree.
+    package func write(to directory: String, in set: DurableFiles) throws {
+        try set.write("\(directory)/tokenizer.json") { try $0.write(json()) }
         let path = "\(directory)/tokenizer.bin"
         guard let bytes = binary() else {
             note("note: no tokenizer.bin, because a token is longer than the 255 bytes that llm.c's format allows")
-            return [path]
+            return set.remove([path])
         }
-        let file = try set.create(path)
-        try file.write(bytes)
-        try set.finish(file)
-        return []
+        try set.write(path) { try $0.write(bytes) }
     }
 
     /// The contents of vocab.txt: one readable token per line, in the order of the ids.

@@ -213,7 +213,7 @@ private let endOfText = Array("<|endoftext|>".utf8)
     let tokenizer = try Tokenizer(path: fixture("tokenizer_prefix.json"))
     try withTemporaryDirectory { directory in
         let set = DurableFiles()
-        _ = try tokenizer.writeAll(to: directory, in: set)
+        try tokenizer.writeAll(to: directory, in: set)
         try set.commit()
         #expect(Tokenizer.file(in: directory) == directory + "/tokenizer.json")
         try FileManager.default.removeItem(atPath: directory + "/tokenizer.json")

@@ -1,0 +1,206 @@
+// What every model has in common as a Hugging Face directory: config.json, and the weights in model.safetensors or in
+// shards. The names of the tensors are in each model's table; what is here reads and writes by it. What a kind of model
+// asks of its config.json is in the file of its name (HuggingFaceGPT2.swift, HuggingFacePhi.swift).
+
+import Foundation
+
+/// The settings in a directory's config.json.
+struct HuggingFaceConfig {
+    let path: String
+    private let json: JSON
+    /// What a user can do about a setting that is refused.
+    private let hint: String
+
+    /// - Throws: if there is no config.json, or it is damaged.
+    init(_ directory: String, hint: String = "give a Hugging Face directory of a GPT-2 or a Phi") throws {
+        path = "\(directory)/config.json"
+        self.hint = hint
+        let file = try InputFile(path, hint: "give a Hugging Face directory with config.json in it")
+        let largest = 1 << 20
+        guard file.size <= largest else {
+            throw UserError("\(path) has \(file.size) bytes, too many for a config.json", hint: "is it the right file?")
+        }
+        json = try JSON(try file.read(file.size, of: UInt8.self, at: 0), name: path, allowsDuplicateKeys: false)
+        guard case .object = json else { throw refuse("it is not a JSON object") }
+    }
+
+    /// The kind of model, such as `gpt2`; nil if it does not say.
+    var modelType: String? { json["model_type"]?.text }
+
+    func refuse(_ what: String) -> UserError { UserError("\(path): \(what)", hint: hint) }
+
+    /// A setting under one of its names; JSON's null counts as missing.
+    func value(_ names: String...) -> (name: String, value: JSON)? { value(names) }
+
+    private func value(_ names: [String]) -> (name: String, value: JSON)? {
+        for name in names {
+            if let value = json[name] {
+                if case .null = value { continue }
+                return (name, value)
+            }
+        }
+        return nil
+    }
+
+    /// A size under one of its names.
+    func size(_ names: String..., default fallback: Int) throws -> Int {
+        guard let (name, found) = value(names) else { return fallback }
+        guard let size = found.int, sizeLimit.contains(size) else {
+            throw refuse("\(name) is not a whole number from 1 to \(sizeLimit.upperBound)")
+        }
+        return size
+    }
+
+    /// Refuses a setting that is there and not as it must be.
+    func require(_ name: String, _ isRight: (JSON) -> Bool, _ wanted: String) throws {
+        guard let (_, found) = value(name), !isRight(found) else { return }
+        throw refuse("\(name) is \(HuggingFaceConfig.shown(found)), not \(wanted)")
+    }
+
+    /// Refuses a model of another kind.
+    func requireModelType(_ wanted: String) throws {
+        guard modelType == wanted else {
+            throw refuse(
+                "model_type is \(json["model_type"].map(HuggingFaceConfig.shown) ?? "missing"), not \"\(wanted)\"")
+        }
+    }
+
+    /// A value as it stands in the file, or the beginning of it.
+    static func shown(_ value: JSON) -> String {
+        let text = value.text()
+        return String(decoding: text.prefix(60), as: UTF8.self) + (text.count > 60 ? "…" : "")
+    }
+}
+
+/// What a size in a file can be. Products of a few of them saturate in the table instead of overflowing.
+package let sizeLimit = 1...(1 << 24)
+
+extension Tensor {
+    /// A tensor's counterpart at Hugging Face, or one of several: its name, its shape there, without padding, and where
+    /// it begins in one layer of ours.
+    func partsAtHuggingFace(layer l: Int) -> [(name: String, shape: [Int], offset: Int)] {
+        guard let huggingFace else { preconditionFailure("\(name) has no name at Hugging Face") }
+        let names = huggingFace(layer: l)
+        let shape = [usedRows / names.count] + layerShape.dropFirst()
+        let count = layerCount / names.count
+        return names.enumerated().map { i, name in
+            (name, huggingFace.isTransposed ? shape.reversed() : shape, i * count)
+        }
+    }
+}
+
+/// The weights of a Hugging Face directory, read by a model's table.
+struct HuggingFaceWeights {
+    private let folder: SafetensorsFolder
+    private let table: TensorTable
+    private let name: (String) -> String
+
+    /// Every tensor must be there and have its shape; that is checked before memory is taken. And nothing else may be
+    /// there but what is no weight.
+    /// - Parameters:
+    ///   - kind: what to call the model.
+    ///   - name: the name in this directory of a tensor that the table calls so.
+    ///   - isIgnored: whether a tensor that the table does not have is no weight.
+    init(
+        _ folder: SafetensorsFolder, _ table: TensorTable, kind: String, name: @escaping (String) -> String = { $0 },
+        isIgnored: (String) -> Bool
+    ) throws {
+        (self.folder, self.table, self.name) = (folder, table, name)
+        var names: Set<String> = []
+        for tensor in table.tensors {
+            for l in 0..<tensor.layers {
+                for part in tensor.partsAtHuggingFace(layer: l) {
+                    try folder.check(name(part.name), shape: part.shape)
+                    names.insert(name(part.name))
+                }
+            }
+        }
+        for name in folder.entries.keys.sorted() where !names.contains(name) && !isIgnored(name) {
+            throw UserError(
+                "\(folder.path): tensor \(name) is not part of a \(kind) with "
+                    + "\(table.tensors.map(\.layers).max() ?? 0) layers",
+                hint: "save the language model alone: "
+                    + "AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW_DIR)")
+        }
+    }
+
+    /// Fills the parameters' values.
+    /// - Throws: if the file has a checksum that does not fit it.
+    func read(into parameters: Parameters) throws {
+        try folder.checkSums()
+        for tensor in table.tensors {
+            for l in 0..<tensor.layers {
+                for (name, shape, offset) in tensor.partsAtHuggingFace(layer: l) {
+                    let values = parameters.values.at(tensor, l) + offset
+                    if tensor.huggingFace?.isTransposed ?? false {
+                        try folder.readTransposedFloats(self.name(name), shape: (shape[0], shape[1]), into: values)
+                    } else {
+                        try folder.readFloats(self.name(name), shape: shape, into: values)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A model's directory, written so that `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained` load
+/// it.
+struct HuggingFaceWriter {
+    let directory: String
+    let precision: WeightPrecision
+    /// Written with the model; nil writes none.
+    let tokenizer: Tokenizer?
+
+    /// Writes the files into a set, which the caller commits. config.json, which makes the directory a model, is the
+    /// last.
+    /// - Parameters:
+    ///   - prefix: of the names in the table.
+    ///   - maxT: tokens of a text at most.
+    ///   - hasChecksum: whether the weights are to notice if they are damaged later. Without it they are the bytes that
+    ///     Hugging Face's library writes.
+    ///   - settings: config.json, without the tokens' ids.
+    func write(
+        _ parameters: Parameters, prefix: String = "", maxT: Int, hasChecksum: Bool, settings: [String: JSON],
+        in set: DurableFiles
+    ) throws {
+        try createDirectory(directory)
+        func write(_ name: String, _ body: (OutputFile) throws -> Void) throws {
+            try set.write("\(directory)/\(name)", body)
+        }
+        var tensors: [SafetensorsTensor] = []
+        for tensor in parameters.table.tensors {
+            for l in 0..<tensor.layers {
+                for part in tensor.partsAtHuggingFace(layer: l) {
+                    tensors.append(
+                        SafetensorsTensor(
+                            prefix + part.name, shape: part.shape,
+                            floats: parameters.values.at(tensor, l) + part.offset,
+                            isTransposed: tensor.huggingFace?.isTransposed ?? false))
+                }
+            }
+        }
+        try write("model.safetensors") {
+            try writeSafetensors(tensors, as: precision, hasChecksum: hasChecksum, to: $0)
+        }
+        try tokenizer?.writeAll(to: directory, in: set, longestText: maxT)
+        func id(_ role: String, else other: Int?) -> JSON? {
+            (tokenizer?.id(ofRole: role) ?? other).map { .number(Double($0)) }
+        }
+        let beginning = id("bos_token", else: tokenizer?.endOfText) ?? .null
+        let end = id("eos_token", else: tokenizer?.endOfText) ?? .null
+        let padding = id("pad_token", else: nil)
+        // Where no token is for padding, transformers' generate() takes the end of text, and says so unless told.
+        let generation: JSON = ["bos_token_id": beginning, "eos_token_id": end, "pad_token_id": padding ?? end]
+        let newline = [UInt8(ascii: "\n")]
+        try write("generation_config.json") { try $0.write(generation.text() + newline) }
+        var settings = settings
+        settings["bos_token_id"] = beginning
+        settings["eos_token_id"] = end
+        settings["pad_token_id"] = padding ?? .null
+        settings["dtype"] = .string(Array(precision.rawValue.utf8))
+        settings["initializer_range"] = .number(0.02)
+        // The keys sorted, as transformers writes them.
+        let members = settings.sorted { $0.key < $1.key }.map { (key: Array($0.key.utf8), value: $0.value) }
+        try write("config.json") { try $0.write(JSON.object(members).text() + newline) }
+    }
+}

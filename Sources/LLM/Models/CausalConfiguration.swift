@@ -1,0 +1,32 @@
+// What is known of a causal model before its memory is taken.
+
+/// The sizes of a causal model.
+package protocol CausalConfiguration: Equatable {
+    /// The longest sequence, tokens in the vocabulary, layers, attention heads, channels.
+    var maxT: Int { get }
+    var V: Int { get }
+    var L: Int { get }
+    var NH: Int { get }
+    var C: Int { get }
+
+    /// The table of its parameters.
+    var table: TensorTable { get }
+
+    /// The memory that a model takes with passes of N rows, in bytes; a Double, because the sizes may not be checked
+    /// yet.
+    func bytes(rows N: Int, trains: Bool) -> Double
+}
+
+extension CausalConfiguration {
+    /// The memory that a model and its generator take, in bytes.
+    package func bytes(sequences: Int, capacity: Int) -> Double {
+        let capacity = min(capacity, maxT)
+        let rows = min(saturatingProduct(sequences, capacity), Generator.mostRows + maxT)
+        return bytes(rows: rows, trains: false) + (sequences == 1 ? 0 : PackedWeights.bytes(table))
+            + 4 * Double(sequences) * Double(V)
+            + KVCache.bytes(L: L, C: C, NH: NH, sequences: sequences, capacity: capacity)
+    }
+
+    /// The sizes for a person: `4 layers, 4 heads, 128 channels, vocabulary 4096`.
+    package var summary: String { "\(L) layers, \(NH) heads, \(C) channels, vocabulary \(V)" }
+}

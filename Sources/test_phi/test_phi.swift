@@ -1,0 +1,60 @@
+// test_phi checks the Phi against transformers' PhiForCausalLM: the same weights, the same batch, and what PyTorch
+// computed. First the logits, the loss and every gradient; then ten steps of AdamW, and the loss before each. It exits
+// with 1 if anything differs. dev/reference/phi_fixtures.py writes such references.
+
+import Foundation
+import LLM
+
+@main
+enum Main {
+    static func main() {
+        runReportingErrors {
+            // The two paths stand without a name, as for test_gpt2.
+            var arguments = try commandLineArguments()
+            var paths = Array(arguments.prefix { !$0.hasPrefix("-") })
+            arguments.removeFirst(paths.count)
+            let options = try Options(
+                program: "test_phi [DIR REFERENCE.safetensors]",
+                about: "compares a Phi's forward pass, gradients and ten AdamW steps with a PyTorch reference",
+                table: [
+                    Option("threads", nil, .integer(1...1024), "N", "how many threads to use (default: all cores)")
+                ], arguments: arguments)
+            if options.isGiven("threads") { useThreads(options.int("threads")) }
+            if paths.isEmpty {
+                paths = LLM.paths(matching: "Tests/LLMTests/Fixtures/phi/*_reference.safetensors").flatMap {
+                    [String($0.dropLast("_reference.safetensors".count)), $0]
+                }
+                guard !paths.isEmpty else {
+                    throw UserError(
+                        "no references in Tests/LLMTests/Fixtures/phi",
+                        hint: "run it in the project's folder, or: test_phi DIR REFERENCE.safetensors")
+                }
+            } else if paths.count != 2 {
+                throw UserError(
+                    "a model and its reference are needed, not \(paths.count) paths",
+                    hint: "test_phi DIR REFERENCE.safetensors", exitCode: 2)
+            }
+
+            var failures = 0
+            for i in stride(from: 0, to: paths.count, by: 2) { failures += try test(paths[i], reference: paths[i + 1]) }
+            print(failures == 0 ? "overall okay: 1" : "overall okay: 0 (\(failures) comparisons failed)")
+            if failures > 0 { exit(1) }
+        }
+    }
+
+    /// Prints every comparison; returns how many failed.
+    static func test(_ path: String, reference: String) throws -> Int {
+        let model = try readPhi(path, trains: true)
+        let state = try DebugState(safetensors: reference, config: model.config)
+        let c = model.config
+        print(
+            "\(path): V \(c.V), L \(c.L), NH \(c.NH), C \(c.C), FC \(c.FC), \(c.R) of \(c.C / c.NH) turn; "
+                + "B \(state.B), T \(state.T)")
+        return ReferenceCheck.run(model, state, losses: state.losses) { batch, gradientScale in
+            model.forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
+            let loss = model.classify(targets: batch.targets, gradientScale: gradientScale)
+            model.backward(inputs: batch.inputs, B: batch.B, T: batch.T)
+            return loss
+        }
+    }
+}

@@ -1,0 +1,164 @@
+// train_phi trains a model of Phi-1.5's architecture on token shards: batches → forward → classify → backward → clip →
+// update, with validation, samples and checkpoints on the way. Its checkpoints are Hugging Face directories.
+//
+// The model is Sources/LLM/Models/Phi.swift. What a step does around it is Sources/LLM/Training/Trainer.swift, and the
+// options that every trainer has are Sources/LLM/Training/TrainingSettings.swift.
+
+import Kernels
+import LLM
+
+let aboutTraining =
+    "trains a model of Phi-1.5's architecture on token shards, from scratch or from a checkpoint\n\n"
+    + "Each checkpoint is a directory that AutoModelForCausalLM.from_pretrained loads as it is: config.json,\n"
+    + "model.safetensors, the tokenizer's files, and beside them state.bin, to continue from.\n"
+    + "Ctrl-C writes a checkpoint into --output and stops."
+
+/// The only shape that has a name.
+let phi1_5 = "phi-1.5"
+
+let table = TrainingSettings.table(
+    model: [
+        Option(
+            "model", "e", .text, "DIR|\(phi1_5)",
+            "a Hugging Face directory of a Phi to continue from, or the shape of a new model: \(phi1_5) (1.42 billion"
+                + " parameters) (default: a new model of the shape below)"),
+        Option("layers", nil, .integer(1...1000), "N", default: "4", "layers of a new model"),
+        Option("heads", nil, .integer(1...1000), "N", default: "4", "attention heads of a new model"),
+        Option(
+            "channels", nil, .integer(1...100_000), "N", default: "128", "channels of a new model, a multiple of heads"),
+        Option(
+            "rotary-fraction", nil, .number(0...1), "X", default: "0.5",
+            "the share of a head's channels that turn with the position, in a new model"),
+        Option(
+            "vocab-size", nil, .integer(1...16_000_000), "N",
+            "vocabulary of a new model (default: the tokenizer's, else 51200)"),
+    ]
+) { "data/\($0)_*.bin" }
+
+@main
+enum Main {
+    static func main() {
+        runReportingErrors {
+            try train(
+                Options(program: "train_phi", about: aboutTraining, table: table, arguments: commandLineArguments()))
+        }
+    }
+
+    static func train(_ given: Options) throws {
+        let directory = try TrainingSettings(given).openOutput(.directories)
+        let checkpoint = try TrainingSettings(given).checkpoint(in: directory) { try readPhi($0, trains: true) }
+        let options = try checkpoint.map { try TrainingSettings.continuing(given, from: $0.state) } ?? given
+        let settings = TrainingSettings(options)
+        if let threads = settings.threads { useThreads(threads) }
+        let tokenizer = try settings.findTokenizer()
+        let (model, origin) = try checkpoint.map { ($0.model, "checkpoint") } ?? makeModel(options, settings, tokenizer)
+        let config = model.config
+        if checkpoint != nil { try checkShape(of: config, options, settings) }
+        if let tokenizer, let checkpoint, let directory {
+            try settings.checkTokenizer(tokenizer, belongsTo: directory.modelPath(checkpoint.state.step))
+        }
+        let T = try settings.T(maxT: config.maxT)
+        try checkMemory(of: config, rows: settings.B * T)
+        let trainer = try Trainer(
+            model, settings, tokenizer: tokenizer, directory: directory, resumed: checkpoint?.state, V: config.V, T: T
+        ) { path, files in
+            try HuggingFacePhi.write(model, tokenizer, to: path, in: files)
+        }
+        trainer.introduce(
+            "\(origin): \(config.summary), \(config.R) of \(config.C / config.NH) channels of a head turn")
+        if settings.isDryRun { return }
+
+        // A step. What it calls is in Trainer.swift and in Phi.swift.
+        try trainer.run {
+            if trainer.validationIsDue { try trainer.validate() }
+            if trainer.sampleIsDue { try trainer.sample() }
+            if trainer.checkpointIsDue { trainer.save() }
+            guard try trainer.continues() else { return }
+
+            try trainer.forEachBatch { batch, gradientScale in
+                model.forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
+                let loss = model.classify(targets: batch.targets, gradientScale: gradientScale)
+                model.backward(inputs: batch.inputs, B: batch.B, T: batch.T)
+                return loss
+            }
+            trainer.clip()
+            try trainer.update()
+        }
+    }
+
+    // MARK: - the model
+
+    /// Refuses a checkpoint to resume that has another shape than the command line asks for.
+    static func checkShape(of config: PhiConfiguration, _ options: Options, _ settings: TrainingSettings) throws {
+        let wanted = options.text("model") == phi1_5 ? PhiConfiguration.phi1_5 : nil
+        try settings.checkShape(
+            of: settings.output ?? "", options,
+            has: [
+                ("layers", config.L, wanted?.L), ("channels", config.C, wanted?.C), ("heads", config.NH, wanted?.NH),
+                ("vocab-size", config.V, nil),
+            ])
+        if options.isGiven("rotary-fraction"), try turning(options, HS: config.C / config.NH) != config.R {
+            throw UserError(
+                "the checkpoint turns \(config.R) of a head's \(config.C / config.NH) channels, not what "
+                    + "--rotary-fraction asks for",
+                hint: "resume with the model of the first start, or choose another --output")
+        }
+    }
+
+    /// The model of a directory or of a shape, and what to call its origin.
+    static func makeModel(
+        _ options: Options, _ settings: TrainingSettings, _ tokenizer: Tokenizer?
+    ) throws -> (Phi, String) {
+        let V = options.isGiven("vocab-size") ? options.int("vocab-size") : tokenizer?.vocabularySize ?? 51200
+        var config = PhiConfiguration.phi1_5
+        switch options.text("model") {
+        case phi1_5?:
+            config.maxT = options.isGiven("sequence-length") ? settings.newModelT : config.maxT
+            config.V =
+                options.isGiven("vocab-size") || tokenizer.map { $0.vocabularySize > config.V } ?? false ? V : config.V
+        case let path?:
+            if let tokenizer, isHuggingFaceDirectory(path) { try settings.checkTokenizer(tokenizer, belongsTo: path) }
+            return (try readPhi(path, trains: true), path)
+        case nil:
+            let (C, NH) = (options.int("channels"), options.int("heads"))
+            guard C % NH == 0 else {
+                throw UserError(
+                    "\(C) channels are not a multiple of \(NH) heads",
+                    hint: "take --channels that are a multiple of --heads", exitCode: 2)
+            }
+            config = PhiConfiguration(
+                maxT: settings.newModelT, V: V, L: options.int("layers"), NH: NH, C: C,
+                R: try turning(options, HS: C / NH))
+        }
+        if let tokenizer { try settings.checkTokenizer(tokenizer, fitsNewVocabulary: config.V) }
+        try checkMemory(of: config, rows: settings.B * (try settings.T(maxT: config.maxT)))
+        let model = Phi(config, trains: true)
+        model.parameters.initialize(seed: settings.seed)
+        return (model, "new")
+    }
+
+    /// The channels of a head that turn, rounded down as transformers does it.
+    static func turning(_ options: Options, HS: Int) throws -> Int {
+        let fraction = options.double("rotary-fraction")
+        let R = Int(Double(HS) * fraction)
+        guard R >= 2, R % 2 == 0 else {
+            throw UserError(
+                "--rotary-fraction \(fraction) turns \(R) of a head's \(HS) channels, and it must be an even number of "
+                    + "them, two or more", hint: "take another fraction, or other --channels and --heads", exitCode: 2)
+        }
+        return R
+    }
+
+    /// Refuses what does not fit in memory, and says what would.
+    static func checkMemory(of config: PhiConfiguration, rows: Int) throws {
+        func text(_ config: PhiConfiguration, _ trains: Bool) -> String {
+            memoryText(config.bytes(rows: trains ? rows : 1, trains: trains))
+        }
+        try LLM.checkMemory(
+            config.bytes(rows: rows, trains: true),
+            hint: "its parameters with gradients and AdamW's moments take "
+                + memoryText(Parameters.bytes(config.table, trains: true))
+                + ", the rest is for a batch: take a smaller --batch-size (-b), --sequence-length (-t) or model; "
+                + "to generate with it would take \(text(config, false))")
+    }
+}
