@@ -65,13 +65,15 @@ private struct GenerateCases {
     let greedy: [JSON]
     let sampling: [JSON]
 
-    init() throws {
-        let path = try fixture("generate_cases.json")
+    /// - Parameter name: of the fixture.
+    init(_ name: String = "generate_cases.json") throws {
+        let path = try fixture(name)
         let json = try JSON(try contents(of: path), name: path)
-        guard case .array(let greedy)? = json["greedy"], case .array(let sampling)? = json["sampling"] else {
+        guard case .array(let greedy)? = json["greedy"] else {
             throw UserError("the cases are incomplete", hint: "write the fixtures again")
         }
-        (self.greedy, self.sampling) = (greedy, sampling)
+        self.greedy = greedy
+        if case .array(let sampling)? = json["sampling"] { self.sampling = sampling } else { sampling = [] }
     }
 }
 
@@ -83,10 +85,13 @@ extension JSON {
     fileprivate var tokens: [Int32] { numbers.compactMap { $0.map { Int32($0) } } }
 }
 
-@Test func `greedy decoding is transformers', token for token, with and without repetition penalty`() throws {
-    let model = try readGPT2(try fixture("gpt2_generate.bin"), trains: false)
-    let cases = try GenerateCases().greedy
-    #expect(cases.count >= 14)
+@Test(arguments: [("gpt2_generate.bin", "generate_cases.json", 14), ("phi/generate", "phi/generate.json", 3)])
+func `greedy decoding is transformers', token for token, with and without repetition penalty`(
+    name: String, fixtures: String, count: Int
+) throws {
+    let model = try readModel(try fixture(name), trains: false)
+    let cases = try GenerateCases(fixtures).greedy
+    #expect(cases.count >= count)
     for json in cases {
         let prompt = try #require(json["prompt"]).tokens
         let expected = try #require(json["tokens"]).tokens
@@ -108,6 +113,17 @@ extension JSON {
         #expect(found == expected, "penalty \(sampler.repetitionPenalty), prompt of \(prompt.count)")
         #expect(expected.count == limit || expected.last == Int32(endOfText))
     }
+}
+
+/// Several sequences go another way than one: their weights are packed, and prompts and single tokens share a pass.
+@Test(arguments: [1, 2, 3])
+func `a Phi continues several prompts at a time as transformers does`(batch: Int) throws {
+    let model = try readModel(try fixture("phi/generate"), trains: false)
+    let cases = try GenerateCases("phi/generate.json").greedy
+    let prompts = try cases.map { try #require($0["prompt"]).tokens }
+    var found = [[Int32]](repeating: [], count: prompts.count)
+    try model.continueGreedily(prompts, limit: 40, stop: nil, batch: batch) { found[$0] = $1 }
+    for (i, json) in cases.enumerated() { #expect(try found[i] == #require(json["tokens"]).tokens, "prompt \(i)") }
 }
 
 @Test func `what may be drawn, and its probabilities, are transformers'`() throws {

@@ -102,9 +102,6 @@ private func fillWithNoise(_ model: GPT2, seed: UInt32) {
     }
 }
 
-/// Every third target does not count, as a question's don't where the loss is on the answers.
-private func hidingSome(_ targets: [Int32]) -> [Int32] { targets.indices.map { $0 % 3 == 0 ? -1 : targets[$0] } }
-
 @Test(arguments: [false, true])
 func `every tensor's gradient is the loss's derivative`(hidesSome: Bool) {
     let (B, T) = (2, 7)
@@ -114,39 +111,8 @@ func `every tensor's gradient is the loss's derivative`(hidesSome: Bool) {
     var targets = randomTokens(B * T, below: tiny.V, seed: 2)
     if hidesSome { targets = hidingSome(targets) }
     model.accumulate(inputs, targets, B: B, T: T, scale: 1 / Float(targets.count { $0 >= 0 }))
-    let gradients = model.parameters.array(model.parameters.gradients)
-    var random = Xorshift(seed: 3)
-    /// f′(0) from four values (Richardson's extrapolation of the central difference), so that ε may be large: float32
-    /// losses are right to about 10⁻⁷, and a plain difference with a smaller ε would have only noise.
-    func slope(_ f: (Float) -> Double) -> Double {
-        let epsilon: Float = 0.01
-        func difference(_ e: Float) -> Double { (f(e) - f(-e)) / (2 * Double(e)) }
-        return (4 * difference(epsilon / 2) - difference(epsilon)) / 3
-    }
-    for tensor in model.parameters.table.tensors {
-        let before = model.parameters.array(model.parameters.values, tensor)
-        let part = Array(gradients[tensor.offset..<tensor.offset + tensor.count])
-        // Single parameters, of wte and wpe only in rows that are in use.
-        let count = tensor.name == "wte" ? tiny.V * tiny.C : tensor.name == "wpe" ? T * tiny.C : tensor.count
-        for _ in 0..<8 {
-            let i = random.below(count)
-            let expected = slope { distance in
-                (model.parameters.values + tensor)[i] = before[i] + distance
-                return model.loss(inputs, targets, B: B, T: T)
-            }
-            (model.parameters.values + tensor)[i] = before[i]
-            let error = abs(Double(part[i]) - expected)
-            #expect(error <= 1e-3 * abs(expected) + 1e-4, "\(tensor.name)[\(i)]")
-        }
-        // The whole tensor along its gradient: the loss changes by the gradient's norm.
-        let norm = part.reduce(0) { $0 + $1 * $1 }.squareRoot()
-        let expected = slope { distance in
-            for i in 0..<tensor.count { (model.parameters.values + tensor)[i] = before[i] + distance * part[i] / norm }
-            return model.loss(inputs, targets, B: B, T: T)
-        }
-        for i in 0..<tensor.count { (model.parameters.values + tensor)[i] = before[i] }
-        #expect(norm > 0 && abs(expected / Double(norm) - 1) < 1e-3, "\(tensor.name) along its gradient")
-    }
+    // Single parameters of wte and wpe only in rows that are in use.
+    expectDerivative(model, inputs, targets, B: B, T: T, used: ["wte": tiny.V * tiny.C, "wpe": T * tiny.C])
     // Nothing flows into what the batch did not use.
     let unused =
         model.parameters.array(model.parameters.gradients, model.tensors.wte)[(tiny.V * tiny.C)...]

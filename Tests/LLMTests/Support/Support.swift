@@ -79,12 +79,21 @@ extension Parameters {
     }
 }
 
-extension GPT2 {
+/// A model whose walk the tests take themselves.
+protocol WalkedModel: CausalModel, TrainableModel {
+    func classify(targets: UnsafePointer<Int32>, gradientScale: Float?) -> Loss
+    func backward(inputs: UnsafePointer<Int32>, B: Int, T: Int)
+}
+
+extension GPT2: WalkedModel {}
+extension Phi: WalkedModel {}
+
+extension WalkedModel {
     func forward(_ inputs: [Int32], B: Int, T: Int) { forward(inputs: inputs, .batch(B: B, T: T)) }
 
     /// Logits (B,T,V) after `forward`.
     func logits(B: Int, T: Int) -> [Float] {
-        var out = [Float](repeating: 0, count: B * T * config.V)
+        var out = [Float](repeating: 0, count: B * T * V)
         out.withUnsafeMutableBufferPointer { buffer in
             if let base = buffer.baseAddress { logits(into: base, .batch(B: B, T: T)) }
         }
@@ -101,7 +110,7 @@ extension GPT2 {
 
     func loss(_ inputs: [Int32], _ targets: [Int32], B: Int, T: Int) -> Double {
         forward(inputs, B: B, T: T)
-        return classify(targets: targets).mean
+        return classify(targets: targets, gradientScale: nil).mean
     }
 }
 
