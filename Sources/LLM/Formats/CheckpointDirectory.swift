@@ -201,7 +201,7 @@ package struct CheckpointDirectory {
     /// Makes a directory one that `removeNameless` removes.
     private func takeName(of path: String, _ suffix: String) throws {
         try removeTree(path + suffix)
-        guard FileCalls.rename(path, path + suffix) == 0 else { throw cannotRemove(path) }
+        guard FileCalls.rename(path, path + suffix) == 0 || errno == ENOENT else { throw cannotRemove(path) }
         // No part of it may be gone before its name is.
         try synchronizeDirectory(self.path)
     }

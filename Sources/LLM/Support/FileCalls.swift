@@ -88,7 +88,8 @@ package enum FileCalls {
     /// Removes a directory with everything in it, or a file. A link is removed, not what it points to.
     static func removeTree(_ path: String) -> Int32 {
         var status = stat()
-        guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return remove(path) }
+        guard lstat(path, &status) == 0 else { return -1 }
+        guard status.st_mode & S_IFMT == S_IFDIR else { return remove(path) }
         for name in names(in: path) where removeTree("\(path)/\(name)") != 0 && errno != ENOENT { return -1 }
         return removeDirectory(path)
     }
