@@ -25,3 +25,17 @@ import Testing
         }
     }
 }
+
+@Test func `a directory that the system refuses is an error with its reason`() throws {
+    try withTemporaryDirectory { directory in
+        for (code, reason, hint) in [(ENOSPC, "No space left", "free some space"), (EACCES, "denied", "is yours")] {
+            let disk = FileCalls.FaultyDisk { call, _ in call == .makeDirectory ? .error(code) : nil }
+            FileCalls.$disk.withValue(disk) {
+                let error = userError { try createDirectory(directory + "/a/b") }
+                #expect(error?.message.hasPrefix("cannot create the directory \(directory)/a/b: ") == true)
+                #expect(error?.message.contains(reason) == true && error?.hint.contains(hint) == true)
+            }
+        }
+        #expect(names(in: directory) == [])
+    }
+}
