@@ -11,6 +11,7 @@ let aboutTraining =
     "trains a model of Phi-1.5's architecture on token shards, from scratch or from a checkpoint\n\n"
     + "Each checkpoint is a directory that AutoModelForCausalLM.from_pretrained loads as it is: config.json,\n"
     + "model.safetensors, the tokenizer's files, and beside them state.bin, to continue from.\n"
+    + "Without any option it trains what `make tutorial` made of a text in data/phi, or continues it.\n"
     + "Ctrl-C writes a checkpoint into --output and stops."
 
 /// The only shape that has a name.
@@ -33,15 +34,26 @@ let table = TrainingSettings.table(
             "vocab-size", nil, .integer(1...16_000_000), "N",
             "vocabulary of a new model (default: the tokenizer's, else 51200)"),
     ]
-) { "data/\($0)_*.bin" }
+) { "data/phi/\($0)_*.bin" }
 
 @main
 enum Main {
     static func main() {
         runReportingErrors {
             try train(
-                Options(program: "train_phi", about: aboutTraining, table: table, arguments: commandLineArguments()))
+                Options(program: "train_phi", about: aboutTraining, table: table, arguments: commandLine()))
         }
+    }
+
+    /// The user's arguments; without any, those of `make tutorial`.
+    static func commandLine() throws -> [String] {
+        let arguments = try commandLineArguments()
+        guard arguments.isEmpty else { return arguments }
+        // A run knows its options.
+        let isNew = CheckpointDirectory("data/phi/model", .directories).steps().isEmpty
+        let recipe = ["-o", "data/phi/model", "-y", "1"] + (isNew ? Recipe("phi").trainArguments() : [])
+        note("train_phi \(recipe.joined(separator: " "))")
+        return recipe
     }
 
     static func train(_ given: Options) throws {
