@@ -126,7 +126,7 @@ private func fileText(_ random: inout Xorshift, length: Int, invalid: Bool = fal
     }
 }
 
-@Test(arguments: ["prefix", "whitespace", "NFC", "added", "metaspace"])
+@Test(arguments: ["prefix", "whitespace", "NFC", "added", "added with spaces", "codegen", "metaspace"])
 func `any tokenizer gives the ids of whole documents, however the text is cut`(kind: String) throws {
     var tokenizer = try Tokenizer(path: fixture("tokenizer_\(kind == "whitespace" ? kind : "prefix").json"))
     var components = tokenizer.components
@@ -136,11 +136,14 @@ func `any tokenizer gives the ids of whole documents, however the text is cut`(k
         model: try #require(tokenizer.model), spellings: tokenizer.spellings, addedTokens: tokenizer.addedTokens,
         components: components)
     if kind == "added" { tokenizer = try tokenizer.adding([Array("the".utf8)]) }
+    if kind == "added with spaces" { tokenizer = try tokenizer.adding(["a ", " the", "Z\t "].map { Array($0.utf8) }) }
+    if kind == "codegen" { tokenizer = try codeGenTokenizer() }
     let endOfText = Int32(try #require(tokenizer.endOfText))
     var random = Xorshift(seed: 19)
     try withTemporaryDirectory { directory in
         for round in 0..<12 {
-            let text = [97] + fileText(&random, length: 20 + random.below(300))
+            let ends = String(repeating: "a \n the\nZ\t \n", count: 5)
+            let text = [97] + fileText(&random, length: 20 + random.below(300)) + Array(ends.utf8)
             try write(text, to: directory + "/text")
             let mode = DocumentMode.allCases[round % 3]
             var writer = CorpusWriter(tokenizer: tokenizer, mode: mode)
