@@ -42,6 +42,7 @@ enum Convert {
                     "\(to) is a file", hint: "name a directory, or a file that ends in .bin", exitCode: 2)
             }
 
+            try checkRun(to)
             let isSame = realPath(from) == realPath(to)
             if precision != .float32, isSame {
                 throw UserError(
@@ -104,6 +105,16 @@ enum Convert {
                 "there is no tokenizer with \(from)", hint: "name the one it was trained with: --tokenizer DIR")
         }
         return nil
+    }
+
+    /// Refuses to write over a part of a run.
+    static func checkRun(_ to: String) throws {
+        let path = realPath(to)
+        for layout in CheckpointDirectory.Layout.allCases {
+            let run = CheckpointDirectory(folder(of: path), layout)
+            guard run.files().contains(fileName(of: path)), let step = run.steps().last else { continue }
+            throw UserError("\(to) is part of a run, up to step \(step)", hint: "choose another name with --to")
+        }
     }
 
     /// Refuses a folder with a different tokenizer, or with files of another model that programs would read instead.

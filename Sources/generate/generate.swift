@@ -15,7 +15,7 @@ let aboutGenerating =
 let table: [Option] = [
     Option(
         "model", "m", .text, "FILE|DIR", default: "data/model/model_best.bin",
-        "a checkpoint that train_gpt2 wrote, or a Hugging Face directory"),
+        "a checkpoint of train_gpt2 or train_phi, or a Hugging Face directory"),
     Option(
         "tokenizer", "k", .text, "DIR", default: "data",
         "the tokenizer it was trained with; a Hugging Face directory brings its own"),
@@ -59,6 +59,7 @@ enum Generate {
             let sampler = try readSampler(options)
             try checkTogether(options)
             if options.isGiven("threads") { useThreads(options.int("threads")) }
+            try checkModel(options)
             let place = tokenizerPath(
                 ofModel: options.text("model") ?? "", given: options.given("tokenizer"),
                 else: options.text("tokenizer") ?? "")
@@ -266,17 +267,23 @@ enum Generate {
         return bytes
     }
 
-    static func openModel(
-        _ options: Options, _ tokenizer: Tokenizer, from place: String, promptLength: Int
-    ) throws -> any CausalModel {
+    /// Refuses what is no model before anything is said about its tokenizer.
+    static func checkModel(_ options: Options) throws {
         let path = options.text("model") ?? ""
         guard fileExists(path) else {
             throw UserError(
                 "there is no model \(path)",
                 hint: options.isGiven("model")
-                    ? "name a checkpoint that train_gpt2 wrote, or make one: make run"
+                    ? "name a checkpoint of train_gpt2 or train_phi, or make one: make run"
                     : "make one with make run, or name one by --model FILE --tokenizer DIR")
         }
+        _ = try modelKind(path)
+    }
+
+    static func openModel(
+        _ options: Options, _ tokenizer: Tokenizer, from place: String, promptLength: Int
+    ) throws -> any CausalModel {
+        let path = options.text("model") ?? ""
         try checkTokenizer(tokenizer, from: place, belongsTo: path)
         let config = try readConfiguration(path)
         guard promptLength <= config.maxT else {

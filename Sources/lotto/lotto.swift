@@ -130,6 +130,7 @@ enum Lotto {
 
         var scores: [(step: Int?, score: LottoScore)] = []
         for (path, step) in models {
+            _ = try modelKind(path)  // What is no model is said before anything about its tokenizer.
             let place = tokenizerPath(
                 ofModel: path, given: options.given("tokenizer"), else: options.text("tokenizer") ?? "")
             let tokenizer = try Tokenizer(at: place)

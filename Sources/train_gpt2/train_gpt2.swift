@@ -50,7 +50,7 @@ enum Main {
         let tokenizer = try settings.findTokenizer()
         let (model, origin) = try checkpoint.map { ($0.model, "checkpoint") } ?? makeModel(options, settings, tokenizer)
         let config = model.config
-        if checkpoint != nil { try checkShape(of: config, options, settings) }
+        if checkpoint != nil { try checkShape(of: config, at: settings.output ?? "", options, settings) }
         if let tokenizer, let checkpoint, let directory {
             try settings.checkTokenizer(tokenizer, belongsTo: directory.modelPath(checkpoint.state.step))
         }
@@ -84,11 +84,13 @@ enum Main {
 
     // MARK: - the model
 
-    /// Refuses a checkpoint to resume that has another shape than the command line asks for.
-    static func checkShape(of config: GPT2Configuration, _ options: Options, _ settings: TrainingSettings) throws {
+    /// Refuses a model that has another shape than the command line asks for.
+    static func checkShape(
+        of config: GPT2Configuration, at path: String, _ options: Options, _ settings: TrainingSettings
+    ) throws {
         let wanted = options.text("model").flatMap { GPT2Configuration.descriptors[$0] }
         try settings.checkShape(
-            of: settings.output ?? "", options,
+            of: path, options,
             has: [
                 ("layers", config.L, wanted?.L), ("channels", config.C, wanted?.C), ("heads", config.NH, wanted?.NH),
                 ("vocab-size", config.V, nil),
@@ -110,6 +112,7 @@ enum Main {
                         "no model is called \(name)",
                         hint: "use one of \(names), or give the shape with --layers, --heads and --channels")
                 }
+                try checkShape(of: readGPT2Configuration(name), at: name, options, settings)
                 if let tokenizer { try settings.checkTokenizer(tokenizer, belongsTo: name) }
                 let model = try readGPT2(name, trains: true)
                 // What it learns from here on is of this one, which may have grown.
@@ -127,6 +130,7 @@ enum Main {
             maxT: settings.newModelT,
             V: options.isGiven("vocab-size") ? options.int("vocab-size") : tokenizer?.vocabularySize ?? 50257,
             L: shape.L, NH: shape.NH, C: shape.C)
+        if let name { try checkShape(of: config, at: name, options, settings) }
         if let tokenizer { try settings.checkTokenizer(tokenizer, fitsNewVocabulary: config.V) }
         try checkMemory(config.bytes(rows: settings.B * config.maxT, trains: true))
         let model = GPT2(config, trains: true)

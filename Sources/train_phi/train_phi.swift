@@ -62,19 +62,24 @@ enum Main {
         let options = try checkpoint.map { try TrainingSettings.continuing(given, from: $0.state) } ?? given
         let settings = TrainingSettings(options)
         if let threads = settings.threads { useThreads(threads) }
-        let tokenizer = try settings.findTokenizer()
+        let tokenizer = try settings.findTokenizer(
+            ofModel: checkpoint.flatMap { directory?.modelPath($0.state.step) } ?? options.text("model"))
         let (model, origin) = try checkpoint.map { ($0.model, "checkpoint") } ?? makeModel(options, settings, tokenizer)
         let config = model.config
-        if checkpoint != nil { try checkShape(of: config, options, settings) }
+        if checkpoint != nil { try checkShape(of: config, at: settings.output ?? "", options, settings) }
         if let tokenizer, let checkpoint, let directory {
             try settings.checkTokenizer(tokenizer, belongsTo: directory.modelPath(checkpoint.state.step))
         }
         let T = try settings.T(maxT: config.maxT)
-        try checkMemory(of: config, rows: settings.B * T)
+        try checkMemory(of: config, B: settings.B, T: T)
+        let writable = tokenizer?.model == nil ? nil : tokenizer
+        if tokenizer != nil, writable == nil, directory != nil {
+            note("note: a tokenizer.bin has no merges, so the checkpoints come without tokenizer.json")
+        }
         let trainer = try Trainer(
             model, settings, tokenizer: tokenizer, directory: directory, resumed: checkpoint?.state, V: config.V, T: T
         ) { path, files in
-            try HuggingFacePhi.write(model, tokenizer, to: path, in: files)
+            try HuggingFacePhi.write(model, writable, to: path, in: files)
         }
         trainer.introduce(
             "\(origin): \(config.summary), \(config.R) of \(config.C / config.NH) channels of a head turn")
@@ -100,20 +105,22 @@ enum Main {
 
     // MARK: - the model
 
-    /// Refuses a checkpoint to resume that has another shape than the command line asks for.
-    static func checkShape(of config: PhiConfiguration, _ options: Options, _ settings: TrainingSettings) throws {
+    /// Refuses a model that has another shape than the command line asks for.
+    static func checkShape(
+        of config: PhiConfiguration, at path: String, _ options: Options, _ settings: TrainingSettings
+    ) throws {
         let wanted = options.text("model") == phi1_5 ? PhiConfiguration.phi1_5 : nil
         try settings.checkShape(
-            of: settings.output ?? "", options,
+            of: path, options,
             has: [
                 ("layers", config.L, wanted?.L), ("channels", config.C, wanted?.C), ("heads", config.NH, wanted?.NH),
                 ("vocab-size", config.V, nil),
             ])
-        if options.isGiven("rotary-fraction"), try turning(options, HS: config.C / config.NH) != config.R {
+        let HS = config.C / config.NH
+        if options.isGiven("rotary-fraction"), try turning(options, HS: HS) != config.R {
             throw UserError(
-                "the checkpoint turns \(config.R) of a head's \(config.C / config.NH) channels, not what "
-                    + "--rotary-fraction asks for",
-                hint: "resume with the model of the first start, or choose another --output")
+                "\(path) turns \(config.R) of a head's \(HS) channels, not \(try turning(options, HS: HS))",
+                hint: "leave out --rotary-fraction, or choose another model or --output")
         }
     }
 
@@ -128,8 +135,10 @@ enum Main {
             config.maxT = options.isGiven("sequence-length") ? settings.newModelT : config.maxT
             config.V =
                 options.isGiven("vocab-size") || tokenizer.map { $0.vocabularySize > config.V } ?? false ? V : config.V
+            try checkShape(of: config, at: phi1_5, options, settings)
         case let path?:
-            if let tokenizer, isHuggingFaceDirectory(path) { try settings.checkTokenizer(tokenizer, belongsTo: path) }
+            try checkShape(of: readPhiConfiguration(path), at: path, options, settings)
+            if let tokenizer { try settings.checkTokenizer(tokenizer, belongsTo: path) }
             return (try readPhi(path, trains: true), path)
         case nil:
             let (C, NH) = (options.int("channels"), options.int("heads"))
@@ -143,7 +152,7 @@ enum Main {
                 R: try turning(options, HS: C / NH))
         }
         if let tokenizer { try settings.checkTokenizer(tokenizer, fitsNewVocabulary: config.V) }
-        try checkMemory(of: config, rows: settings.B * (try settings.T(maxT: config.maxT)))
+        try checkMemory(of: config, B: settings.B, T: try settings.T(maxT: config.maxT))
         let model = Phi(config, trains: true)
         model.parameters.initialize(seed: settings.seed)
         return (model, "new")
@@ -162,15 +171,18 @@ enum Main {
     }
 
     /// Refuses what does not fit in memory, and says what would.
-    static func checkMemory(of config: PhiConfiguration, rows: Int) throws {
-        func text(_ config: PhiConfiguration, _ trains: Bool) -> String {
-            memoryText(config.bytes(rows: trains ? rows : 1, trains: trains))
+    static func checkMemory(of config: PhiConfiguration, B: Int, T: Int) throws {
+        func fits(_ rows: Int) -> Bool { (try? LLM.checkMemory(config.bytes(rows: rows, trains: true))) != nil }
+        func halves(of size: Int) -> [Int] { Array(sequence(first: size) { $0 > 1 ? $0 / 2 : nil }) }
+        let state = memoryText(Parameters.bytes(config.table, trains: true))
+        var hint =
+            "its parameters, gradients and AdamW's moments alone take \(state): take a smaller model; to generate with "
+            + "it takes \(memoryText(config.bytes(rows: 1, trains: false)))"
+        if let B = halves(of: B).first(where: { fits($0 * T) }) {
+            hint = "--batch-size (-b) \(B) fits"
+        } else if let T = halves(of: T).first(where: fits) {
+            hint = "--batch-size (-b) 1 and --sequence-length (-t) \(T) fit"
         }
-        try LLM.checkMemory(
-            config.bytes(rows: rows, trains: true),
-            hint: "its parameters with gradients and AdamW's moments take "
-                + memoryText(Parameters.bytes(config.table, trains: true))
-                + ", the rest is for a batch: take a smaller --batch-size (-b), --sequence-length (-t) or model; "
-                + "to generate with it would take \(text(config, false))")
+        try LLM.checkMemory(config.bytes(rows: B * T, trains: true), hint: hint)
     }
 }

@@ -53,6 +53,7 @@ package struct CheckpointDirectory {
     package func donePath(_ step: Int) -> String { "\(path)/DONE_\(padded(step, 8))" }
     /// The parameters that did best on the validation data.
     package var bestPath: String { layout == .files ? "\(path)/model_best.bin" : "\(path)/best" }
+    package var hasBest: Bool { layout == .files ? fileExists(bestPath) : isHuggingFaceDirectory(bestPath) }
 
     private func padded(_ number: Int, _ digits: Int) -> String { String(format: "%0\(digits)d", number) }
 
@@ -105,8 +106,11 @@ package struct CheckpointDirectory {
             _ = FileCalls.remove("\(path)/\(name)")
         }
         guard layout == .directories else { return locked }
-        discardDirectories()
-        if isDirectory(bestPath) { try finishInterruptedWrites(in: bestPath) }
+        try? removeNameless()
+        guard isDirectory(bestPath) else { return locked }
+        try finishInterruptedWrites(in: bestPath)
+        for name in names(in: bestPath) where name.hasSuffix(".tmp") { _ = FileCalls.remove("\(bestPath)/\(name)") }
+        _ = FileCalls.removeDirectory(bestPath)  // if nothing of it was written
         return locked
     }
 
@@ -122,16 +126,27 @@ package struct CheckpointDirectory {
             try set.write(donePath(step)) { _ in }
             try set.commit()
         case .directories:
-            let temporary = modelPath(step) + discarded
-            discardDirectories()
-            try createDirectory(temporary)
-            try writeModel(temporary, set)
-            try set.write("\(temporary)/state.bin") { try StateFile.write(state, parameters, to: $0) }
-            try set.commit()
-            // One of this step that is damaged, for a whole one would have been continued from.
-            if isDirectory(modelPath(step)) { try discard([step], as: discarded + discarded) }
-            guard FileCalls.rename(temporary, modelPath(step)) == 0 else { throw cannotWrite(modelPath(step)) }
+            let (final, temporary) = (modelPath(step), modelPath(step) + nameless)
+            guard !fileExists(final) || isDirectory(final) else {
+                throw UserError(
+                    "cannot write \(final): a file is in its place", hint: "move it, or choose another output")
+            }
+            try? removeNameless()
+            do {
+                try removeTree(temporary)
+                try createDirectory(temporary)
+                try writeModel(temporary, set)
+                try set.write("\(temporary)/state.bin") { try StateFile.write(state, parameters, to: $0) }
+                try set.commit()
+                // What has the name is damaged: a whole one would have been continued from.
+                if isDirectory(final) { try takeName(of: final, nameless + nameless) }
+                guard FileCalls.rename(temporary, final) == 0 else { throw cannotWrite(final) }
+            } catch {
+                _ = FileCalls.removeTree(temporary)
+                throw error
+            }
             try synchronizeDirectory(path)
+            try? removeNameless()
         }
     }
 
@@ -140,6 +155,7 @@ package struct CheckpointDirectory {
         let set = DurableFiles()
         try writeModel(bestPath, set)
         try set.commit()
+        if layout == .directories { try synchronizeDirectory(path) }  // where it may be new
     }
 
     /// Removes checkpoints.
@@ -149,7 +165,14 @@ package struct CheckpointDirectory {
             let set = DurableFiles()
             set.remove(steps.flatMap { [donePath($0), statePath($0), modelPath($0)] })
             try set.commit()
-        case .directories: try discard(steps, as: discarded)
+        case .directories:
+            // One that nobody may remove must not keep the others there.
+            var refused: (any Error)?
+            for step in steps {
+                do { try takeName(of: modelPath(step), nameless) } catch { refused = refused ?? error }
+            }
+            try removeNameless()
+            if let refused { throw refused }
         }
     }
 
@@ -160,32 +183,40 @@ package struct CheckpointDirectory {
             let set = DurableFiles()
             set.remove(files().map { "\(path)/\($0)" })
             try set.commit()
-        case .directories: try discard(names: files(), as: discarded)
+        case .directories:
+            let names = files()
+            guard !names.isEmpty else { return }
+            // What stands in a rename's way goes first: once the list is written, it must be possible to finish it.
+            for name in names { try removeTree("\(path)/\(name)\(nameless)") }
+            try Journal(renames: names.map { ($0, $0 + nameless) }, removals: []).carryOut(in: path)
+            try? removeNameless()
         }
     }
 
     // MARK: - directories that are not whole yet, or no longer
 
-    private let discarded = ".tmp"
+    /// What their names end in.
+    private let nameless = ".tmp"
 
-    private func discard(_ steps: [Int], as suffix: String) throws {
-        try discard(names: steps.map { fileName(of: modelPath($0)) }, as: suffix)
+    /// Makes a directory one that `removeNameless` removes.
+    private func takeName(of path: String, _ suffix: String) throws {
+        try removeTree(path + suffix)
+        guard FileCalls.rename(path, path + suffix) == 0 || errno == ENOENT else { throw cannotRemove(path) }
+        // No part of it may be gone before its name is.
+        try synchronizeDirectory(self.path)
     }
 
-    /// Takes directories their names, all or none, and removes them.
-    private func discard(names: [String], as suffix: String) throws {
-        let names = names.filter { isDirectory("\(path)/\($0)") }
-        guard !names.isEmpty else { return }
-        for name in names { try? FileManager.default.removeItem(atPath: "\(path)/\(name)\(suffix)") }
-        try Journal(renames: names.map { ($0, $0 + suffix) }, removals: []).carryOut(in: path)
-        for name in names { try? FileManager.default.removeItem(atPath: "\(path)/\(name)\(suffix)") }
-    }
-
-    /// Removes what a killed run was writing or removing.
-    private func discardDirectories() {
+    /// Removes what a run was writing or removing when it was killed or the disk failed.
+    private func removeNameless() throws {
+        var refused: (any Error)?
         for name in names(in: path) where name.wholeMatch(of: /(checkpoint-\d+|best)(\.tmp)+/) != nil {
-            try? FileManager.default.removeItem(atPath: "\(path)/\(name)")
+            do { try removeTree("\(path)/\(name)") } catch { refused = refused ?? error }
         }
+        if let refused { throw refused }
+    }
+
+    private func removeTree(_ path: String) throws {
+        guard FileCalls.removeTree(path) == 0 || errno == ENOENT else { throw cannotRemove(path) }
     }
 
     // MARK: - reading

@@ -34,33 +34,44 @@ package enum HuggingFacePhi {
         guard json.value("quantization_config") == nil else {
             throw json.refuse("quantization_config: the weights are quantized")
         }
-        let rope = json.value("rope_parameters")?.value
         if let (_, scaling) = json.value("rope_scaling") {
             throw json.refuse("rope_scaling is \(HuggingFaceConfig.shown(scaling)), not null: it is not computed here")
+        }
+        let rope = json.value("rope_parameters")?.value
+        if let rope {
+            guard case .object = rope else {
+                throw json.refuse("rope_parameters is \(HuggingFaceConfig.shown(rope)), not a JSON object")
+            }
         }
         if let type = rope?["rope_type"] ?? rope?["type"], type.text != "default" {
             throw json.refuse("rope_type is \(HuggingFaceConfig.shown(type)), not \"default\"")
         }
-        func number(_ name: String, default fallback: Double) throws -> Double {
-            guard let found = rope?[name] ?? json.value(name)?.value else { return fallback }
-            guard let number = found.number, number > 0, number <= 1e12 else {
-                throw json.refuse("\(name) is \(HuggingFaceConfig.shown(found)), not a number above 0")
+        func number(_ name: String, _ allowed: ClosedRange<Double>, default fallback: Double) throws -> Double {
+            let found = [rope?[name], json.value(name)?.value].compactMap { $0 }.filter { !$0.isNull }
+            for value in found where !(value.number.map(allowed.contains) ?? false) {
+                let range = String(format: "%g to %g", allowed.lowerBound, allowed.upperBound)
+                throw json.refuse("\(name) is \(HuggingFaceConfig.shown(value)), not a number from \(range)")
             }
-            return number
+            // transformers 4 and 5 would take another one each.
+            guard found.allSatisfy({ $0.number == found[0].number }) else {
+                let shown = found.map(HuggingFaceConfig.shown)
+                throw json.refuse("\(name) is \(shown[0]) in rope_parameters and \(shown[1]) beside it")
+            }
+            return found.first?.number ?? fallback
         }
-        let factor = try number("partial_rotary_factor", default: 0.5)
-        let R = factor <= 1 ? Int(Double(HS) * factor) : 0
+        let factor = try number("partial_rotary_factor", 0...1, default: 0.5)
+        let R = Int(Double(HS) * factor)
         guard R >= 2, R % 2 == 0 else {
             throw json.refuse(
-                "partial_rotary_factor \(factor) turns \(factor <= 1 ? "\(R)" : "more than all") of a head's \(HS) channels; "
-                    + "it must be an even number of them, two or more")
+                "partial_rotary_factor \(factor) turns \(R) of a head's \(HS) channels; it must be an even number of "
+                    + "them, two or more")
         }
         return PhiConfiguration(
             maxT: try json.size("max_position_embeddings", default: defaults.maxT),
             V: try json.size("vocab_size", default: defaults.V),
             L: try json.size("num_hidden_layers", default: defaults.L), NH: NH, C: C,
             FC: try json.size("intermediate_size", default: defaults.FC), R: R,
-            theta: Float(try number("rope_theta", default: 10000)))
+            theta: Float(try number("rope_theta", 1...1e12, default: 10000)))
     }
 
     // MARK: - the weights

@@ -20,10 +20,10 @@ package enum ModelKind {
         }
     }
 
-    fileprivate var trainer: String {
+    fileprivate var programs: String {
         switch self {
-        case .gpt2: "train_gpt2"
-        case .phi: "train_phi"
+        case .gpt2: "train_gpt2 and test_gpt2"
+        case .phi: "train_phi and test_phi"
         }
     }
 }
@@ -64,7 +64,7 @@ package func readModel(_ path: String, trains: Bool) throws -> any LanguageModel
 /// The GPT-2 at a path.
 /// - Parameter trains: whether to make room for gradients and moments.
 package func readGPT2(_ path: String, trains: Bool) throws -> GPT2 {
-    try require(.gpt2, at: path)
+    try requireKind(.gpt2, at: path)
     let model =
         try isHuggingFaceDirectory(path)
         ? HuggingFaceGPT2.read(path, trains: trains)
@@ -76,27 +76,38 @@ package func readGPT2(_ path: String, trains: Bool) throws -> GPT2 {
 /// The Phi in a directory.
 /// - Parameter trains: whether to make room for gradients and moments.
 package func readPhi(_ path: String, trains: Bool) throws -> Phi {
-    try require(.phi, at: path)
+    try requireKind(.phi, at: path)
     let model = try HuggingFacePhi.read(path, trains: trains)
     try checkFinite(model, path)
     return model
 }
 
 package func readGPT2Configuration(_ path: String) throws -> GPT2Configuration {
-    try require(.gpt2, at: path)
+    try requireKind(.gpt2, at: path)
     return try isHuggingFaceDirectory(path)
         ? HuggingFaceGPT2.readConfiguration(path)
         : LLMCModelFile.readHeader(InputFile(path, hint: modelHint)).config
 }
 
+package func readPhiConfiguration(_ path: String) throws -> PhiConfiguration {
+    try requireKind(.phi, at: path)
+    return try HuggingFacePhi.readConfiguration(path)
+}
+
 /// Refuses a model of another kind than a program works with.
-private func require(_ wanted: ModelKind, at path: String) throws {
-    if wanted == .phi, !isDirectory(path) { _ = try InputFile(path, hint: "give a Phi's Hugging Face directory") }
+package func requireKind(_ wanted: ModelKind, at path: String) throws {
     let kind = try modelKind(path)
-    guard kind == wanted else {
-        throw UserError(
-            "\(path) is a \(kind.name), not a \(wanted.name)", hint: "\(kind.trainer) trains a \(kind.name)")
+    guard kind != wanted else { return }
+    if !isDirectory(path) {
+        // A file is taken for a GPT-2 unless one looks into it.
+        let hint = "give a Phi's Hugging Face directory"
+        guard (try? LLMCModelFile.readHeader(InputFile(path, hint: hint))) != nil else {
+            _ = try InputFile(path, hint: hint)
+            throw UserError("\(path) is a file, and a Phi is a directory", hint: hint)
+        }
     }
+    throw UserError(
+        "\(path) is a \(kind.name), not a \(wanted.name)", hint: "for a \(kind.name) there are \(kind.programs)")
 }
 
 private func checkFinite(_ model: any TrainableModel, _ path: String) throws {
@@ -114,7 +125,8 @@ private func refuseParts(_ path: String) throws {
     }
     guard isDirectory(path) else { return }
     let inside = names(in: path).last {
-        $0.hasPrefix("model_") && $0.hasSuffix(".bin") || isHuggingFaceDirectory("\(path)/\($0)")
+        $0.hasPrefix("model_") && $0.hasSuffix(".bin")
+            || isHuggingFaceDirectory("\(path)/\($0)") && !$0.hasSuffix(".tmp")
     }
     throw UserError(
         "\(path) is a directory without config.json",

@@ -139,11 +139,16 @@ package final class SafetensorsFile {
     /// Throws if the file has a checksum that does not fit its contents. It reads the whole file.
     package func checkSum() throws {
         guard let checksum else { return }
+        guard checksum.wholeMatch(of: /[0-9a-f]{16}/) != nil else {
+            throw UserError(
+                "\(path): the checksum \(JSON.shown(Array(checksum.utf8))) in __metadata__ is not 16 hexadecimal digits",
+                hint: "the file is damaged: copy it again; or another program wrote that: save the model without it")
+        }
         let dataStart = 8 + Int(UInt64(littleEndian: file.bytes.loadUnaligned(as: UInt64.self)))
         var header = Array(file.bytes[..<dataStart])
         var sum = Checksum()
         // It was computed with its own digits zero.
-        if let place = Data(header).range(of: Data("\"checksum\":\"\(checksum)\"".utf8)), checksum.utf8.count == 16 {
+        if let place = Data(header).range(of: Data("\"checksum\":\"\(checksum)\"".utf8)) {
             for i in place.upperBound - 17..<place.upperBound - 1 { header[i] = UInt8(ascii: "0") }
         }
         header.withUnsafeBytes { sum.update($0) }
@@ -155,7 +160,8 @@ package final class SafetensorsFile {
         guard hexadecimal(sum.value) == checksum else {
             throw UserError(
                 "\(path) is damaged: its checksum does not fit its contents",
-                hint: "copy it again, or take another checkpoint")
+                hint: "copy it again, or take another checkpoint; if another program changed it, save it there without "
+                    + "the checksum in its metadata")
         }
     }
 

@@ -11,7 +11,9 @@ import Foundation
 
 /// The calls that change files. Each returns what the system returns, with the reason for a −1 in errno.
 package enum FileCalls {
-    package enum Call: CaseIterable, Sendable { case open, write, truncate, synchronize, rename, remove }
+    package enum Call: Sendable {
+        case open, write, truncate, synchronize, rename, remove, makeDirectory, removeDirectory
+    }
 
     /// What happens to a call in a test.
     package enum Fault: Sendable {
@@ -78,6 +80,20 @@ package enum FileCalls {
 
     static func remove(_ path: String) -> Int32 { calling(.remove, path) { _ in unlink(path) } }
 
+    static func makeDirectory(_ path: String) -> Int32 { calling(.makeDirectory, path) { _ in mkdir(path, 0o777) } }
+
+    /// Removes an empty directory.
+    static func removeDirectory(_ path: String) -> Int32 { calling(.removeDirectory, path) { _ in rmdir(path) } }
+
+    /// Removes a directory with everything in it, or a file. A link is removed, not what it points to.
+    static func removeTree(_ path: String) -> Int32 {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return -1 }
+        guard status.st_mode & S_IFMT == S_IFDIR else { return remove(path) }
+        for name in names(in: path) where removeTree("\(path)/\(name)") != 0 && errno != ENOENT { return -1 }
+        return removeDirectory(path)
+    }
+
     /// A call, again if a signal interrupted it.
     private static func calling<Result: SignedInteger>(
         _ call: Call, _ path: String, _ system: (_ limit: Int) -> Result
@@ -100,6 +116,7 @@ package enum FileCalls {
 /// The last call's error, for a user.
 func cannotWrite(_ path: String) -> UserError { failure("cannot write \(path)", errno) }
 func cannotRemove(_ path: String) -> UserError { failure("cannot remove \(path)", errno) }
+func cannotCreateDirectory(_ path: String) -> UserError { failure("cannot create the directory \(path)", errno) }
 
 private func failure(_ what: String, _ code: Int32) -> UserError {
     let hint =

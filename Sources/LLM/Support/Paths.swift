@@ -21,18 +21,21 @@ package func synchronizeDirectory(_ path: String) throws {
 
 /// Creates a directory and its parents; one that exists is fine.
 package func createDirectory(_ path: String) throws {
-    do {
-        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    } catch {
-        var place = path
-        while !fileExists(place), place != folder(of: place) { place = folder(of: place) }
-        guard isDirectory(place) else {
-            throw UserError(
-                "cannot create the directory \(path): \(place) is a file",
-                hint: "give a directory, new or not; the files in it get names of their own")
-        }
+    var missing: [String] = []
+    var place = path
+    while !fileExists(place), place != folder(of: place) {
+        missing.append(place)
+        place = folder(of: place)
+    }
+    guard isDirectory(place) else {
         throw UserError(
-            "cannot create the directory \(path)", hint: "check its name and your rights, or choose another")
+            "cannot create the directory \(path): \(place) is a file",
+            hint: "give a directory, new or not; the files in it get names of their own")
+    }
+    for place in missing.reversed() {
+        guard FileCalls.makeDirectory(place) == 0 || errno == EEXIST && isDirectory(place) else {
+            throw cannotCreateDirectory(path)
+        }
     }
 }
 
@@ -53,7 +56,7 @@ package func folder(of path: String) -> String {
 }
 
 /// The last part of a path.
-func fileName(of path: String) -> String {
+package func fileName(of path: String) -> String {
     guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return path }
     return String(path[path.utf8.index(after: slash)...])
 }

@@ -44,6 +44,8 @@ package final class Trainer {
     private var secondsPerStep = 0.0
     /// Steps in a row whose loss or gradient was not finite.
     private var notFinite = 0
+    /// The step of the last checkpoint that this start has written.
+    private var lastSaved: Int?
     /// Whether this start has written the best model.
     private var wroteBest = false
     /// A row of the last batch, to try the model on before it is kept.
@@ -118,7 +120,7 @@ package final class Trainer {
                         + "other data, start from the model: -e FILE and another --output")
             }
             if state.bestBy != settings.bestBy { (state.best, state.bestBy) = (nil, settings.bestBy) }
-            if let directory, state.best != nil, !fileExists(directory.bestPath) {
+            if let directory, state.best != nil, !directory.hasBest {
                 note("note: \(directory.bestPath) is missing; the next validation writes it again")
                 state.best = nil
             }
@@ -194,8 +196,8 @@ package final class Trainer {
         }
         if let directory {
             do { try log?.synchronize() } catch { saveFailure = saveFailure ?? error as? UserError }
-            let last = directory.steps().last { $0 <= state.step && $0 != resumed }.map { directory.modelPath($0) }
-            for path in [last, wroteBest ? directory.bestPath : nil].compactMap({ $0 }) { say("wrote \(path)") }
+            if let lastSaved { say("wrote \(directory.modelPath(lastSaved))") }
+            if wroteBest { say("wrote \(directory.bestPath)") }
         }
         if let saveFailure { throw saveFailure }
     }
@@ -332,8 +334,7 @@ package final class Trainer {
     /// Writes a checkpoint, all that the next start needs to continue as if there had been no stop, and removes those
     /// that are not kept. If that fails, the run says so and goes on, and the earlier checkpoints stay.
     package func save() {
-        write()
-        removeOld()
+        if write() { removeOld() }
     }
 
     /// Removes the checkpoints that are not kept.
@@ -349,18 +350,21 @@ package final class Trainer {
     }
 
     /// Writes a checkpoint, or keeps the reason why not in `saveFailure`.
-    private func write() {
-        guard let directory else { return }
+    /// - Returns: whether it is there.
+    @discardableResult private func write() -> Bool {
+        guard let directory else { return false }
         do {
             guard isHealthy else {
                 throw UserError("the model's numbers are no longer finite", hint: divergenceHint())
             }
             try log?.synchronize()
             try directory.write(model.parameters, state, writeModel: writeModel)
-            saveFailure = nil
+            (saveFailure, lastSaved) = (nil, state.step)
+            return true
         } catch {
             warn(error, "no checkpoint of step \(state.step) was written")
             saveFailure = error as? UserError ?? UserError(error.localizedDescription, hint: "check the disk")
+            return false
         }
     }
 

@@ -80,7 +80,7 @@ package struct TrainingSettings {
             ),
             Option(
                 "best-by", nil, .choice(BestBy.allCases.map(\.rawValue)), default: "loss",
-                "the measure by which the best validated model is kept, as model_best.bin in --output"),
+                "the measure by which the best validated model is kept in --output, as model_best.bin or best/"),
             Option(
                 "resume", "y", .flag, "[0|1]",
                 "1 continues from the last checkpoint in --output, if there is one, with the options of the first start"
@@ -257,9 +257,12 @@ package struct TrainingSettings {
         return fileExists("gpt2_tokenizer.bin") ? "gpt2_tokenizer.bin" : nil
     }
 
-    package func findTokenizer() throws -> Tokenizer? {
+    /// - Parameter path: a model's directory, whose tokenizer is taken, if it can be read, where there is no other.
+    package func findTokenizer(ofModel path: String? = nil) throws -> Tokenizer? {
         try finishInterruptedWrites(in: folder(of: trainData))
-        return try tokenizerPath.map { try Tokenizer(at: $0) }
+        if let tokenizerPath { return try Tokenizer(at: tokenizerPath) }
+        guard let path, isHuggingFaceDirectory(path) else { return nil }
+        return try? Tokenizer(directory: path)
     }
 
     /// The folder for checkpoints, for this process alone; nil keeps nothing.
@@ -274,17 +277,17 @@ package struct TrainingSettings {
             return nil
         }
         var directory = CheckpointDirectory(output, layout)
-        for other in CheckpointDirectory.Layout.allCases where other != layout {
-            guard let step = CheckpointDirectory(output, other).steps().last else { continue }
-            throw UserError(
-                "\(output) holds a run of another kind of model, up to step \(step)",
-                hint: "continue it with the program that began it, or choose another --output")
-        }
         if !isDryRun {
             directory = try directory.locked()
         } else if isDirectory(output) {
             _ = try FolderLock(output)  // and gives it back
             try finishInterruptedWrites(in: output)
+        }
+        for other in CheckpointDirectory.Layout.allCases where other != layout {
+            guard let step = CheckpointDirectory(output, other).steps().last else { continue }
+            throw UserError(
+                "\(output) holds a run of another kind of model, up to step \(step)",
+                hint: "continue it with the program that began it, or choose another --output")
         }
         let last = directory.steps().last
         if resume == .unspecified, let last {
@@ -312,8 +315,8 @@ package struct TrainingSettings {
 
     // MARK: - what must fit
 
-    /// Refuses a checkpoint to resume that has another shape than the command line asks for.
-    /// - Parameter sizes: of the checkpoint, by their options, and what another option asks for.
+    /// Refuses a model that has another shape than the command line asks for.
+    /// - Parameter sizes: of the model, by their options, and what --model asks for.
     package func checkShape(
         of path: String, _ options: Options, has sizes: [(option: String, has: Int, asked: Int?)]
     ) throws {
@@ -321,7 +324,7 @@ package struct TrainingSettings {
             guard let asked = options.isGiven(option) ? options.int(option) : asked, asked != has else { continue }
             throw UserError(
                 "\(path) has \(has) \(option), not \(asked)",
-                hint: "resume with the model of the first start, or choose another --output")
+                hint: "leave out --\(options.isGiven(option) ? option : "model"), or choose another model or --output")
         }
     }
 

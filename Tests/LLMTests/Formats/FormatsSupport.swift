@@ -1,4 +1,5 @@
-// What the tests of files share: bytes at offsets, and a run of training small enough to resume many times.
+// What the tests of files share: bytes at offsets, directories to change, and a run of training small enough to resume
+// many times.
 
 import Foundation
 import LLM
@@ -15,6 +16,41 @@ func replace(_ bytes: inout [UInt8], header index: Int, with value: Int32) {
 
 func replace(_ bytes: inout [UInt8], at offset: Int, with value: UInt64) {
     for i in 0..<8 { bytes[offset + i] = UInt8(truncatingIfNeeded: value >> (8 * i)) }
+}
+
+/// A copy of a fixture's directory, for a test to change.
+func withCopy(of name: String, _ body: (String) throws -> Void) throws {
+    try withTemporaryDirectory { folder in
+        let copy = "\(folder)/model"
+        try FileManager.default.copyItem(atPath: try fixture(name), toPath: copy)
+        try body(copy)
+    }
+}
+
+func replace(_ old: String, with new: String, in path: String) throws {
+    let text = try String(contentsOfFile: path, encoding: .utf8)
+    try #require(text.contains(old), "\(old)")
+    try write(Array(text.replacingOccurrences(of: old, with: new).utf8), to: path)
+}
+
+/// Expects that whoever reads the model is told these words, and what to do.
+func expectRefused(_ path: String, _ words: String..., sourceLocation: SourceLocation = #_sourceLocation) {
+    expectMessage(words, sourceLocation: sourceLocation) { _ = try readModel(path, trains: false) }
+}
+
+/// 61 tokens: all that the small models have.
+func smallTokenizer() throws -> Tokenizer {
+    let json = """
+        {"added_tokens": [{"id": 60, "content": "<|endoftext|>", "special": true},
+        {"id": 59, "content": "<pad>", "special": true}],
+        "model": {"type": "BPE", "vocab": {\((0..<59).map { "\"t\($0)\": \($0)" }.joined(separator: ", "))}, "merges": []}}
+        """
+    var tokenizer: Tokenizer?
+    try withTemporaryDirectory { folder in
+        try write(Array(json.utf8), to: folder + "/tokenizer.json")
+        tokenizer = try Tokenizer(directory: folder)
+    }
+    return try #require(tokenizer)
 }
 
 /// A run of training small enough to begin and resume many times.

@@ -7,32 +7,6 @@ import Testing
 
 private func directory(_ name: String) throws -> String { try fixture("huggingface/\(name)") }
 
-/// A copy of a fixture's directory, for a test to change.
-private func withCopy(of name: String = "float32", _ body: (String) throws -> Void) throws {
-    try withTemporaryDirectory { folder in
-        let copy = "\(folder)/model"
-        try FileManager.default.copyItem(atPath: try directory(name), toPath: copy)
-        try body(copy)
-    }
-}
-
-private func replace(_ old: String, with new: String, in path: String) throws {
-    let text = try String(contentsOfFile: path, encoding: .utf8)
-    try #require(text.contains(old), "\(old)")
-    try Data(text.replacingOccurrences(of: old, with: new).utf8).write(to: URL(fileURLWithPath: path))
-}
-
-/// Expects an error of `readConfiguration` and `readModel` whose message has the words.
-private func expectRefused(_ path: String, _ words: String, sourceLocation: SourceLocation = #_sourceLocation) {
-    #expect(sourceLocation: sourceLocation) {
-        _ = try readGPT2(path, trains: false)
-    } throws: { error in
-        guard let error = error as? UserError, !error.hint.isEmpty else { return false }
-        if !error.message.contains(words) { Issue.record("\(error.message) lacks \(words)") }
-        return error.message.contains(words)
-    }
-}
-
 // MARK: - reading
 
 @Test(arguments: ["float32", "sharded", "old"])
@@ -133,14 +107,14 @@ func `the model of LLM_TEST_HF_DIR has transformers' logits`() throws {
         ("{", "[", "config.json"), ("\"n_layer\": 2", "\"n_layer\": 2, \"n_layer\": 2", "twice"),
     ])
 func `a configuration of another model is refused by name`(old: String, new: String, words: String) throws {
-    try withCopy { path in
+    try withCopy(of: "huggingface/float32") { path in
         try replace(old, with: new, in: path + "/config.json")
         expectRefused(path, words)
     }
 }
 
 @Test func `settings may be missing, or have their other names`() throws {
-    try withCopy { path in
+    try withCopy(of: "huggingface/float32") { path in
         let expected = try readGPT2Configuration(path)
         for (old, new) in [
             ("n_positions", "max_position_embeddings"), ("n_embd", "hidden_size"), ("n_layer", "num_hidden_layers"),
@@ -165,21 +139,6 @@ func `a configuration of another model is refused by name`(old: String, new: Str
 }
 
 // MARK: - writing
-
-/// 61 tokens: all that the small model has.
-private func smallTokenizer() throws -> Tokenizer {
-    let json = """
-        {"added_tokens": [{"id": 60, "content": "<|endoftext|>", "special": true},
-        {"id": 59, "content": "<pad>", "special": true}],
-        "model": {"type": "BPE", "vocab": {\((0..<59).map { "\"t\($0)\": \($0)" }.joined(separator: ", "))}, "merges": []}}
-        """
-    var tokenizer: Tokenizer?
-    try withTemporaryDirectory { folder in
-        try Data(json.utf8).write(to: URL(fileURLWithPath: folder + "/tokenizer.json"))
-        tokenizer = try Tokenizer(directory: folder)
-    }
-    return try #require(tokenizer)
-}
 
 /// Where the tokenizer has a token for each role, and where one is for all.
 @Test(arguments: [

@@ -41,14 +41,34 @@ func expectSuccess(
 }
 
 /// Expects two lines, an error with these words and a hint.
+/// - Parameter hint: words of it.
 func expectRefusal(
-    _ words: String..., of program: String, _ arguments: [String], in folder: String,
-    sourceLocation: SourceLocation = #_sourceLocation
+    _ words: String..., hint: String = "", of program: String, _ arguments: [String], in folder: String,
+    status: Int32 = 1, sourceLocation: SourceLocation = #_sourceLocation
 ) throws {
     let result = try run(program, arguments, in: folder)
     let told = "\(program) \(arguments): \(result.errors)"
-    #expect(result.status == 1, "\(told)", sourceLocation: sourceLocation)
-    let error = result.errors.split(separator: "\n").first { $0.hasPrefix("error: ") } ?? ""
+    #expect(result.status == status, "\(told)", sourceLocation: sourceLocation)
+    let lines = result.errors.split(separator: "\n")
+    let error = lines.first { $0.hasPrefix("error: ") } ?? ""
     for word in words { #expect(error.contains(word), "\(told)", sourceLocation: sourceLocation) }
-    #expect(result.errors.contains("\nhint: "), "\(told)", sourceLocation: sourceLocation)
+    let given = lines.first { $0.hasPrefix("hint: ") }
+    #expect(given?.contains(hint.isEmpty ? "hint" : hint) == true, "\(told)", sourceLocation: sourceLocation)
+}
+
+/// Two tokenizers of 300 tokens, in a/ and b/, and shards of a's in data/.
+func makeTokenizersAndData(_ folder: String) throws {
+    let text = try contents(of: fixture("tokenizer_corpus.txt"))
+    try trainByteLevel(text, vocabularySize: 300).write(to: folder + "/a")
+    try trainByteLevel(text.reversed(), vocabularySize: 300).write(to: folder + "/b")
+    try createDirectory(folder + "/data")
+    try writeShard(randomTokens(1200, below: 300, seed: 1), to: folder + "/data/train_0.bin")
+    try putTokenizer("a", in: folder)
+}
+
+/// Makes a tokenizer that of the data.
+func putTokenizer(_ tokenizer: String, in folder: String) throws {
+    for name in ["tokenizer.json", "tokenizer.bin"] {
+        try write(try bytes("\(folder)/\(tokenizer)/\(name)"), to: "\(folder)/data/\(name)")
+    }
 }

@@ -4,23 +4,6 @@ import Foundation
 import LLM
 import Testing
 
-/// Two tokenizers of 300 tokens, in a/ and b/, and shards of a's in data/.
-private func makeTokenizersAndData(_ folder: String) throws {
-    let text = try contents(of: fixture("tokenizer_corpus.txt"))
-    try trainByteLevel(text, vocabularySize: 300).write(to: folder + "/a")
-    try trainByteLevel(text.reversed(), vocabularySize: 300).write(to: folder + "/b")
-    try createDirectory(folder + "/data")
-    try writeShard(randomTokens(1200, below: 300, seed: 1), to: folder + "/data/train_0.bin")
-    try put("a", in: folder)
-}
-
-/// Makes a tokenizer that of the data.
-private func put(_ tokenizer: String, in folder: String) throws {
-    for name in ["tokenizer.json", "tokenizer.bin"] {
-        try write(try bytes("\(folder)/\(tokenizer)/\(name)"), to: "\(folder)/data/\(name)")
-    }
-}
-
 private func train(_ more: String...) -> [String] {
     ["-o", "data/model", "-b", "1", "-t", "250", "-v", "0", "-s", "1", "-g", "5", "-n", "1"] + more
 }
@@ -36,7 +19,7 @@ private let score = ["score", "--model", model, "--count", "1", "--max-tickets",
         let expected = try Tokenizer(directory: folder + "/a").fingerprint()
         #expect(try readGPT2("\(folder)/\(model)", trains: false).tokenizer == expected)
 
-        try put("b", in: folder)
+        try putTokenizer("b", in: folder)
         func expectOther(_ program: String, _ arguments: [String]) throws {
             try expectRefusal(
                 "\(model) was trained with another tokenizer of 300 tokens than the one in data", of: program,
@@ -109,7 +92,7 @@ func `a vocabulary larger than the tokenizer does everywhere`(V: Int) throws {
         #expect(try readGPT2(folder + "/other/model.bin", trains: false).tokenizer == a)
 
         // A run that starts from it knows its tokenizer; one that goes on is what it was.
-        try put("a", in: folder)
+        try putTokenizer("a", in: folder)
         try expectSuccess("train_gpt2", ["-e", model] + train("-x", "1", "-o", "data/second"), in: folder)
         #expect(try readGPT2("\(folder)/data/second/model_00000001.bin", trains: false).tokenizer == a)
         try expectSuccess("train_gpt2", train("-x", "2", "-y", "1"), in: folder)

@@ -10,7 +10,8 @@ protocol Pupil: TrainableModel {
     var maxT: Int { get }
     /// Forward and backward pass of a batch.
     func learn(_ batch: Batch, scale: Float) -> Loss
-    func write(to file: OutputFile) throws
+    /// Writes it in its own format at a path, which is a file's or a directory's, as files of a set.
+    func write(_ path: String, in files: DurableFiles) throws
 }
 
 extension GPT2: Pupil {
@@ -21,7 +22,22 @@ extension GPT2: Pupil {
         return loss
     }
 
-    func write(to file: OutputFile) throws { try LLMCModelFile.write(self, to: file) }
+    func write(_ path: String, in files: DurableFiles) throws {
+        try files.write(path) { try LLMCModelFile.write(self, to: $0) }
+    }
+}
+
+extension Phi: Pupil {
+    func learn(_ batch: Batch, scale: Float) -> Loss {
+        forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
+        let loss = classify(targets: batch.targets, gradientScale: scale)
+        backward(inputs: batch.inputs, B: batch.B, T: batch.T)
+        return loss
+    }
+
+    func write(_ path: String, in files: DurableFiles) throws {
+        try HuggingFacePhi.write(self, nil, to: path, in: files)
+    }
 }
 
 /// The logits of the next token are a row of a table (V,V), the last token's. The best that it can learn is how often
@@ -30,6 +46,8 @@ final class BigramModel: Pupil, CausalModel {
     let parameters: Parameters
     let V: Int
     let maxT = 32
+    /// Whether it is a directory, by the names of a Hugging Face model.
+    let layout: CheckpointDirectory.Layout
     /// What the losses of a batch to learn from are multiplied by, to make an outlier or no number of them.
     var lossFactor: Float = 1
     /// Rows of each pass so far.
@@ -39,8 +57,8 @@ final class BigramModel: Pupil, CausalModel {
     /// The tokens whose successors are asked for.
     private var last: [Int32] = []
 
-    init(V: Int) {
-        self.V = V
+    init(V: Int, _ layout: CheckpointDirectory.Layout = .files) {
+        (self.V, self.layout) = (V, layout)
         var table = TensorTable()
         _ = table.add("logits", V, V, initialValues: .normal(deviation: 1), decays: true)
         parameters = Parameters(table, trains: true)
@@ -102,11 +120,17 @@ final class BigramModel: Pupil, CausalModel {
             counted: batch.counted)
     }
 
-    func write(to file: OutputFile) throws { try file.write(parameters.array(parameters.values)) }
+    func write(_ path: String, in files: DurableFiles) throws {
+        if layout == .directories { try createDirectory(path) }
+        try files.write(weights(path)) { try $0.write(parameters.array(parameters.values)) }
+        if layout == .directories { try files.write("\(path)/config.json") { try $0.write("{}") } }
+    }
+
+    private func weights(_ path: String) -> String { layout == .files ? path : "\(path)/model.safetensors" }
 
     /// Puts back what `write` wrote.
     func read(_ path: String) throws {
-        let file = try InputFile(path, hint: "write it first")
+        let file = try InputFile(weights(path), hint: "write it first")
         for (i, value) in try file.read(V * V, of: Float.self, at: 0).enumerated() { parameters.values[i] = value }
     }
 }

@@ -16,10 +16,19 @@ func trainingSettings(_ arguments: [String]) throws -> TrainingSettings {
     TrainingSettings(try trainingOptions(arguments))
 }
 
-/// The bytes of all files in a folder, by name, without the lock that a living run has.
+/// The bytes of all files in a folder and its folders, by name, without the lock that a living run has. An empty folder
+/// has a name that ends in a slash.
 func filesInside(_ folder: String) throws -> [String: [UInt8]] {
     var files: [String: [UInt8]] = [:]
-    for name in names(in: folder) where name != ".lock" { files[name] = try bytes("\(folder)/\(name)") }
+    for name in names(in: folder) where name != ".lock" {
+        guard isDirectory("\(folder)/\(name)") else {
+            files[name] = try bytes("\(folder)/\(name)")
+            continue
+        }
+        let inside = try filesInside("\(folder)/\(name)")
+        if inside.isEmpty { files["\(name)/"] = [] }
+        for (other, bytes) in inside { files["\(name)/\(other)"] = bytes }
+    }
     return files
 }
 
@@ -54,11 +63,11 @@ final class TestRun {
 
     /// - Parameter resume: makes a model from a checkpoint's file; nil where a run is not to be resumed.
     init(
-        _ new: @autoclosure () -> any Pupil, _ arguments: [String], tokenizer: Tokenizer? = nil,
-        resume: ((String) throws -> any Pupil)? = nil
+        _ new: @autoclosure () -> any Pupil, _ arguments: [String], _ layout: CheckpointDirectory.Layout = .files,
+        tokenizer: Tokenizer? = nil, resume: ((String) throws -> any Pupil)? = nil
     ) throws {
         let given = try trainingSettings(arguments)
-        let directory = try given.openOutput()
+        let directory = try given.openOutput(layout)
         let checkpoint = try given.checkpoint(in: directory) { path in
             guard let resume else { throw UserError("this run can't be resumed", hint: "say how") }
             return AnyPupil(try resume(path))
@@ -76,7 +85,7 @@ final class TestRun {
         trainer = try Trainer(
             model, settings, tokenizer: tokenizer, directory: directory, resumed: checkpoint?.state, V: model.V,
             T: try settings.T(maxT: model.maxT), say: { lines.lines.append($0) },
-            writeModel: { path, files in try files.write(path) { try model.write(to: $0) } })
+            writeModel: { path, files in try model.write(path, in: files) })
     }
 
     private let lines: () -> [String]

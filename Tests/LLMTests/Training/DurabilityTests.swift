@@ -6,17 +6,23 @@ import LLM
 import Synchronization
 import Testing
 
-private func bigram() -> BigramModel {
-    let model = BigramModel(V: 7)
+private typealias Layout = CheckpointDirectory.Layout
+
+private func bigram(_ layout: Layout = .files) -> BigramModel {
+    let model = BigramModel(V: 7, layout)
     model.parameters.initialize(seed: 3)
     return model
 }
 
-private func readBigram(_ path: String) throws -> any Pupil {
-    let model = BigramModel(V: 7)
-    try model.read(path)
-    return model
+private func readBigram(_ layout: Layout) -> (_ path: String) throws -> any Pupil {
+    { path in
+        let model = BigramModel(V: 7, layout)
+        try model.read(path)
+        return model
+    }
 }
+
+private func readBigram(_ path: String) throws -> any Pupil { try readBigram(.files)(path) }
 
 /// A folder with shards, and a run of six steps: checkpoints at 2, 4 and 6, of which two are kept.
 private func withShards(_ body: (_ folder: String, _ arguments: (_ out: String) -> [String]) throws -> Void) throws {
@@ -33,35 +39,70 @@ private func withShards(_ body: (_ folder: String, _ arguments: (_ out: String) 
 }
 
 /// Trains a run to its end, from its last checkpoint if it has one.
-private func finish(_ arguments: [String]) throws {
-    try TestRun(bigram(), arguments + ["-y", "1"], resume: readBigram).train()
+/// - Parameter before: is given a step before anything happens at it.
+private func finish(_ arguments: [String], _ layout: Layout = .files, before: (Int) throws -> Void = { _ in }) throws {
+    try TestRun(bigram(layout), arguments + ["-y", "1"], layout, resume: readBigram(layout)).train(before: before)
 }
 
 /// The files of a run that nothing interrupts.
-private func whole(_ folder: String, _ arguments: (String) -> [String]) throws -> [String: [UInt8]] {
-    try finish(arguments("whole"))
+private func whole(
+    _ folder: String, _ arguments: (String) -> [String], _ layout: Layout = .files
+) throws -> [String: [UInt8]] {
+    try finish(arguments("whole"), layout)
     return try filesInside(folder + "/whole")
+}
+
+extension CheckpointDirectory {
+    /// The bytes of a checkpoint's files, by name.
+    fileprivate func files(ofStep step: Int) throws -> [String: [UInt8]] {
+        guard layout == .files else { return try filesInside(modelPath(step)) }
+        return ["model.bin": try bytes(modelPath(step)), "state.bin": try bytes(statePath(step))]
+    }
+
+    /// A file's name as `filesInside` has it.
+    fileprivate func name(of path: String) -> String { String(path.dropFirst(self.path.count + 1)) }
+
+    /// Where damage to a checkpoint's weights can be done.
+    fileprivate func weightsPath(_ step: Int) -> String {
+        layout == .files ? modelPath(step) : "\(modelPath(step))/model.safetensors"
+    }
 }
 
 // MARK: - the disk
 
-/// Each call to the system fails in turn, once or from there on. The run is told of it, and goes on to its last step.
-@Test(arguments: [false, true])
-func `whichever call to the disk fails, the run can be resumed to the same bytes`(lasts: Bool) throws {
+/// Each call to the system fails in turn, once or from there on. The run is told of it, and goes on to its last step. What
+/// is there in between is whole, and no older than what was there before.
+@Test(arguments: CheckpointDirectory.Layout.allCases, [false, true])
+func `whichever call to the disk fails, the run can be resumed to the same bytes`(
+    layout: CheckpointDirectory.Layout, lasts: Bool
+) throws {
     try withShards { folder, arguments in
-        let expected = try whole(folder, arguments)
+        var checkpoints: [Int: [String: [UInt8]]] = [:]
+        let unharmed = CheckpointDirectory(folder + "/whole", layout)
+        func collect() throws {
+            for step in unharmed.steps() { checkpoints[step] = try unharmed.files(ofStep: step) }
+        }
+        try finish(arguments("whole"), layout) { _ in try collect() }
+        try collect()
+        #expect(checkpoints.keys.sorted() == [2, 4, 6])
+        let expected = try filesInside(folder + "/whole")
         let counter = FaultInjector()
-        try counter { try finish(arguments("counted")) }
+        try counter { try finish(arguments("counted"), layout) }
         #expect(counter.count > 100)
         for place in 0..<counter.count {
             let out = "out\(place)"
+            let directory = CheckpointDirectory("\(folder)/\(out)", layout)
             let codes = [ENOSPC, EIO, EROFS]
-            var (warned, reached) = (false, 6)
+            var (warned, reached, newest) = (false, 6, 0)
             do {
                 try FaultInjector(.error(codes[place % codes.count]), at: place, lasts: lasts)({
-                    let run = try TestRun(bigram(), arguments(out) + ["-y", "1"], resume: readBigram)
+                    let run = try TestRun(
+                        bigram(layout), arguments(out) + ["-y", "1"], layout, resume: readBigram(layout))
                     defer { warned = run.said.contains { $0.hasPrefix("warning: cannot ") } }
-                    try run.train(before: { reached = $0 })
+                    try run.train(before: {
+                        reached = $0
+                        newest = max(newest, directory.steps().last ?? 0)
+                    })
                 })
             } catch let error as UserError {
                 #expect(error.message.hasPrefix("cannot ") && !error.hint.isEmpty, "\(error)")
@@ -69,31 +110,41 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
             }
             #expect(reached == 6, "call \(place)")
             if lasts { #expect(warned, "call \(place)") }
-            try FaultInjector()({ try finish(arguments(out)) })
-            var files = try filesInside(folder + "/" + out)
+            let steps = directory.steps()
+            #expect(steps.last ?? 0 >= newest, "call \(place)")
+            for step in steps {
+                var files = try directory.files(ofStep: step)
+                // Where the best model failed, the state knows.
+                if !lasts { files["state.bin"] = checkpoints[step]?["state.bin"] }
+                #expect(files == checkpoints[step], "call \(place)")
+            }
+            try FaultInjector()({ try finish(arguments(out), layout) })
+            var files = try filesInside(directory.path)
             if !lasts {
                 // What failed once may have been the best model, or an earlier checkpoint, or its removal.
-                for name in expected.keys where !["model_00000006.bin", "main.log"].contains(name) {
-                    files[name] = expected[name]
-                }
+                let weights = directory.name(of: directory.weightsPath(6))
+                for name in expected.keys where ![weights, "main.log"].contains(name) { files[name] = expected[name] }
                 files = files.filter { expected[$0.key] != nil }
             }
             expectSame(files, expected, "call \(place)")
-            try FileManager.default.removeItem(atPath: folder + "/" + out)
+            try FileManager.default.removeItem(atPath: directory.path)
         }
     }
 }
 
-@Test func `a save that fails is tried again, and only the last one's failure ends in an error`() throws {
+@Test(arguments: CheckpointDirectory.Layout.allCases)
+func `a save that fails is tried again, and only the last one's failure ends in an error`(
+    layout: CheckpointDirectory.Layout
+) throws {
     try withShards { folder, arguments in
         for (bad, throwsAtTheEnd) in [(2, false), (6, true)] {
             let out = folder + "/out\(bad)"
             let isFull = Mutex(false)
             let disk = FileCalls.FaultyDisk { call, path in
-                call == .write && path.contains("/state_") && isFull.withLock { $0 } ? .error(ENOSPC) : nil
+                call == .write && path.contains("/state") && isFull.withLock { $0 } ? .error(ENOSPC) : nil
             }
             try FileCalls.$disk.withValue(disk) {
-                let run = try TestRun(bigram(), arguments("out\(bad)"))
+                let run = try TestRun(bigram(layout), arguments("out\(bad)"), layout)
                 func train() throws { try run.train(before: { step in isFull.withLock { $0 = step == bad } }) }
                 if throwsAtTheEnd {
                     #expect { try train() } throws: { ($0 as? UserError)?.exitCode == 1 }
@@ -101,10 +152,42 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
                     try train()
                 }
                 #expect(run.said.count { $0.contains("No space left") && $0.contains("step \(bad) ") } == 1)
+                let lastWritten = CheckpointDirectory(out, layout).modelPath(bad == 2 ? 6 : 4)
+                #expect(run.said.contains("wrote \(lastWritten)"))
             }
-            #expect(CheckpointDirectory(out).steps() == (bad == 2 ? [4, 6] : [2, 4]))
+            #expect(CheckpointDirectory(out, layout).steps() == (bad == 2 ? [4, 6] : [2, 4]))
+            #expect(!names(in: out).contains { $0.contains("tmp") })
             #expect(try logged("trl", in: out).count == 6)
         }
+    }
+}
+
+/// A damaged checkpoint counts as one of those to keep. If the step cannot be written again, the whole one before it must
+/// stay.
+@Test(arguments: CheckpointDirectory.Layout.allCases)
+func `no checkpoint is removed for one that could not be written`(layout: CheckpointDirectory.Layout) throws {
+    try withShards { folder, arguments in
+        try finish(arguments("out"), layout)
+        let checkpoints = CheckpointDirectory(folder + "/out", layout)
+        try write([1, 2, 3], to: checkpoints.statePath(6))
+        let disk = FileCalls.FaultyDisk { call, path in
+            call == .write && path.contains("/state") ? .error(ENOSPC) : nil
+        }
+        FileCalls.$disk.withValue(disk) {
+            expectUserError("a full disk") { try finish(arguments("out") + ["-nk", "1"], layout) }
+        }
+        #expect(checkpoints.steps() == [4, 6])
+        func resumed() throws -> (step: Int, said: [String]) {
+            let run = try TestRun(bigram(layout), arguments("out") + ["-y", "1"], layout, resume: readBigram(layout))
+            let step = run.step
+            try run.train()
+            return (step, run.said)
+        }
+        #expect(try resumed().step == 4)
+        expectSame(try filesInside(folder + "/out"), try whole(folder, arguments, layout), "whole")
+        // There is nothing left to do, and nothing that it says it has written.
+        let again = try resumed()
+        #expect(again.step == 6 && !again.said.contains { $0.hasPrefix("wrote ") })
     }
 }
 
@@ -138,45 +221,56 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
 }
 
 /// What goes on is the old run, or a new one, and not what is left of the old.
-@Test func `starting over removes all of the old run or nothing, wherever it dies`() throws {
+@Test(arguments: CheckpointDirectory.Layout.allCases)
+func `starting over removes all of the old run or nothing, wherever it dies`(
+    layout: CheckpointDirectory.Layout
+) throws {
     try withShards { folder, arguments in
         let other = ["-l", "0.01"]
-        try finish(arguments("old"))
-        try finish(arguments("new") + other)
+        try finish(arguments("old"), layout)
+        try finish(arguments("new") + other, layout)
         let old = try filesInside(folder + "/old")
         let new = try filesInside(folder + "/new")
         #expect(old != new)
         var (olds, news) = (0, 0)
         for place in 0..<40 {
             let out = "out\(place)"
-            try FileManager.default.copyItem(atPath: folder + "/old", toPath: "\(folder)/\(out)")
+            let checkpoints = CheckpointDirectory("\(folder)/\(out)", layout)
+            try FileManager.default.copyItem(atPath: folder + "/old", toPath: checkpoints.path)
             #expect(throws: (any Error).self) {
                 try FaultInjector(.error(EIO), at: place, lasts: true)({
-                    try TestRun(bigram(), arguments(out) + other + ["-y", "0"])
+                    try TestRun(bigram(layout), arguments(out) + other + ["-y", "0"], layout)
                         .train(before: { if $0 == 1 { throw Killed() } })
                 })
             }
-            try FaultInjector()({ try finish(arguments(out) + other) })
-            let files = try filesInside("\(folder)/\(out)")
-            if files["model_00000006.bin"] == old["model_00000006.bin"] { olds += 1 } else { news += 1 }
-            if files["model_00000006.bin"] != old["model_00000006.bin"] { expectSame(files, new, "call \(place)") }
-            try FileManager.default.removeItem(atPath: "\(folder)/\(out)")
+            try FaultInjector()({ try finish(arguments(out) + other, layout) })
+            let files = try filesInside(checkpoints.path)
+            let weights = checkpoints.name(of: checkpoints.weightsPath(6))
+            let isOld = files[weights] == old[weights]
+            if isOld { olds += 1 } else { news += 1 }
+            if !isOld { expectSame(files, new, "call \(place)") }
+            try FileManager.default.removeItem(atPath: checkpoints.path)
         }
         #expect(olds > 5 && news > 5)
     }
 }
 
 /// Else a power cut could leave a checkpoint and lose lines of the log from before it, which no resumed run writes again.
-@Test func `the log's lines are on the disk before the checkpoint that follows them`() throws {
+@Test(arguments: CheckpointDirectory.Layout.allCases)
+func `the log's lines are on the disk before the checkpoint that follows them`(
+    layout: CheckpointDirectory.Layout
+) throws {
     try withShards { folder, arguments in
         let calls = Mutex<[(FileCalls.Call, String)]>([])
         let disk = FileCalls.FaultyDisk { call, path in
             calls.withLock { $0.append((call, path)) }
             return nil
         }
-        try FileCalls.$disk.withValue(disk) { try finish(arguments("out")) }
+        try FileCalls.$disk.withValue(disk) { try finish(arguments("out"), layout) }
         let all = calls.withLock { $0 }
-        let checkpoints = all.indices.filter { all[$0].0 == .rename && all[$0].1.contains("/DONE_") }
+        let checkpoints = all.indices.filter {
+            all[$0].0 == .rename && all[$0].1.contains(layout == .files ? /\/DONE_/ : /\/checkpoint-\d$/)
+        }
         #expect(checkpoints.count == 3)
         for place in checkpoints {
             let ofLog = all[..<place].filter { $0.1.hasSuffix("/main.log") }.map(\.0)
@@ -187,7 +281,8 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
 
 // MARK: - damaged checkpoints
 
-@Test func `a damaged checkpoint is passed over, and nothing is removed`() throws {
+@Test(arguments: CheckpointDirectory.Layout.allCases)
+func `a damaged checkpoint is passed over, and nothing is removed`(layout: CheckpointDirectory.Layout) throws {
     try withTemporaryDirectory { folder in
         try makeData(folder)
         func arguments(_ out: String) -> [String] {
@@ -196,16 +291,26 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
                 folder + "/" + out, "-y", "1",
             ]
         }
-        func run(_ out: String, _ more: String...) throws -> TestRun {
-            let new = GPT2(tiny, trains: true)
+        func run(_ out: String) throws -> TestRun {
+            let new: any Pupil = layout == .files ? GPT2(tiny, trains: true) : Phi(tinyPhi, trains: true)
             new.parameters.initialize(seed: 1)
-            return try TestRun(new, arguments(out) + more) { try readGPT2($0, trains: true) }
+            return try TestRun(new, arguments(out), layout) {
+                layout == .files ? try readGPT2($0, trains: true) : try readPhi($0, trains: true) as any Pupil
+            }
         }
         try run("whole").train()
         let out = folder + "/whole"
         let expected = try filesInside(out)
-        let checkpoints = CheckpointDirectory(out)
-        let size = try bytes(checkpoints.modelPath(6)).count
+        let checkpoints = CheckpointDirectory(out, layout)
+        func expectPassedOver(_ what: String) throws {
+            var before = try filesInside(out)
+            #expect(try run("whole").step == 5, "\(what)")
+            before["main.log"] = try bytes(out + "/main.log")  // goes back to step 5
+            expectSame(try filesInside(out), before, what)
+            try FaultInjector()({ try run("whole").train() })
+            expectSame(try filesInside(out), expected, what)
+        }
+        let size = 4 * (layout == .files ? GPT2Tensors(tiny).table : PhiTensors(tinyPhi).table).count
         let damages: [(String, (inout [UInt8]) -> Void)] = [
             ("a bit of a moment", { $0[1024 + 40] ^= 1 }), ("the sign of v", { $0[1024 + size] ^= 0x80 }),
             ("the last byte", { $0[$0.count - 1] ^= 16 }), ("the header", { $0[4 * 200] = 1 }),
@@ -213,17 +318,22 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
             ("a zeroed page", { for i in 1024..<min(5120, $0.count) { $0[i] = 0 } }),
         ]
         for (what, damage) in damages {
-            for path in [checkpoints.statePath(6), checkpoints.modelPath(6)] {
+            for path in [checkpoints.statePath(6), checkpoints.weightsPath(6)] {
                 var file = try bytes(path)
-                if what == "the sign of v", path == checkpoints.modelPath(6) { continue }
+                if what == "the sign of v", path == checkpoints.weightsPath(6) { continue }
                 damage(&file)
                 try write(file, to: path)
-                var before = try filesInside(out)
-                #expect(try run("whole").step == 5, "\(what)")
-                before["main.log"] = try bytes(out + "/main.log")  // goes back to step 5
-                expectSame(try filesInside(out), before, what)
-                try run("whole").train()
-                expectSame(try filesInside(out), expected, what)
+                try expectPassedOver(what)
+            }
+        }
+        if layout == .directories {
+            for damage in ["", "{}", "{\"model_type\": \"phi\"}"] {
+                try write(Array(damage.utf8), to: checkpoints.modelPath(6) + "/config.json")
+                try expectPassedOver("config.json is \(damage)")
+            }
+            for name in ["config.json", "model.safetensors", "state.bin"] {
+                unlink("\(checkpoints.modelPath(6))/\(name)")
+                try expectPassedOver("no \(name)")
             }
         }
         // All of them: an error, and still nothing is removed.
@@ -315,32 +425,35 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
 // MARK: - a run that is stopped
 
 /// A stop is seen before each micro-batch of each step, and between the batches of validation.
-@Test func `a run stopped anywhere and resumed ends in the same bytes`() throws {
+@Test(arguments: CheckpointDirectory.Layout.allCases)
+func `a run stopped anywhere and resumed ends in the same bytes`(layout: CheckpointDirectory.Layout) throws {
     try withShards { folder, all in
         func arguments(_ out: String) -> [String] { all(out) + ["-nk", "0"] }
-        let expected = try whole(folder, arguments)
+        let expected = try whole(folder, arguments, layout)
         var place = 0
         while true {
-            var (asked, stoppedAt) = (0, "")
+            var (asked, stoppedAt) = (0, -1)
             let out = "out\(place)"
+            let checkpoints = CheckpointDirectory("\(folder)/\(out)", layout)
             do {
                 try FaultInjector()({
-                    try TestRun(bigram(), arguments(out), resume: readBigram).train(until: {
+                    try TestRun(bigram(layout), arguments(out), layout, resume: readBigram(layout)).train(until: {
                         asked += 1
                         return asked > place
                     })
                 })
             } catch let error as UserError {
                 #expect(error.exitCode == 130 && error.message.hasPrefix("stopped before step "))
-                stoppedAt = "state_0000000\((Int(error.message.suffix(1)) ?? 0) - 1)_00000.bin"
+                stoppedAt = (Int(error.message.suffix(1)) ?? 0) - 1
             }
-            guard stoppedAt != "" else { break }
+            guard stoppedAt >= 0 else { break }
             // What was learnt so far is kept.
-            #expect(stoppedAt.hasPrefix("state_00000000") || fileExists("\(folder)/\(out)/\(stoppedAt)"))
-            try FaultInjector()({ try finish(arguments(out)) })
+            #expect(stoppedAt == 0 || checkpoints.steps().contains(stoppedAt))
+            try FaultInjector()({ try finish(arguments(out), layout) })
             // Where it stopped there may be one checkpoint more, or one without a best model: it is measured again.
-            var files = try filesInside(folder + "/" + out).filter { expected[$0.key] != nil }
-            files[stoppedAt] = expected[stoppedAt]
+            var files = try filesInside(checkpoints.path).filter { expected[$0.key] != nil }
+            let state = checkpoints.name(of: checkpoints.statePath(stoppedAt))
+            files[state] = expected[state]
             expectSame(files, expected, "\(place)")
             place += 1
         }
@@ -351,9 +464,10 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
 }
 
 /// What would stop the new run later is found before the old one goes.
-@Test func `starting over removes nothing if the new run cannot begin`() throws {
+@Test(arguments: CheckpointDirectory.Layout.allCases)
+func `starting over removes nothing if the new run cannot begin`(layout: CheckpointDirectory.Layout) throws {
     try withShards { folder, arguments in
-        try finish(arguments("out"))
+        try finish(arguments("out"), layout)
         let files = try filesInside(folder + "/out")
         let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
         var tokens = randomTokens(101, below: 7, seed: 2)
@@ -366,7 +480,8 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
         ] {
             for dry in [[], ["--dry-run"]] {
                 expectUserError("\(more)") {
-                    _ = try TestRun(bigram(), arguments("out") + ["-y", "0"] + more + dry, tokenizer: tokenizer)
+                    _ = try TestRun(
+                        bigram(layout), arguments("out") + ["-y", "0"] + more + dry, layout, tokenizer: tokenizer)
                 }
                 expectSame(try filesInside(folder + "/out"), files, "\(more)")
             }
@@ -375,19 +490,73 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
 }
 
 /// Copies that leave out empty files, for one.
-@Test func `what is left of a run is not taken for an empty folder`() throws {
+@Test(arguments: CheckpointDirectory.Layout.allCases)
+func `what is left of a run is not taken for an empty folder`(layout: CheckpointDirectory.Layout) throws {
     try withShards { folder, arguments in
-        try finish(arguments("out"))
+        try finish(arguments("out"), layout)
         let out = folder + "/out"
-        for step in [4, 6] { unlink(CheckpointDirectory(out).donePath(step)) }
+        let checkpoints = CheckpointDirectory(out, layout)
+        for step in [4, 6] { unlink(layout == .files ? checkpoints.donePath(step) : checkpoints.statePath(step)) }
         let files = try filesInside(out)
         for resume in [[], ["-y", "1"]] {
-            expectUserError("no DONE") { _ = try TestRun(bigram(), arguments("out") + resume, resume: readBigram) }
+            expectUserError("no DONE") {
+                _ = try TestRun(bigram(layout), arguments("out") + resume, layout, resume: readBigram(layout))
+            }
             expectSame(try filesInside(out), files, "\(resume)")
         }
-        try TestRun(bigram(), arguments("out") + ["-y", "0"]).train()
-        try finish(arguments("whole"))
+        try TestRun(bigram(layout), arguments("out") + ["-y", "0"], layout).train()
+        try finish(arguments("whole"), layout)
         expectSame(try filesInside(out), try filesInside(folder + "/whole"), "over")
+    }
+}
+
+@Test func `a run of another kind of model is refused, and left alone`() throws {
+    try withShards { folder, arguments in
+        for layout in CheckpointDirectory.Layout.allCases {
+            let other: CheckpointDirectory.Layout = layout == .files ? .directories : .files
+            let out = "out-\(layout)"
+            func expectRefused() throws {
+                let files = try filesInside("\(folder)/\(out)")
+                for more in [[], ["-y", "0"], ["-y", "1"], ["-y", "0", "--dry-run"]] {
+                    #expect {
+                        _ = try TestRun(bigram(other), arguments(out) + more, other, resume: readBigram(other))
+                    } throws: { error in
+                        (error as? UserError)?.message.contains("/\(out) holds a run of another kind of model") == true
+                    }
+                }
+                if !files.keys.contains(".journal") { expectSame(try filesInside("\(folder)/\(out)"), files, out) }
+            }
+            try finish(arguments(out), layout)
+            try expectRefused()
+            guard layout == .files else { continue }
+            // Killed while its first checkpoint took its names.
+            var place = 0
+            while !fileExists("\(folder)/\(out)/.journal") || !CheckpointDirectory("\(folder)/\(out)").steps().isEmpty {
+                try? FileManager.default.removeItem(atPath: "\(folder)/\(out)")
+                try? FaultInjector(.error(EIO), at: place, lasts: true)({ try finish(arguments(out)) })
+                place += 1
+            }
+            try expectRefused()
+        }
+    }
+}
+
+/// What is left of it may not be a model.
+@Test func `a best model that is no longer there is written again`() throws {
+    try withShards { folder, arguments in
+        for layout in CheckpointDirectory.Layout.allCases {
+            let expected = try whole(folder, arguments, layout)
+            let best = CheckpointDirectory(folder + "/whole", layout).bestPath
+            if layout == .files { unlink(best) } else { unlink(best + "/config.json") }
+            // The next validation is at the last step, which is done again.
+            try FileManager.default.removeItem(
+                atPath: layout == .files
+                    ? CheckpointDirectory(folder + "/whole").donePath(6)
+                    : CheckpointDirectory(folder + "/whole", layout).modelPath(6))
+            try finish(arguments("whole"), layout)
+            expectSame(try filesInside(folder + "/whole"), expected, "\(layout)")
+            try FileManager.default.removeItem(atPath: folder + "/whole")
+        }
     }
 }
 
@@ -563,18 +732,20 @@ func `whichever call to the disk fails, the run can be resumed to the same bytes
     }
 }
 
-@Test func `a dry run checks everything and writes nothing`() throws {
+@Test(arguments: CheckpointDirectory.Layout.allCases)
+func `a dry run checks everything and writes nothing`(layout: CheckpointDirectory.Layout) throws {
     try withShards { folder, arguments in
         let before = names(in: folder)
-        let run = try TestRun(bigram(), arguments("out") + ["--dry-run"])
+        let run = try TestRun(bigram(layout), arguments("out") + ["--dry-run"], layout)
         run.trainer.introduce("a model")
         #expect(names(in: folder) == before)
-        try finish(arguments("out"))
+        try finish(arguments("out"), layout)
         let files = try filesInside(folder + "/out")
-        _ = try TestRun(bigram(), arguments("out") + ["--dry-run", "-y", "0"])
+        _ = try TestRun(bigram(layout), arguments("out") + ["--dry-run", "-y", "0"], layout)
         expectSame(try filesInside(folder + "/out"), files, "before")
         expectUserError("no data") {
-            _ = try TestRun(bigram(), arguments("out") + ["--dry-run", "-y", "0", "-i", folder + "/none_*.bin"])
+            _ = try TestRun(
+                bigram(layout), arguments("out") + ["--dry-run", "-y", "0", "-i", folder + "/none_*.bin"], layout)
         }
     }
 }

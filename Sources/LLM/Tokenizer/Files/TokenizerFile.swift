@@ -27,11 +27,14 @@ extension Tokenizer {
             let others = LLM.names(in: directory).filter {
                 $0.hasSuffix(".txt") || $0.hasSuffix(".json") && !$0.hasSuffix("config.json")
             }
+            let isModel = fileExists("\(directory)/config.json")
             throw UserError(
                 "no tokenizer.json in \(directory)",
-                hint: others.isEmpty
-                    ? "make one: train_tokenizer --input text.txt --output \(directory)"
-                    : "if one of its files is the vocabulary, name it: \(directory)/\(others[0])")
+                hint: !others.isEmpty
+                    ? "if one of its files is the vocabulary, name it: \(directory)/\(others[0])"
+                    : isModel
+                        ? "name the tokenizer that the model was trained with: --tokenizer DIR"
+                        : "make one: train_tokenizer --input text.txt --output \(directory)")
         }
         try self.init(path: path)
     }
