@@ -75,7 +75,7 @@ tutorial: all
 	./tokenize --tokenizer data/phi/new --input "$(TEXT)" --document line --val-fraction 0.001 --seed 42 \
 		$(if $(filter padded,$(ROWS)),--row-length $(T) --cut) --output data/phi/new
 	$(call place,data/phi,train_phi,$(TRAIN))
-	./train_phi -o data/phi/model -y 0 $(TRAIN)
+	./train_phi -i 'data/phi/train_*.bin' -o data/phi/model -y 0 $(TRAIN)
 	./generate --model data/phi/model/best --prompt "$(PROMPT)" --num-samples 5 --repetition-penalty 2.0
 
 # Text, tokenizer and shards are made in $(1)/new. They take the place of what is in $(1) only when the training that is

@@ -34,7 +34,7 @@ let table = TrainingSettings.table(
             "vocab-size", nil, .integer(1...16_000_000), "N",
             "vocabulary of a new model (default: the tokenizer's, else 51200)"),
     ]
-) { "data/phi/\($0)_*.bin" }
+) { "data/\($0)_*.bin" }
 
 @main
 enum Main {
@@ -51,7 +51,9 @@ enum Main {
         guard arguments.isEmpty else { return arguments }
         // A run knows its options.
         let isNew = CheckpointDirectory("data/phi/model", .directories).steps().isEmpty
-        let recipe = ["-o", "data/phi/model", "-y", "1"] + (isNew ? Recipe("phi").trainArguments() : [])
+        let recipe =
+            ["-o", "data/phi/model", "-y", "1"]
+            + (isNew ? ["-i", "data/phi/train_*.bin"] + Recipe("phi").trainArguments() : [])
         note("train_phi \(recipe.joined(separator: " "))")
         return recipe
     }
