@@ -31,7 +31,7 @@ package final class Trainer {
     private var stopIsRequested: () -> Bool = { false }
     /// Why the last checkpoint could not be written, if so. Training goes on, and the next one may succeed.
     private var saveFailure: UserError?
-    /// The machine's multiply-add peak, in operations a second, and when it was measured.
+    /// The machine's multiply-add peak, in operations a second, and when it was measured; 0 without an introduction.
     private var (peak, peakTime) = (0.0, -Double.infinity)
 
     /// What a checkpoint holds beside the model.
@@ -253,7 +253,7 @@ package final class Trainer {
                 "val loss: no \(settings.lossOn) in the first \(settings.validationBatches) batches; "
                     + "take more --val-batches (-m)")
         }
-        measurePeak()
+        if peak > 0 { measurePeak() }
         say(
             String(format: "val loss %.6f | next-token accuracy %.2f%%", result.loss, 100 * result.accuracy)
                 + (settings.lossOn == .answer ? String(format: " | exact answers %.2f%%", 100 * result.exact) : ""))

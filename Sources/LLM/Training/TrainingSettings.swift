@@ -261,8 +261,7 @@ package struct TrainingSettings {
     package func findTokenizer(ofModel path: String? = nil) throws -> Tokenizer? {
         try finishInterruptedWrites(in: folder(of: trainData))
         if let tokenizerPath { return try Tokenizer(at: tokenizerPath) }
-        guard let path, isHuggingFaceDirectory(path) else { return nil }
-        return try? Tokenizer(directory: path)
+        return path.flatMap { isHuggingFaceDirectory($0) ? try? Tokenizer(directory: $0) : nil }
     }
 
     /// The folder for checkpoints, for this process alone; nil keeps nothing.

@@ -141,6 +141,8 @@ extension CheckpointDirectory {
 
         expectMessage(["checkpoint-5: a file is in its place"]) { try write(5, 1) }
         #expect(!fileExists(path + "/checkpoint-5.tmp"))
+        // Where a directory goes to lose its name, something is in the way.
+        try createDirectory(path + "/checkpoint-2.tmp/more")
         try locked.removeAll()
         var left = try filesInside(path)
         #expect(left.removeValue(forKey: "checkpoint-5") == [1])
@@ -215,68 +217,74 @@ private func `a folder of directories is before or after a change, wherever the 
     of change: Change, lasts: Bool
 ) throws {
     try withTemporaryDirectory { folder in
-        try makeData(folder)
-        let state = try Run(data: folder).state
-        let before = CheckpointDirectory(folder + "/before", .directories)
-        try createDirectory(before.path)
-        try change.prepare(before, state)
-        func copy(_ name: String) throws -> CheckpointDirectory {
-            try FileManager.default.copyItem(atPath: before.path, toPath: "\(folder)/\(name)")
-            return CheckpointDirectory("\(folder)/\(name)", .directories)
-        }
-        let after = try copy("after")
-        let counter = FaultInjector()
-        try counter { try change.change(after, state) }
-        let (old, new) = (try filesInside(before.path), try filesInside(after.path))
-        #expect(old != new && !new.keys.contains { $0.contains("tmp") || $0.contains(".journal") })
-        let allowed = [old, new] + change.mayGo.map { gone in old.filter { !$0.key.hasPrefix(gone + "/") } }
-        var (olds, news) = (0, 0)
-        for place in 0..<counter.count {
-            let checkpoints = try copy("\(place)")
-            var threw = false
-            do {
-                try FaultInjector(.error(EIO), at: place, lasts: lasts)({ try change.change(checkpoints, state) })
-            } catch let error as UserError {
-                #expect(error.message.hasPrefix("cannot ") && !error.hint.isEmpty, "\(error)")
-                threw = true
-            }
-            // What has a name is whole, even before anybody puts the folder in order.
-            for step in checkpoints.steps() {
-                let files = try filesInside(checkpoints.modelPath(step))
-                #expect([before, after].contains { (try? filesInside($0.modelPath(step))) == files }, "call \(place)")
-            }
-            var locked: CheckpointDirectory? = try checkpoints.locked()
-            let files = try filesInside(checkpoints.path)
-            #expect(allowed.contains(files), "call \(place): \(files.keys.sorted())")
-            if !threw { expectSame(files, new, "call \(place)") }
-            if files == new { news += 1 } else { olds += 1 }
-            try change.change(locked ?? checkpoints, state)
-            locked = nil
-            expectSame(try filesInside(checkpoints.path), new, "again after call \(place)")
-            try FileManager.default.removeItem(atPath: checkpoints.path)
-            guard !lasts else { continue }
-            // The same process may try again, without a start in between.
-            let again = try copy("\(place)")
-            try? FaultInjector(.error(EIO), at: place)({ try change.change(again, state) })
-            try change.change(again, state)
-            try finishInterruptedWrites(in: again.path)
-            _ = try again.locked()
-            expectSame(try filesInside(again.path), new, "again after call \(place)")
-            try FileManager.default.removeItem(atPath: again.path)
-        }
-        #expect(olds > 0 && news > 0)
+        try FaultInjector()({ try expectAllOrNothing(of: change, lasts: lasts, in: folder) })
     }
+}
+
+private func expectAllOrNothing(of change: Change, lasts: Bool, in folder: String) throws {
+    try makeData(folder)
+    let state = try Run(data: folder).state
+    let before = CheckpointDirectory(folder + "/before", .directories)
+    try createDirectory(before.path)
+    try change.prepare(before, state)
+    func copy(_ name: String) throws -> CheckpointDirectory {
+        try FileManager.default.copyItem(atPath: before.path, toPath: "\(folder)/\(name)")
+        return CheckpointDirectory("\(folder)/\(name)", .directories)
+    }
+    let after = try copy("after")
+    let counter = FaultInjector()
+    try counter { try change.change(after, state) }
+    let (old, new) = (try filesInside(before.path), try filesInside(after.path))
+    #expect(old != new && !new.keys.contains { $0.contains("tmp") || $0.contains(".journal") })
+    let allowed = [old, new] + change.mayGo.map { gone in old.filter { !$0.key.hasPrefix(gone + "/") } }
+    var (olds, news) = (0, 0)
+    for place in 0..<counter.count {
+        let checkpoints = try copy("\(place)")
+        var threw = false
+        do {
+            try FaultInjector(.error(EIO), at: place, lasts: lasts)({ try change.change(checkpoints, state) })
+        } catch let error as UserError {
+            #expect(error.message.hasPrefix("cannot ") && !error.hint.isEmpty, "\(error)")
+            threw = true
+        }
+        // What has a name is whole, even before anybody puts the folder in order.
+        for step in checkpoints.steps() {
+            let files = try filesInside(checkpoints.modelPath(step))
+            #expect([before, after].contains { (try? filesInside($0.modelPath(step))) == files }, "call \(place)")
+        }
+        var locked: CheckpointDirectory? = try checkpoints.locked()
+        let files = try filesInside(checkpoints.path)
+        #expect(allowed.contains(files), "call \(place): \(files.keys.sorted())")
+        if !threw { expectSame(files, new, "call \(place)") }
+        if files == new { news += 1 } else { olds += 1 }
+        try change.change(locked ?? checkpoints, state)
+        locked = nil
+        expectSame(try filesInside(checkpoints.path), new, "again after call \(place)")
+        try FileManager.default.removeItem(atPath: checkpoints.path)
+        guard !lasts else { continue }
+        // The same process may try again, without a start in between.
+        let again = try copy("\(place)")
+        try? FaultInjector(.error(EIO), at: place)({ try change.change(again, state) })
+        try change.change(again, state)
+        try finishInterruptedWrites(in: again.path)
+        _ = try again.locked()
+        expectSame(try filesInside(again.path), new, "again after call \(place)")
+        try FileManager.default.removeItem(atPath: again.path)
+    }
+    #expect(olds > 0 && news > 0)
 }
 
 /// Nobody may remove checkpoint 2. The others go, and later checkpoints are written.
 @Test func `a directory that nobody may remove stands in the way of nothing`() throws {
     try withDirectories { checkpoints, write in
         for step in [2, 4, 6] { try write(step, 1) }
-        for call in [FileCalls.Call.rename, .remove] {
-            let disk = FileCalls.FaultyDisk { made, path in
-                made == call && path.contains("/checkpoint-2") ? .error(EPERM) : nil
+        func refusing(_ refused: FileCalls.Call) -> FileCalls.FaultyDisk {
+            FileCalls.FaultyDisk { call, path in
+                call == refused && path.contains("/checkpoint-2") ? .error(EPERM) : nil
             }
-            try FileCalls.$disk.withValue(disk) {
+        }
+        for call in [FileCalls.Call.rename, .remove] {
+            try FileCalls.$disk.withValue(refusing(call)) {
                 for _ in 0..<2 {
                     expectMessage(["cannot remove ", "/checkpoint-2"]) { try checkpoints.remove([2, 4]) }
                 }
@@ -285,7 +293,15 @@ private func `a folder of directories is before or after a change, wherever the 
                 try? checkpoints.remove([8])  // and it says again what stays
             }
         }
-        _ = try checkpoints.locked()
-        #expect(names(in: checkpoints.path) == ["checkpoint-6"])
+        // To start over, all must go. A list that could not be finished would stop every later start.
+        try write(2, 1)
+        try createDirectory(checkpoints.path + "/checkpoint-2.tmp")
+        try LLMTests.write([1], to: checkpoints.path + "/checkpoint-2.tmp/more")
+        FileCalls.$disk.withValue(refusing(.remove)) {
+            expectMessage(["cannot remove ", "/checkpoint-2.tmp"]) { try checkpoints.removeAll() }
+            #expect(checkpoints.steps() == [2, 6] && !fileExists(checkpoints.path + "/.journal"))
+        }
+        try checkpoints.locked().removeAll()
+        #expect(names(in: checkpoints.path) == [])
     }
 }

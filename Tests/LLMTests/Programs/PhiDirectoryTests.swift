@@ -31,6 +31,8 @@ private func withRun(_ body: (_ folder: String) throws -> Void) throws {
             try expectSuccess("generate", ["--model", "run/\(name)", "--prompt", "a", "-n", "2"], in: folder)
         }
         try FileManager.default.moveItem(atPath: folder + "/data", toPath: folder + "/elsewhere")
+        // One that is not whole is not to be named.
+        try FileManager.default.copyItem(atPath: folder + "/run/checkpoint-4", toPath: folder + "/run/checkpoint-6.tmp")
         try expectSuccess("generate", ["--model", "run/best/", "--prompt", "a", "-n", "2"], in: folder)
         try expectRefusal(
             "run is a directory without config.json", hint: "such as run/checkpoint-4", of: "generate",

@@ -24,17 +24,19 @@ private func readBigram(_ layout: Layout) -> (_ path: String) throws -> any Pupi
 
 private func readBigram(_ path: String) throws -> any Pupil { try readBigram(.files)(path) }
 
-/// A folder with shards, and a run of six steps: checkpoints at 2, 4 and 6, of which two are kept.
+/// A folder with shards, on a disk that nobody waits for, and a run of six steps: checkpoints at 2, 4 and 6, of which two
+/// are kept.
 private func withShards(_ body: (_ folder: String, _ arguments: (_ out: String) -> [String]) throws -> Void) throws {
     try withTemporaryDirectory { folder in
         try writeShard(randomTokens(401, below: 7, seed: 1), to: folder + "/train_0.bin")
         try writeShard(randomTokens(101, below: 7, seed: 2), to: folder + "/val_0.bin")
-        try body(folder) { out in
+        func arguments(_ out: String) -> [String] {
             [
                 "-i", folder + "/train_*.bin", "-b", "2", "-t", "10", "-d", "60", "-v", "2", "-m", "2", "-s", "0", "-x",
                 "6", "-n", "2", "-nk", "2", "-l", "0.05", "-u", "2", "-q", "0.1", "-o", folder + "/" + out,
             ]
         }
+        try FaultInjector()({ try body(folder, arguments) })
     }
 }
 
