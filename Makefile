@@ -76,7 +76,7 @@ tutorial: all
 		$(if $(filter padded,$(ROWS)),--row-length $(T) --cut) --output data/phi/new
 	$(call place,data/phi,train_phi,$(TRAIN))
 	./train_phi -i 'data/phi/train_*.bin' -o data/phi/model -y 0 $(TRAIN)
-	./generate --model data/phi/model/best --prompt "$(PROMPT)" --num-samples 5 --repetition-penalty 2.0
+	./generate --model data/phi/model/best --prompt "$(PROMPT)" --num-samples 10 --repetition-penalty 2.0
 
 # Text, tokenizer and shards are made in $(1)/new. They take the place of what is in $(1) only when the training that is
 # to follow, by $(2) with the options $(3), has nothing against them, so a mistake costs no earlier run its tokenizer.

@@ -41,8 +41,8 @@ enum Tokenize {
         Option("val-input", nil, .texts, "FILE…", "files for validation; --val-fraction is then ignored"),
         Option(
             "row-length", nil, .integer(2...1_000_000), "T",
-            "pad every document with <|endoftext|> to T tokens: with train_gpt2 -t T a sequence is one document. A longer "
-                + "one is an error"),
+            "pad every document with <|endoftext|> to T tokens: in training with -t T a sequence is one document. A longer "
+                + "one is an error, unless --cut is given"),
         Option(
             "cut", nil, .flag, "",
             "cut documents longer than --row-length: the rest goes on in the next rows, and the last of them is padded"),

@@ -32,7 +32,7 @@ let table = TrainingSettings.table(
             "the share of a head's channels that turn with the position, in a new model"),
         Option(
             "vocab-size", nil, .integer(1...16_000_000), "N",
-            "vocabulary of a new model (default: the tokenizer's, else 51200)"),
+            "vocabulary of a new model (default: the tokenizer's, else 51200; with -e \(phi1_5) at least 51200)"),
     ]
 ) { "data/\($0)_*.bin" }
 
@@ -139,6 +139,12 @@ enum Main {
                 options.isGiven("vocab-size") || tokenizer.map { $0.vocabularySize > config.V } ?? false ? V : config.V
             try checkShape(of: config, at: phi1_5, options, settings)
         case let path?:
+            guard fileExists(path) else {
+                throw UserError(
+                    "there is no model \(path)",
+                    hint: "name a Phi's directory, or \(phi1_5); for another shape leave out --model (-e) and give "
+                        + "--layers, --heads and --channels")
+            }
             try checkShape(of: readPhiConfiguration(path), at: path, options, settings)
             if let tokenizer { try settings.checkTokenizer(tokenizer, belongsTo: path) }
             return (try readPhi(path, trains: true), path)
@@ -149,6 +155,11 @@ enum Main {
                     "\(C) channels are not a multiple of \(NH) heads",
                     hint: "take --channels that are a multiple of --heads", exitCode: 2)
             }
+            if tokenizer == nil, !options.isGiven("vocab-size") {
+                note(
+                    "note: no tokenizer with the shards: a vocabulary of \(V), and samples as ids; name it with "
+                        + "--tokenizer DIR, or give --vocab-size")
+            }
             config = PhiConfiguration(
                 maxT: settings.newModelT, V: V, L: options.int("layers"), NH: NH, C: C,
                 R: try turning(options, HS: C / NH))
@@ -156,7 +167,7 @@ enum Main {
         if let tokenizer { try settings.checkTokenizer(tokenizer, fitsNewVocabulary: config.V) }
         try checkMemory(of: config, B: settings.B, T: try settings.T(maxT: config.maxT))
         let model = Phi(config, trains: true)
-        model.parameters.initialize(seed: settings.seed)
+        if !settings.isDryRun { model.parameters.initialize(seed: settings.seed) }
         return (model, "new")
     }
 

@@ -73,14 +73,7 @@ package final class DataLoader {
         counted: Targets = .all
     ) throws {
         self.counted = counted
-        try finishInterruptedWrites(in: folder(of: pattern))
-        let files = paths(matching: pattern)
-        guard !files.isEmpty else {
-            throw UserError(
-                "no token shards match \(pattern)",
-                hint: "make some: ./tokenize --tokenizer DIR --input FILE --output data, or: make run")
-        }
-        let all = try files.map { try TokenShard($0) }
+        let all = try DataLoader.shards(matching: pattern).map { try TokenShard($0) }
         let longest = all.map(\.count).max() ?? 0
         let (sampleSize, overflow) = B.multipliedReportingOverflow(by: T)
         if longest <= sampleSize || overflow {
@@ -109,6 +102,20 @@ package final class DataLoader {
                 shards: (0..<Int32(shards.count)).map { $0 }, samples: [], random: MersenneTwister(seed: shuffleSeed))
         }
         startEpoch()
+    }
+
+    /// The paths of shards, with what an interrupted program left undone in their folder.
+    /// - Throws: if there is none.
+    package static func shards(matching pattern: String) throws -> [String] {
+        try finishInterruptedWrites(in: folder(of: pattern))
+        let files = paths(matching: pattern)
+        guard files.isEmpty else { return files }
+        let inside = paths(matching: "\(pattern)/train_*.bin")
+        throw UserError(
+            "no token shards match \(pattern)",
+            hint: inside.isEmpty
+                ? "make some: ./tokenize --tokenizer DIR --input FILE --output \(folder(of: pattern)), or: make run, or "
+                    + "for train_phi: make tutorial TEXT=FILE" : "name the shards in it: '\(pattern)/train_*.bin'")
     }
 
     /// Reads all shards, at the speed of memory or of the disk.
