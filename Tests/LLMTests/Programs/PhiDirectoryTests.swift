@@ -165,6 +165,9 @@ private func withRun(_ body: (_ folder: String) throws -> Void) throws {
                 "run/best is a Phi, not a GPT-2", hint: "for a Phi there are train_phi and test_phi", of: program,
                 arguments, in: folder)
         }
+        // Before anything is said about its tokenizer, which is not the data's.
+        let phi = try fixture("phi/small")
+        try expectRefusal("\(phi) is a Phi, not a GPT-2", hint: "train_phi", of: "train_gpt2", ["-e", phi], in: folder)
         try expectRefusal("cannot read phi-2", of: "train_phi", ["-e", "phi-2"], in: folder)
     }
 }
