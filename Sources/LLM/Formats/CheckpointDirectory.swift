@@ -114,6 +114,21 @@ package struct CheckpointDirectory {
         return locked
     }
 
+    /// Refuses a folder that another kind of model is trained in, or by another program.
+    package func refuseOthers() throws {
+        for other in Layout.allCases where other != layout {
+            guard let step = CheckpointDirectory(path, other).steps().last else { continue }
+            throw UserError(
+                "\(path) holds a run of another kind of model, up to step \(step)",
+                hint: "continue it with the program that began it, or choose another --output")
+        }
+        // Its checkpoints have the same names.
+        for name in files() where fileExists("\(path)/\(name)/trainer_state.json") {
+            throw UserError(
+                "\(path) holds a run of transformers' Trainer, such as \(name)", hint: "choose another --output")
+        }
+    }
+
     /// Writes a whole checkpoint.
     /// - Parameter writeModel: writes the parameters in the model's own format.
     package func write(_ parameters: Parameters, _ state: TrainingState, writeModel: ModelWriter) throws {

@@ -229,7 +229,7 @@ package final class Trainer {
 
     /// Writes a checkpoint, if there is something to keep, and tells how the run goes on.
     private func stopped() -> UserError {
-        if let directory, state.step != resumed, state.step > 0, !directory.steps().contains(state.step) { write() }
+        if directory != nil, state.step != resumed, state.step > 0, state.step != lastSaved { write() }
         fflush(nil)
         let what = "stopped before step \(state.step + 1)"
         guard let directory else {

@@ -282,12 +282,7 @@ package struct TrainingSettings {
             _ = try FolderLock(output)  // and gives it back
             try finishInterruptedWrites(in: output)
         }
-        for other in CheckpointDirectory.Layout.allCases where other != layout {
-            guard let step = CheckpointDirectory(output, other).steps().last else { continue }
-            throw UserError(
-                "\(output) holds a run of another kind of model, up to step \(step)",
-                hint: "continue it with the program that began it, or choose another --output")
-        }
+        try directory.refuseOthers()
         let last = directory.steps().last
         if resume == .unspecified, let last {
             throw UserError(

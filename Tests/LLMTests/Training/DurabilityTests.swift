@@ -465,6 +465,28 @@ func `a run stopped anywhere and resumed ends in the same bytes`(layout: Checkpo
     }
 }
 
+/// Where it stops, there is a damaged checkpoint.
+@Test(arguments: CheckpointDirectory.Layout.allCases)
+func `a run that is stopped writes its checkpoint in place of a damaged one`(layout: CheckpointDirectory.Layout) throws
+{
+    try withShards { folder, arguments in
+        try finish(arguments("out") + ["-n", "1", "-nk", "3"], layout)
+        let checkpoints = CheckpointDirectory(folder + "/out", layout)
+        #expect(checkpoints.steps() == [4, 5, 6])
+        for step in [5, 6] { try write([1, 2, 3], to: checkpoints.statePath(step)) }
+        func run() throws -> TestRun {
+            try TestRun(bigram(layout), arguments("out") + ["-y", "1"], layout, resume: readBigram(layout))
+        }
+        var stops = false
+        #expect {
+            try run().train(before: { stops = $0 == 5 }, until: { stops })
+        } throws: { error in
+            (error as? UserError)?.message == "stopped before step 6"
+        }
+        #expect(try run().step == 5)
+    }
+}
+
 /// What would stop the new run later is found before the old one goes.
 @Test(arguments: CheckpointDirectory.Layout.allCases)
 func `starting over removes nothing if the new run cannot begin`(layout: CheckpointDirectory.Layout) throws {
@@ -530,7 +552,19 @@ func `what is left of a run is not taken for an empty folder`(layout: Checkpoint
             }
             try finish(arguments(out), layout)
             try expectRefused()
-            guard layout == .files else { continue }
+            guard layout == .files else {
+                // Another program's run has directories of the same names.
+                let last = CheckpointDirectory("\(folder)/\(out)", layout).modelPath(6)
+                try write([1], to: last + "/trainer_state.json")
+                let files = try filesInside("\(folder)/\(out)")
+                for more in [[], ["-y", "0"], ["-y", "1"]] {
+                    expectMessage(["holds a run of transformers' Trainer, such as checkpoint-6"]) {
+                        _ = try TestRun(bigram(layout), arguments(out) + more, layout, resume: readBigram(layout))
+                    }
+                }
+                expectSame(try filesInside("\(folder)/\(out)"), files, out)
+                continue
+            }
             // Killed while its first checkpoint took its names.
             var place = 0
             while !fileExists("\(folder)/\(out)/.journal") || !CheckpointDirectory("\(folder)/\(out)").steps().isEmpty {
