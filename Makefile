@@ -5,6 +5,8 @@
 #   make lotto-long the same for up to ten tickets, in data/long: some twenty minutes
 #   make run TEXT=book.txt [VOCAB=4096] [DOCUMENT=blank|line|file] [STEPS=500] [BATCH=16] [T=256]
 #                   the same with your text, up to samples (each run replaces data/)
+#   make tutorial TEXT=sentences.txt [VOCAB=32000] [PHI="--layers 6 …"] [EPOCHS=2] [T=512] [ROWS=padded]
+#                   a tokenizer with ##, and a model of Phi-1.5's architecture, in data/phi: dev/doc/phi.md
 #   make test       format, build, tests, and the model against PyTorch's reference
 #   make test-widths    the tests at the other SIMD widths
 #   make test-kill  a run that is killed again and again ends in the same bytes
@@ -15,7 +17,7 @@
 #
 # LLM_CPU=x86-64-v3 builds for a different processor.
 
-PROGRAMS = lotto train_tokenizer tokenize train_gpt2 generate convert test_gpt2
+PROGRAMS = lotto train_tokenizer tokenize train_gpt2 train_phi generate convert test_gpt2 test_phi
 
 LLM_CPU ?= native
 SCRATCH = .build$(if $(filter-out native,$(LLM_CPU)),-$(LLM_CPU))
@@ -28,15 +30,19 @@ include Sources/LLM/Training/recipes.mk
 ifdef text
 $(error variables are in capitals: TEXT=$(text))
 endif
-RECIPE = $(if $(TEXT),text,lotto)
+RECIPE = $(if $(filter tutorial,$(MAKECMDGOALS)),phi,$(if $(TEXT),text,lotto))
 VOCAB ?= $($(RECIPE).VOCAB)
 BATCH ?= $($(RECIPE).BATCH)
+TOTAL ?= $($(RECIPE).TOTAL)
+PHI ?= $($(RECIPE).PHI)
+EPOCHS ?= $($(RECIPE).EPOCHS)
+WARMUP ?= $($(RECIPE).WARMUP)
 T ?= $($(RECIPE).T)
 STEPS ?= $($(RECIPE).STEPS)
 EVERY ?= $($(RECIPE).EVERY)
 TRAIN = $($(RECIPE).TRAIN)
 
-.PHONY: all run lotto-long test test-widths test-kill test-threads bench fuzz clean $(PROGRAMS)
+.PHONY: all run tutorial lotto-long test test-widths test-kill test-threads bench fuzz clean $(PROGRAMS)
 
 all:
 	swift build $(SWIFT_OPTIONS)
@@ -52,7 +58,7 @@ ifdef TEXT
 	rm -rf data/new
 	./train_tokenizer --input "$(TEXT)" --vocab-size $(VOCAB) --output data/new
 	./tokenize --tokenizer data/new --input "$(TEXT)" --document $(DOCUMENT) --val-fraction 0.05 --output data/new
-	$(call place,data)
+	$(call place,data,train_gpt2,$(TRAIN))
 	rm -f data/lotto_*
 	./train_gpt2 -o data/model -y 0 $(TRAIN)
 	@echo 'next: ./generate --prompt "the beginning of a text"'
@@ -60,10 +66,22 @@ else
 	$(call lotto,data,5)
 endif
 
+# A tutorial from a text with a sentence on each line; each step is explained in dev/doc/phi.md.
+PROMPT ?= 밥을 먹고 나면 늘 하는 생각이 있는데
+tutorial: all
+	@test -n "$(TEXT)" || { echo 'error: no text\nhint: make tutorial TEXT=sentences.txt' >&2; exit 2; }
+	rm -rf data/phi/new
+	./train_tokenizer --input "$(TEXT)" --scheme prefix --vocab-size $(VOCAB) --output data/phi/new
+	./tokenize --tokenizer data/phi/new --input "$(TEXT)" --document line --val-fraction 0.001 --seed 42 \
+		$(if $(filter padded,$(ROWS)),--row-length $(T) --cut) --output data/phi/new
+	$(call place,data/phi,train_phi,$(TRAIN))
+	./train_phi -i 'data/phi/train_*.bin' -o data/phi/model -y 0 $(TRAIN)
+	./generate --model data/phi/model/best --prompt "$(PROMPT)" --num-samples 10 --repetition-penalty 2.0
+
 # Text, tokenizer and shards are made in $(1)/new. They take the place of what is in $(1) only when the training that is
-# to follow has nothing against them, so a mistake costs no earlier run its tokenizer.
+# to follow, by $(2) with the options $(3), has nothing against them, so a mistake costs no earlier run its tokenizer.
 define place
-	./train_gpt2 --dry-run -i '$(1)/new/train_*.bin' -o $(1)/model -y 0 $(TRAIN) >/dev/null
+	./$(2) --dry-run -i '$(1)/new/train_*.bin' -o $(1)/model -y 0 $(3) >/dev/null
 	rm -f $(1)/train_*.bin $(1)/val_*.bin
 	mv -f $(1)/new/* $(1)/
 	rmdir $(1)/new
@@ -76,7 +94,7 @@ define lotto
 	./train_tokenizer --input $(1)/new/lotto_train.txt --vocab-size $(VOCAB) --output $(1)/new
 	./tokenize --tokenizer $(1)/new --input $(1)/new/lotto_train.txt --val-input $(1)/new/lotto_val.txt \
 		--row-length $(T) --output $(1)/new
-	$(call place,$(1))
+	$(call place,$(1),train_gpt2,$(TRAIN))
 	./train_gpt2 -i '$(1)/train_*.bin' -j '$(1)/val_*.bin' -o $(1)/model -y 0 $(TRAIN)
 	./lotto score --model $(1)/model/model_0*.bin --tokenizer $(1) --train $(1)/lotto_train.txt --max-tickets $(2) \
 		--chart $(1)/lotto_score.svg
@@ -93,6 +111,7 @@ test:
 	swift build $(SWIFT_OPTIONS) --build-tests
 	swift test $(SWIFT_OPTIONS) --skip-build
 	$(SCRATCH)/release/test_gpt2
+	$(SCRATCH)/release/test_phi
 	dev/test_kill.sh 12 1 $(SCRATCH)/release
 
 # Slower: everything is built again for AVX2 (8 floats) and for SSE (4). `make test` has the width of this machine.
@@ -105,7 +124,7 @@ test-kill: all
 
 # The thread sanitizer over the whole pipeline. Built again, with the sanitizer in it.
 test-threads:
-	for program in lotto train_tokenizer tokenize train_gpt2 generate; do LLM_SANITIZE=thread \
+	for program in lotto train_tokenizer tokenize train_gpt2 train_phi generate; do LLM_SANITIZE=thread \
 		swift build -c release --scratch-path .build-threads --sanitize=thread --product $$program || exit 1; done
 	dev/test_threads.sh .build-threads/release
 

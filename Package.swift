@@ -57,7 +57,10 @@ let package = Package(
         .executableTarget(name: "test_phi", dependencies: ["LLM"]),
         .executableTarget(
             name: "bench", dependencies: ["LLM", "Kernels"], path: "dev/bench",
-            exclude: ["compare.sh", "tokenizer_peers.py", "torch_generate.py", "torch_lotto.py", "torch_step.py"]),
+            exclude: [
+                "compare.sh", "tokenizer_peers.py", "torch_generate.py", "torch_lotto.py", "torch_phi.py",
+                "torch_step.py",
+            ]),
         .executableTarget(name: "fuzz", dependencies: ["LLM"], path: "dev/fuzz"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
         .testTarget(name: "LLMTests", dependencies: ["LLM", "Kernels"], resources: [.copy("Fixtures")]),

@@ -1,15 +1,16 @@
 // Rotary positions (Su et al., 2021): a token's place is not added to its embedding, but turns its queries and keys.
 //
 // The first R of a head's HS channels are R/2 planes: plane j is channels j and j + R/2. At position t a plane turns by
-// the angle t·ωⱼ, ωⱼ = θ^(−2j/R): the first plane by one radian for each token, the last one hardly.
+// the angle t·ωⱼ, ωⱼ = θ^(−2j/R): the first plane by one radian for each token, the last one hardly at all.
 //
 //     a′ = a·cos(tω) − b·sin(tω)       b′ = b·cos(tω) + a·sin(tω)
 //
-// A turn keeps lengths, and of two turns only their difference remains in a product: with q at position t and k at u,
+// A turn keeps lengths, and in a dot product only the difference of two turns remains: with q at position t and k at u,
 // q′·k′ = q·(k turned by (u − t)ω). So attention sees how far apart two tokens are, wherever they stand. Values are not
 // turned. The halves of R belong together as in transformers' Phi; the original paper pairs neighbours.
 //
-// The inverse of a turn is the turn by −tω, which is also its transpose; so the backward pass turns gradients back:
+// The inverse of a turn is the turn by −tω, which is also its transpose; so the backward pass turns gradients back. With
+// da the gradient of the loss with respect to a:
 //
 //     da = da′·cos(tω) + db′·sin(tω)     db = db′·cos(tω) − da′·sin(tω)
 

@@ -41,7 +41,11 @@ enum Tokenize {
         Option("val-input", nil, .texts, "FILE…", "files for validation; --val-fraction is then ignored"),
         Option(
             "row-length", nil, .integer(2...1_000_000), "T",
-            "pad every document with <|endoftext|> to T tokens: with train_gpt2 -t T a sequence is one document"),
+            "pad every document with <|endoftext|> to T tokens: in training with -t T a sequence is one document. A longer "
+                + "one is an error, unless --cut is given"),
+        Option(
+            "cut", nil, .flag, "",
+            "cut documents longer than --row-length: the rest goes on in the next rows, and the last of them is padded"),
         Option("seed", "s", .integer(0...Int.max), "N", default: "42", "seed of the draw for validation"),
         Option(
             "shard-tokens", nil, .integer(1...Int(Int32.max)), "N", default: "100000000", "tokens in a shard"),
@@ -58,6 +62,11 @@ enum Tokenize {
                 throw UserError(
                     "--text shows a text and --input encodes a corpus; both are given", hint: "use one of them",
                     exitCode: 2)
+            }
+            if options.flag("cut"), !options.isGiven("row-length") {
+                throw UserError(
+                    "--cut cuts documents at the end of a row, and there are no rows",
+                    hint: "add --row-length T, or leave out --cut", exitCode: 2)
             }
             var tokenizer = try Tokenizer(at: path)
             if options.isGiven("add-token") { tokenizer = try add(options.texts("add-token"), to: tokenizer, options) }
@@ -119,6 +128,7 @@ enum Tokenize {
         writer.tokensPerShard = options.int("shard-tokens")
         writer.lossy = options.flag("lossy")
         if options.isGiven("row-length") { writer.rowLength = options.int("row-length") }
+        writer.cutsDocuments = options.flag("cut")
         var progress = Progress("tokenize", total: Double(size) / 1e6, unit: "MB")
         let summary = try writer.write(
             files, validationFiles: validationFiles, fraction: options.double("val-fraction"),
@@ -132,6 +142,13 @@ enum Tokenize {
                 format: "train %ld tokens in %ld documents", summary.trainingTokens,
                 summary.documents - summary.validationDocuments))
         print(String(format: "val %ld tokens in %ld documents", summary.validationTokens, summary.validationDocuments))
+        if let T = writer.rowLength {
+            let padding = summary.rows * T - summary.tokens
+            let share = 100 * Double(padding) / Double(max(1, summary.rows * T))
+            print(String(format: "rows %ld of %ld tokens, %.1f%% padding", summary.rows, T, share))
+        }
+        let cut = summary.cutDocuments
+        if writer.cutsDocuments { print("\(cut) \(cut == 1 ? "document" : "documents") cut") }
         let blank = summary.blankLines
         if blank > 0 { print("\(blank) blank \(blank == 1 ? "line" : "lines") skipped") }
         let tokens = max(1, summary.trainingTokens + summary.validationTokens)

@@ -135,7 +135,7 @@ enum Main {
         try checkMemory(config.bytes(rows: settings.B * config.maxT, trains: true))
         let model = GPT2(config, trains: true)
         model.tokenizer = tokenizer?.fingerprint()
-        model.parameters.initialize(seed: settings.seed)
+        if !settings.isDryRun { model.parameters.initialize(seed: settings.seed) }
         return (model, "new")
     }
 

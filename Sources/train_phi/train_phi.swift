@@ -11,6 +11,7 @@ let aboutTraining =
     "trains a model of Phi-1.5's architecture on token shards, from scratch or from a checkpoint\n\n"
     + "Each checkpoint is a directory that AutoModelForCausalLM.from_pretrained loads as it is: config.json,\n"
     + "model.safetensors, the tokenizer's files, and beside them state.bin, to continue from.\n"
+    + "Without any option it trains what `make tutorial` made of a text in data/phi, or continues it.\n"
     + "Ctrl-C writes a checkpoint into --output and stops."
 
 /// The only shape that has a name.
@@ -31,7 +32,7 @@ let table = TrainingSettings.table(
             "the share of a head's channels that turn with the position, in a new model"),
         Option(
             "vocab-size", nil, .integer(1...16_000_000), "N",
-            "vocabulary of a new model (default: the tokenizer's, else 51200)"),
+            "vocabulary of a new model (default: the tokenizer's, else 51200; with -e \(phi1_5) at least 51200)"),
     ]
 ) { "data/\($0)_*.bin" }
 
@@ -40,8 +41,21 @@ enum Main {
     static func main() {
         runReportingErrors {
             try train(
-                Options(program: "train_phi", about: aboutTraining, table: table, arguments: commandLineArguments()))
+                Options(program: "train_phi", about: aboutTraining, table: table, arguments: commandLine()))
         }
+    }
+
+    /// The user's arguments; without any, those of `make tutorial`.
+    static func commandLine() throws -> [String] {
+        let arguments = try commandLineArguments()
+        guard arguments.isEmpty else { return arguments }
+        // A run knows its options.
+        let isNew = CheckpointDirectory("data/phi/model", .directories).steps().isEmpty
+        let recipe =
+            ["-o", "data/phi/model", "-y", "1"]
+            + (isNew ? ["-i", "data/phi/train_*.bin"] + Recipe("phi").trainArguments() : [])
+        note("train_phi \(recipe.joined(separator: " "))")
+        return recipe
     }
 
     static func train(_ given: Options) throws {
@@ -125,6 +139,12 @@ enum Main {
                 options.isGiven("vocab-size") || tokenizer.map { $0.vocabularySize > config.V } ?? false ? V : config.V
             try checkShape(of: config, at: phi1_5, options, settings)
         case let path?:
+            guard fileExists(path) else {
+                throw UserError(
+                    "there is no model \(path)",
+                    hint: "name a Phi's directory, or \(phi1_5); for another shape leave out --model (-e) and give "
+                        + "--layers, --heads and --channels")
+            }
             try checkShape(of: readPhiConfiguration(path), at: path, options, settings)
             if let tokenizer { try settings.checkTokenizer(tokenizer, belongsTo: path) }
             return (try readPhi(path, trains: true), path)
@@ -135,6 +155,11 @@ enum Main {
                     "\(C) channels are not a multiple of \(NH) heads",
                     hint: "take --channels that are a multiple of --heads", exitCode: 2)
             }
+            if tokenizer == nil, !options.isGiven("vocab-size") {
+                note(
+                    "note: no tokenizer with the shards: a vocabulary of \(V), and samples as ids; name it with "
+                        + "--tokenizer DIR, or give --vocab-size")
+            }
             config = PhiConfiguration(
                 maxT: settings.newModelT, V: V, L: options.int("layers"), NH: NH, C: C,
                 R: try turning(options, HS: C / NH))
@@ -142,7 +167,7 @@ enum Main {
         if let tokenizer { try settings.checkTokenizer(tokenizer, fitsNewVocabulary: config.V) }
         try checkMemory(of: config, B: settings.B, T: try settings.T(maxT: config.maxT))
         let model = Phi(config, trains: true)
-        model.parameters.initialize(seed: settings.seed)
+        if !settings.isDryRun { model.parameters.initialize(seed: settings.seed) }
         return (model, "new")
     }
 

@@ -1,13 +1,28 @@
-// Generating with GPT-2 124M beside what the machine allows: memory for one stream, multiply-adds for a prompt.
+// Generating beside what the machine allows: memory for one stream, multiply-adds for a prompt.
 
 import Foundation
 import Kernels
 import LLM
 
-/// A prompt of 512 tokens, one stream and ten, of a new model (its speed does not depend on what it has learnt).
-func generating(quick: Bool) {
-    let (L, C, V) = (gpt2.L, gpt2.C, gpt2.V)
-    let model = GPT2(gpt2, trains: false)
+func generating(_ name: String, _ config: GPT2Configuration, _ model: GPT2, streams: [Int], quick: Bool) {
+    // All but the positions and wte's padding.
+    let read = model.parameters.table.count - model.tensors.wpe.count - (config.Vp - config.V) * config.C
+    generating(name, config, model, read: read, streams: streams, quick: quick)
+}
+
+func generating(_ name: String, _ config: PhiConfiguration, _ model: Phi, streams: [Int], quick: Bool) {
+    // All but the embeddings; the classifier is another matrix.
+    let read = model.parameters.table.count - model.tensors.wte.count
+    generating(name, config, model, read: read, streams: streams, quick: quick)
+}
+
+/// A prompt of 512 tokens, one stream and several, of a new model (its speed does not depend on what it has learnt).
+/// - Parameter read: the parameters that a step reads, but for a row of the embeddings.
+private func generating(
+    _ name: String, _ config: any CausalConfiguration, _ model: any LanguageModel, read parameters: Int,
+    streams: [Int], quick: Bool
+) {
+    let (L, C, V) = (config.L, config.C, config.V)
     model.parameters.initialize(seed: 42)
     var random = Xorshift(seed: 1)
     let prompt = (0..<512).map { _ in Int32(random.below(V)) }
@@ -22,18 +37,17 @@ func generating(quick: Bool) {
     let read = measure(runs: quick ? 3 : 7, .flops(flops)) { long.start(with: prompt) }
     print(
         String(
-            format: "\nGPT-2 124M, prompt of %ld tokens: %.0f ms, %.0f tokens/s, %.0f%% of the peak", T,
+            format: "\n%@, prompt of %ld tokens: %.0f ms, %.0f tokens/s, %.0f%% of the peak", name, T,
             read.seconds * 1000, Double(T) / read.seconds, 100 * read.share))
 
-    record("generate", "prompt_512_tok_s", Double(T) / read.seconds)
-    record("generate", "prompt_512_share", read.share)
+    let section = "generate_\(name)".replacingOccurrences(of: " ", with: "_")
+    record(section, "prompt_512_tok_s", Double(T) / read.seconds)
+    record(section, "prompt_512_share", read.share)
 
-    // What a step reads: every parameter but the positions (of these, as of the tokens, a row) and wte's padding, and
-    // the cache. The bandwidth is measured just before, on the same memory.
-    let parameters = model.parameters.table.count - model.tensors.wpe.count - (gpt2.Vp - V) * C
+    // What a step reads: these parameters, and the cache. The bandwidth is measured just before, on the same memory.
     let steps = 8
     var alone = 0.0
-    for streams in [1, 10] {
+    for streams in streams {
         let generator = Generator(model, sequences: streams, capacity: 1024)
         generator.start(with: Array(prompt[..<16]))
         let next = [[Int32]](repeating: [1], count: streams)
@@ -57,11 +71,11 @@ func generating(quick: Bool) {
         }
         let rate = Double(streams) / median(seconds)
         if streams == 1 { alone = rate }
-        record("generate", "streams_\(streams)_tok_s", rate)
-        record("generate", "streams_\(streams)_share_of_bandwidth", median(shares))
+        record(section, "streams_\(streams)_tok_s", rate)
+        record(section, "streams_\(streams)_share_of_bandwidth", median(shares))
         print(
             String(
-                format: "GPT-2 124M, %ld at once: %.2f ms a step, %.1f tokens/s%@, %.0f%% of the bandwidth (%.1f GB/s)",
+                format: "%@, %ld at once: %.2f ms a step, %.1f tokens/s%@, %.0f%% of the bandwidth (%.1f GB/s)", name,
                 streams, median(seconds) * 1000, rate,
                 streams == 1 ? "" : String(format: " (%.1f times one)", rate / alone),
                 100 * median(shares), median(bandwidths) * 1e-9))

@@ -219,21 +219,23 @@ func kernels(quick: Bool) {
 /// Whole steps of a new model: forward, backward, clip, AdamW. The limit is the peak for the multiply-adds, and after
 /// that the memory for the optimizer: it reads the gradients once for their norm, and then reads and writes parameters,
 /// gradients and two moments.
-/// - Parameter shares: whether to print where the time goes.
-func step(_ name: String, _ config: GPT2Configuration, B: Int, T: Int, runs: Int = 3, shares: Bool = true) {
-    let model = GPT2(config, trains: true)
+/// - Parameters:
+///   - shares: whether to print where the time goes.
+///   - pass: forward and backward pass.
+func step(
+    _ name: String, _ model: any LanguageModel, B: Int, T: Int, runs: Int = 3, shares: Bool = true,
+    pass: (_ inputs: [Int32], _ targets: [Int32]) -> Void
+) {
     model.parameters.initialize(seed: 42)
     var random = Xorshift(seed: 1)
-    let tokens = (0...B * T).map { _ in Int32(random.below(config.V)) }
+    let tokens = (0...B * T).map { _ in Int32(random.below(model.V)) }
     let (inputs, targets) = (Array(tokens.dropLast()), Array(tokens.dropFirst()))
     var count = 0
     func once() {
         count += 1
         var norm = 0.0
         withThreadsAwake {
-            model.forward(inputs: inputs, .batch(B: B, T: T))
-            _ = model.classify(targets: targets, gradientScale: 1 / Float(B * T))
-            model.backward(inputs: inputs, B: B, T: T)
+            pass(inputs, targets)
             norm = model.parameters.gradientNorm()
         }
         model.parameters.update(
@@ -282,12 +284,33 @@ func step(_ name: String, _ config: GPT2Configuration, B: Int, T: Int, runs: Int
     }
 }
 
+func step(_ name: String, _ config: GPT2Configuration, B: Int, T: Int, runs: Int = 3) {
+    let model = GPT2(config, trains: true)
+    step(name, model, B: B, T: T, runs: runs) { inputs, targets in
+        model.forward(inputs: inputs, .batch(B: B, T: T))
+        _ = model.classify(targets: targets, gradientScale: 1 / Float(B * T))
+        model.backward(inputs: inputs, B: B, T: T)
+    }
+}
+
+func step(_ name: String, _ config: PhiConfiguration, B: Int, T: Int, runs: Int = 3) {
+    let model = Phi(config, trains: true)
+    step(name, model, B: B, T: T, runs: runs) { inputs, targets in
+        model.forward(inputs: inputs, .batch(B: B, T: T))
+        _ = model.classify(targets: targets, gradientScale: 1 / Float(B * T))
+        model.backward(inputs: inputs, B: B, T: T)
+    }
+}
+
 let gpt2 = GPT2Configuration(maxT: 1024, V: 50257, L: 12, NH: 12, C: 768)
+/// Phi-1.5's architecture with GPT-2 124M's layers, and the vocabulary of a Korean tokenizer.
+let phi = PhiConfiguration(maxT: 1024, V: 32000, L: 12, NH: 12, C: 768, R: 32)
 
 func steps(quick: Bool) {
     let small = GPT2Configuration(maxT: 256, V: 4096, L: 6, NH: 6, C: 192)
     step("a small model of 6 layers and 192 channels", small, B: 16, T: 256, runs: quick ? 5 : 9)
     step("GPT-2 124M", gpt2, B: 4, T: 64, runs: quick ? 3 : 5)
+    step("Phi of 12 layers and 768 channels", phi, B: 4, T: quick ? 64 : 512, runs: 3)
     guard !quick else { return }
     step("GPT-2 124M", gpt2, B: 4, T: 256)
     step("GPT-2 124M", gpt2, B: 4, T: 1024)
@@ -327,16 +350,21 @@ enum Main {
             return words[at + 1]
         }
         let (text, vocabulary) = (take("--text"), take("--vocabulary"))
-        if words.count == 3, words[0] == "step", let B = Int(words[1]), let T = Int(words[2]), B > 0, 1...1024 ~= T {
+        if words.count == 3, ["step", "phi-step"].contains(words[0]), let B = Int(words[1]), let T = Int(words[2]),
+            B > 0, 1...1024 ~= T
+        {
             machine()
-            step("GPT-2 124M", gpt2, B: B, T: T)
+            if words[0] == "step" { step("GPT-2 124M", gpt2, B: B, T: T) }
+            if words[0] == "phi-step" { step("Phi of 12 layers and 768 channels", phi, B: B, T: T) }
             printPeakMemory()
             return
         }
         let sections = ["machine", "products", "kernels", "steps", "load", "generate", "tokenizer"]
-        if let unknown = words.first(where: { !sections.contains($0) }) {
+        let more = ["phi-generate"]  // 6 GB, and 12 for several at once
+        if let unknown = words.first(where: { !(sections + more).contains($0) }) {
+            let known = (sections + more).joined(separator: " ")
             FileHandle.standardError.write(
-                Data("error: no section \(unknown)\nhint: \(sections.joined(separator: " ")) or step B T\n".utf8))
+                Data("error: no section \(unknown)\nhint: \(known), step B T, phi-step B T\n".utf8))
             exit(2)
         }
         for section in words.isEmpty ? sections : words {
@@ -345,7 +373,9 @@ enum Main {
             case "products": for N in quick ? [1024] : [1024, 256] { products(N: N, quick: quick) }
             case "kernels": kernels(quick: quick)
             case "steps": steps(quick: quick)
-            case "generate": generating(quick: quick)
+            case "generate": generating("GPT-2 124M", gpt2, GPT2(gpt2, trains: false), streams: [1, 10], quick: quick)
+            case "phi-generate":
+                generating("Phi-1.5", .phi1_5, Phi(.phi1_5, trains: false), streams: [1], quick: quick)
             case "tokenizer": try tokenizerBench(text: text, vocabulary: vocabulary, quick: quick)
             default: try load()
             }

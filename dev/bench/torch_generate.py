@@ -1,23 +1,31 @@
 """Generates with GPT-2 124M in PyTorch (transformers, float32), to set beside `bench generate`.
 
-    python dev/bench/torch_generate.py [--tokens 32]
+    python dev/bench/torch_generate.py [--tokens 32] [--model DIR]
 
-A prompt of 512 tokens, then one stream and ten after a prompt of 8, greedily, with the cache of keys and values; medians of
-five. The weights are new ones: the speed does not depend on them. Needs torch and transformers; nothing is downloaded.
+A prompt of 512 tokens, then one stream and ten after a prompt of 8, greedily, with the cache of keys and values;
+medians of five. The weights are new ones: the speed does not depend on them. With --model it is the model of a Hugging
+Face directory instead, a Phi for example, and the prompt is no longer than it allows. Needs torch and transformers;
+nothing is downloaded.
 """
 
 import argparse
 import time
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--tokens", type=int, default=32)
+parser.add_argument("--model", metavar="DIR", help="a Hugging Face directory (default: a new GPT-2 124M)")
 a = parser.parse_args()
 
 torch.manual_seed(42)
-model = GPT2LMHeadModel(GPT2Config()).eval()
+if a.model is None:
+    model = GPT2LMHeadModel(GPT2Config()).eval()
+else:
+    model = AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32, local_files_only=True).eval()
+V = model.config.vocab_size
+T = min(512, model.config.max_position_embeddings)
 
 
 def median(body):
@@ -32,15 +40,15 @@ def median(body):
 
 
 def generate(rows, tokens):
-    prompt = torch.randint(50257, (1, 8)).repeat(rows, 1)
+    prompt = torch.randint(V, (1, 8)).repeat(rows, 1)
     model.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=tokens,
-                   min_new_tokens=tokens, pad_token_id=50256)
+                   min_new_tokens=tokens, pad_token_id=V - 1)
 
 
 with torch.no_grad():
-    prompt = torch.randint(50257, (1, 512))
+    prompt = torch.randint(V, (1, T))
     seconds = median(lambda: model(prompt, use_cache=True, logits_to_keep=1))
-    print(f"PyTorch {torch.__version__}, prompt of 512 tokens: {512 / seconds:.0f} tok/s")
+    print(f"PyTorch {torch.__version__}, {type(model).__name__}, prompt of {T} tokens: {T / seconds:.0f} tok/s")
     for rows in (1, 10):
         # The prompt's own time is taken off.
         seconds = median(lambda: generate(rows, a.tokens + 1)) - median(lambda: generate(rows, 1))

@@ -1,12 +1,13 @@
 """Compares ids and decodings with Hugging Face's tokenizers and tiktoken, on whole corpora and on hard strings.
 
-    swift build -c release --product fuzz
+    swift build -c release --product fuzz && swift build -c release --product tokenize
     python dev/reference/compare_tokenizers.py --tokenizers FOLDER --corpora FOLDER [--only WORD]
 
 FOLDER contains the public vocabularies: gpt2/encoder.json with vocab.bpe, bert/*vocab.txt, korean/*vocab.txt. In
-addition, tokenizers with each component that a tokenizer.json can name are trained here, on some lines of the corpora.
+addition, tokenizers with each component that a tokenizer.json can name are trained here, on some lines of the corpora,
+and Phi-1.5's (CodeGenTokenizer) is made of GPT-2's, in every form in which it is read, and written again.
 Texts: every line of the corpora, random characters and bytes, emoji, Hangul in NFD, control characters, added tokens
-next to Hangul particles.
+next to Hangul particles, indentation, the source files of this project.
 """
 
 import argparse
@@ -25,6 +26,9 @@ from tokenizers.implementations import BertWordPieceTokenizer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / ".build/release/fuzz"
+TOKENIZE = ROOT / ".build/release/tokenize"
+# What Phi-1.5 has besides GPT-2's tokens, in the order of the ids.
+RUNS = [" " * n for n in range(31, 1, -1)] + ["\t" * n for n in range(9, 1, -1)]
 
 
 def ours(path, texts):
@@ -125,6 +129,87 @@ def hard_strings(rng, count):
     for _ in range(count):
         yield "".join(chr(c) for c in (rng.choice([rng.randrange(0x80), rng.randrange(0x3000), rng.randrange(0x110000)])
                                        for _ in range(rng.randint(1, 10))) if not 0xD800 <= c <= 0xDFFF)
+
+
+def indented_strings(rng, count):
+    """Strings of runs of white space, some longer than any token, between other characters."""
+    parts = ["a", "the", "return", "안녕", "하세요", "꽃", "é", "日", "1", "42", "'s", ":", "(", "...", "😀", "<|endoftext|>",
+             "<|endoftext", "\n", "\r\n", "\u00a0", "\u3000", "\u0085"]
+    for _ in range(count):
+        yield "".join(rng.choice([" ", " ", "\t", "\n"]) * rng.choice([1, 1, 2, 3, 4, 7, 8, 9, 10, 16, 30, 31, 32, 33, 63, 70])
+                      if rng.random() < 0.5 else rng.choice(parts) for _ in range(rng.randint(1, 12)))
+
+
+def add_runs(tokenizer):
+    """Makes a CodeGenTokenizer of a byte-level tokenizer with <|endoftext|>."""
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken("<|endoftext|>", normalized=False, special=True)])
+    tokenizer.add_tokens([AddedToken(run, normalized=True, special=False) for run in RUNS])
+
+
+def codegen_directories(tokenizer, folder):
+    """Writes a CodeGenTokenizer in the three forms that model directories have; returns their directories."""
+    data = json.loads(tokenizer.to_str())
+    added = {t["content"]: t for t in data["added_tokens"]}
+    named = {name: "<|endoftext|>" for name in ("bos_token", "eos_token", "unk_token")}
+    config = named | {"add_prefix_space": False, "model_max_length": 2048, "tokenizer_class": "CodeGenTokenizer"}
+    decoder = {str(t["id"]): {k: v for k, v in t.items() if k != "id"} for t in added.values()}
+    vocabulary = {"vocab.json": data["model"]["vocab"], "special_tokens_map.json": named}
+    directories = {
+        "tokenizer.json": {"tokenizer.json": data, "tokenizer_config.json": config | {"added_tokens_decoder": decoder}},
+        "added_tokens_decoder": vocabulary | {"tokenizer_config.json": config | {"added_tokens_decoder": decoder}},
+        "added_tokens.json": vocabulary | {"tokenizer_config.json": config,
+                                           "added_tokens.json": {c: t["id"] for c, t in reversed(added.items())}},
+    }
+    for name, files in directories.items():
+        (folder / name).mkdir()
+        for file, contents in files.items():
+            (folder / name / file).write_text(json.dumps(contents, ensure_ascii=False, indent=2))
+        if "vocab.json" in files:
+            merges = data["model"]["merges"]
+            (folder / name / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
+    return [folder / name for name in directories]
+
+
+def codegen(gpt2, hard, corpora, rng):
+    """Compares Phi-1.5's tokenizer; returns the number of differences."""
+    from transformers import AutoTokenizer
+
+    reference = Tokenizer(models.BPE.from_file(str(gpt2 / "encoder.json"), str(gpt2 / "vocab.bpe")))
+    add_runs(reference)
+    assert [reference.token_to_id(t) for t in (" " * 31, "  ", "\t" * 9, "\t\t")] == [50257, 50286, 50287, 50294]
+    sources = [p.read_bytes().decode() for e in ("swift", "py") for p in ROOT.rglob(f"*.{e}") if ".build" not in p.parts]
+    texts = sources + list(indented_strings(rng, 20000)) + hard
+    bad = 0
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        directories = codegen_directories(reference, folder)
+        for directory in directories:
+            bad += compare(f"codegen {directory.name}", directory, reference, texts)
+            # As transformers reads the directory, and as it reads what we write.
+            written = folder / f"written from {directory.name}"
+            subprocess.run([TOKENIZE, "--tokenizer", directory, "--add-token", "  ", "--output", written], check=True)
+            (written / "config.json").write_text('{"model_type": "phi"}')
+            for path in (directory, written):
+                auto = AutoTokenizer.from_pretrained(path)
+                assert len(auto) == 50295 and auto.model_input_names == ["input_ids", "attention_mask"], path
+                wrong = sum(a != e.ids for a, e in zip(auto(texts)["input_ids"], reference.encode_batch(texts)))
+                print(f"codegen {path.name}, AutoTokenizer: {len(texts)} texts, {wrong} differ", flush=True)
+                bad += wrong
+            bad += compare(f"codegen {written.name}", written, reference, texts)
+        bad += compare("codegen corpora", directories[0], reference, corpora)
+        bad += compare_texts("codegen", directories[0], reference, 20000)
+        # A corpus, which threads encode in sections. Special tokens in it are ordinary text.
+        text = "".join(sources + list(indented_strings(rng, 200000))).replace("<|endoftext", "").replace("\r", "")
+        (folder / "text").write_text(text)
+        subprocess.run([TOKENIZE, "-k", directories[0], "-i", folder / "text", "-d", "file", "--val-fraction", "0",
+                        "-o", folder / "out"], check=True, capture_output=True)
+        ids, = [p.read_bytes()[1024:] for p in (folder / "out").glob("train_*.bin")]
+        same = list(struct.unpack(f"<{len(ids) // 2}H", ids)) == [50256] + reference.encode(text).ids
+        print(f"codegen, a corpus of {len(text.encode())} bytes: {'the same ids' if same else 'other ids'}", flush=True)
+        return bad + (not same)
 
 
 def compare(name, path, reference, texts):
@@ -262,6 +347,8 @@ def main():
         reference.decoder = decoders.ByteLevel()
         reference.add_special_tokens([AddedToken("<|endoftext|>", normalized=True, special=True)])
         bad += compare("gpt2", gpt2, reference, hard + corpora)
+    if wanted("codegen"):
+        bad += codegen(gpt2, hard, corpora, rng)
     if wanted("tiktoken"):
         bad += tiktoken(gpt2, hard, corpora)
     for path in sorted(arguments.tokenizers.glob("*/*vocab.txt")):

@@ -5,7 +5,8 @@ MODEL_DIR/llm_logits.json holds
     positions   the last positions of each row
     logits      (B,positions,V), computed in float64 from the weights as they are stored and rounded to float32
 
-It works with any causal language model that transformers loads.
+It works with any causal language model that transformers loads, GPT-2 and Phi among them. The attention is "sdpa":
+"eager" takes the softmax of some models, Phi's for one, in float32 even here.
 
     python dev/reference/huggingface_logits.py MODEL_DIR
 """
@@ -27,7 +28,7 @@ def main():
     directory = parser.parse_args().directory
 
     model = AutoModelForCausalLM.from_pretrained(
-        directory, dtype="auto", attn_implementation="eager", local_files_only=True).double().eval()
+        directory, dtype="auto", attn_implementation="sdpa", local_files_only=True).double().eval()
     longest = min(T, getattr(model.config, "max_position_embeddings", T))
     ids = torch.from_numpy(np.random.RandomState(7).randint(0, model.config.vocab_size, size=(B, longest)))
     positions = list(range(max(0, longest - POSITIONS), longest))

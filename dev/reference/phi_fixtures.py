@@ -1,8 +1,8 @@
 """Writes Phi models and what PyTorch computes with them, for the tests, into Tests/LLMTests/Fixtures/phi.
 
 For each of four small models of odd shapes:
-    <tag>/                      the start, as transformers' save_pretrained writes it: config.json, generation_config.json,
-                                model.safetensors (float32)
+    <tag>/                      the start, as transformers' save_pretrained writes it: config.json,
+                                generation_config.json, model.safetensors (float32)
     <tag>_reference.safetensors one batch and what comes of it, all float32:
                                     inputs, targets (B,T)   ids; a target of −1 does not count
                                     logits (B,T,V), loss (1)
@@ -14,10 +14,11 @@ and for generating:
 
 transformers' PhiForCausalLM computes all of it in float64, from float32 weights, and it is rounded once, when it is
 stored: the whole difference of a float32 implementation is its own. Two things stay float32 in transformers even then.
-The angles of the rotary embedding, their cosines and sines: that is what the model is, for everybody who runs it. And the
-softmax of attn_implementation="eager", an error that its "sdpa" does not have, so "sdpa" is used. The model is compared
-with an independent Phi of some thirty lines (logits, loss, every gradient) before anything is written, so the order of
-the tensors' axes, which values are rotated with which, and that both sublayers read one LayerNorm, are asserted here.
+The angles of the rotary embedding, their cosines and sines: that is what the model is, for everybody who runs it. And
+the softmax of attn_implementation="eager", an error that its "sdpa" does not have, so "sdpa" is used. The model is
+compared with an independent Phi of some thirty lines (logits, loss, every gradient) before anything is written, so the
+order of the tensors' axes, which values are rotated with which, and that both sublayers read one LayerNorm, are all
+asserted.
 
 The bias of k_proj has no gradient in exact arithmetic where it is not rotated: it then adds the same to all scores of a
 row, which softmax ignores. Compare gradients with an absolute tolerance, never by ratio alone. `one` has a single
@@ -37,7 +38,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import PhiConfig, PhiForCausalLM
 
 STEPS = 10
@@ -64,8 +65,8 @@ class Config:
         C, I = self.C, self.intermediate
         layer = {}
         for name, out, channels in [
-            ("self_attn.q_proj", C, C), ("self_attn.k_proj", C, C), ("self_attn.v_proj", C, C), ("self_attn.dense", C, C),
-            ("mlp.fc1", I, C), ("mlp.fc2", C, I)
+            ("self_attn.q_proj", C, C), ("self_attn.k_proj", C, C), ("self_attn.v_proj", C, C),
+            ("self_attn.dense", C, C), ("mlp.fc1", I, C), ("mlp.fc2", C, I)
         ]:
             layer |= {f"{name}.weight": (out, channels), f"{name}.bias": (out,)}
         layer |= {"input_layernorm.weight": (C,), "input_layernorm.bias": (C,)}
@@ -192,7 +193,8 @@ def check_gradients(tag, config, T, gradients):
             assert gradient.abs().max() < 1e-12, f"{name}: one position has nothing to choose from"
             continue
         if name.endswith("k_proj.bias"):
-            gradient, still = gradient.view(config.NH, -1).split([config.rotary, config.C // config.NH - config.rotary], 1)
+            heads = gradient.view(config.NH, -1)
+            gradient, still = heads[:, :config.rotary], heads[:, config.rotary:]
             assert (still.abs() < 1e-12).all(), f"{name}: where it is not rotated, softmax ignores it"
         spreads[name] = gradient.std().item()
     order = sorted(spreads, key=spreads.get)
@@ -253,9 +255,9 @@ def write_model(output, tag):
     reference |= {f"gradient.{name}": gradient for name, gradient in gradients.items()}
     save_file({name: tensor.to(torch.float32).contiguous() for name, tensor in reference.items()},
               os.path.join(output, f"{tag}_reference.safetensors"))
-    print(f"{tag}: loss {losses[0]:.6f} → {losses[-1]:.6f}, {(y >= 0).sum()} of {B * T} targets count; off the own Phi by "
-          f"{worst_logit:.0e} (logits) and {worst_gradient:.0e} (gradients); the float32 angles move the logits by "
-          f"{angles:.0e}\n    smallest gradient std {smallest}")
+    print(f"{tag}: loss {losses[0]:.6f} → {losses[-1]:.6f}, {(y >= 0).sum()} of {B * T} targets count; off the "
+          f"independent Phi by {worst_logit:.0e} (logits) and {worst_gradient:.0e} (gradients); the float32 angles "
+          f"move the logits by {angles:.0e}\n    smallest gradient std {smallest}")
 
 
 def write_generating(output):
@@ -294,7 +296,8 @@ def write_generating(output):
 def main():
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--output", default=os.path.normpath(os.path.join(root, "Tests", "LLMTests", "Fixtures", "phi")))
+    parser.add_argument("--output", default=os.path.normpath(
+        os.path.join(root, "Tests", "LLMTests", "Fixtures", "phi")))
     output = parser.parse_args().output
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()

@@ -8,6 +8,8 @@ Tests/LLMTests/Fixtures/tokenizer_600.json     the result of BpeTrainer on it: t
 Tests/LLMTests/Fixtures/tokenizer_cases.json   hard strings, with their words and ids
 Tests/LLMTests/Fixtures/tokenizer_parts.json   tokenizers with each component, and what they make of hard strings
 Tests/LLMTests/Fixtures/tokenizer_decodings.json  what random ids decode to
+Tests/LLMTests/Fixtures/tokenizer_codegen.json  a small CodeGenTokenizer, as Phi's
+Tests/LLMTests/Fixtures/tokenizer_codegen_cases.json  what it makes of indentation
 """
 
 import json
@@ -87,6 +89,37 @@ def decodings():
         json.dump(rows, file, ensure_ascii=False, separators=(",", ":"))
 
 
+def codegen():
+    """A small vocabulary with CodeGenTokenizer's 38 runs of white space: ids and decodings of indentation."""
+    import compare_tokenizers
+
+    code = "".join(f"{' ' * (i % 5 * 4)}if x[{i}]:\n{chr(9) * (i % 6)}return '안녕'\n" for i in range(40))
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.train_from_iterator(
+        [code] * 4 + PARAGRAPHS, trainers.BpeTrainer(vocab_size=319, special_tokens=[], show_progress=False,
+                                                 initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    # Behind the others, as GPT-2 has it.
+    data = json.loads(tokenizer.to_str())
+    data["model"]["vocab"]["<|endoftext|>"] = 319
+    tokenizer = Tokenizer.from_str(json.dumps(data))
+    compare_tokenizers.add_runs(tokenizer)
+    # The vocabulary has runs, too: where a token is added for them, it must win.
+    assert tokenizer.get_vocab_size() == 320 + 38 and {"ĠĠ", "ĉĉ"} <= set(tokenizer.get_vocab())
+    texts = [" " * n for n in [*range(1, 35), 61, 62, 63, 64, 93]] + ["\t" * n for n in range(1, 21)] + [
+        "def f():\n    return 1\n", "if x:\n\tif y:\n\t\treturn\n", "\t    \tx", "    \t\tx", " \t \t  \t\t ", "x  ", "x\t\t", "  x  ",
+        "안녕  하세요", "안녕\t\t하세요", "가   나\t\t\t다", "  \n  ", "\n\n  \n\t\t\n", "a  \r\n  b", "  <|endoftext|>  ", "<|endoftext|> <|endoftext|>",
+        "the  <|endoftext", "x" + " " * 40 + "'s", " " * 31 + "\t" * 9, " " * 32 + "\t" * 10 + "x", "\u00a0  \u00a0", "\u3000\t\t\u3000", "  \u0301"]
+    texts += compare_tokenizers.indented_strings(random.Random(11), 60)
+    cases = []
+    for text in texts:
+        ids = tokenizer.encode(text).ids
+        cases.append([text, ids, tokenizer.decode(ids, skip_special_tokens=False), tokenizer.decode(ids)])
+    for name, contents in (("tokenizer_codegen", json.loads(tokenizer.to_str())), ("tokenizer_codegen_cases", cases)):
+        with open(FIXTURES / f"{name}.json", "w") as file:
+            json.dump(contents, file, ensure_ascii=False, separators=(",", ":"))
+
+
 def trained(corpus):
     """The results of BpeTrainer with other schemes and options: files to match byte for byte."""
     def save(name, model, pre, decoder, **options):
@@ -125,6 +158,7 @@ def main():
         assert "".join(case["words"]) == case["text"], case
     parts()
     decodings()
+    codegen()
     trained(corpus)
     with open(FIXTURES / "tokenizer_cases.json", "w") as file:
         json.dump(cases, file, ensure_ascii=True, indent=0)

@@ -14,4 +14,8 @@ package struct CorpusSummary: Equatable, Sendable {
     /// Without padding.
     package var tokens = 0
     package var unknownTokens = 0
+    /// Rows of padded documents; 0 without padding.
+    package var rows = 0
+    /// Documents that are longer than a row.
+    package var cutDocuments = 0
 }

@@ -18,6 +18,8 @@ package struct CorpusWriter {
     package var tokensPerShard = 100_000_000
     /// The number of tokens to which every document is padded; shards then hold whole rows. nil for no padding.
     package var rowLength: Int?
+    /// Whether a document longer than a row goes on in the next rows; if not, it is an error.
+    package var cutsDocuments = false
     /// Whether bytes that are not text become U+FFFD; if not, they are an error.
     package var lossy = false
     /// The size in bytes of the section of text that a thread encodes between two writes, and of the blocks in which
@@ -58,7 +60,9 @@ package struct CorpusWriter {
                 fingerprint: tokenizer.fingerprint(),
                 tokensPerShard: rowLength.map { max(1, tokensPerShard / $0) * $0 } ?? tokensPerShard)
         }
-        var paddings = rowLength.map { [RowPadding](repeating: .init(length: $0, endOfText: endOfText), count: 2) }
+        var paddings = rowLength.map {
+            [RowPadding](repeating: .init(length: $0, cuts: cutsDocuments, endOfText: endOfText), count: 2)
+        }
         // One encoder per thread, each with its own cache.
         var encoders = try (0..<max(1, threadCount)).map { _ in try tokenizer.makeEncoder() }
         var summary = CorpusSummary()
@@ -129,6 +133,10 @@ package struct CorpusWriter {
         }
         summary.trainingTokens = writers[0].tokenCount
         summary.validationTokens = writers[1].tokenCount
+        for padding in paddings ?? [] {
+            summary.rows += padding.rows
+            summary.cutDocuments += padding.cutDocuments
+        }
         try tokenizer.write(to: directory, in: set)
         set.remove(try shards(in: directory))
         try set.commit()

@@ -29,27 +29,34 @@ package final class DataLoader {
     package private(set) var position: Position
     private let shards: [TokenShard]
     private let vocabularySize: Int
-    private let answers: Answers?
+    private let counted: Targets
 
-    /// The targets that count if only answers do: from the end of `mark` up to the next end-of-text, which
-    /// counts too. What stands before the first mark of a row does not.
-    package struct Answers {
-        let mark: [Int32]
-        let endOfText: Int32
+    /// The targets that count.
+    package enum Targets: Equatable {
+        case all
+        /// All but padding, which is end-of-text after end-of-text. The first one after a text counts: from it the model
+        /// learns to end. (transformers' DataCollatorForLanguageModeling, told to pad with end-of-text, leaves out every
+        /// one, and its model never learns to.)
+        case text(endOfText: Int32)
+        /// From the end of `mark`, which is not empty, up to the next end-of-text, which counts too. What stands before
+        /// the first mark of a row does not.
+        case answers(mark: [Int32], endOfText: Int32)
 
-        package init(mark: [Int32], endOfText: Int32) {
-            precondition(!mark.isEmpty)
-            self.mark = mark
-            self.endOfText = endOfText
-        }
-
-        /// Sets the targets of a row that don't count to −1.
-        func hideQuestions(inputs: ArraySlice<Int32>, targets: inout ArraySlice<Int32>) {
-            var isAnswer = false
-            for i in inputs.indices {
-                if inputs[i] == endOfText { isAnswer = false }
-                if inputs[...i].suffix(mark.count) == mark[...] { isAnswer = true }
-                if !isAnswer { targets[i] = -1 }
+        /// Sets the targets that don't count to −1, in rows of T.
+        func hideOthers(inputs: [Int32], targets: inout [Int32], T: Int) {
+            switch self {
+            case .all: break
+            case .text(let endOfText):
+                for i in inputs.indices where inputs[i] == endOfText && targets[i] == endOfText { targets[i] = -1 }
+            case .answers(let mark, let endOfText):
+                for row in stride(from: 0, to: inputs.count, by: T) {
+                    var isAnswer = false
+                    for i in row..<row + T {
+                        if inputs[i] == endOfText { isAnswer = false }
+                        if inputs[row...i].suffix(mark.count) == mark[...] { isAnswer = true }
+                        if !isAnswer { targets[i] = -1 }
+                    }
+                }
             }
         }
     }
@@ -59,21 +66,14 @@ package final class DataLoader {
     ///   - shuffleSeed: nil reads the samples as they lie. llm.c's seed is 42.
     ///   - shrinks: where no shard holds B·T tokens, take fewer sequences at a time, or one shorter one: validation
     ///     data may be small.
-    ///   - answers: nil counts every target.
+    ///   - counted: the targets that count.
     /// - Throws: if there is no shard, a damaged one, or none with a whole sample.
     package init(
         pattern: String, B: Int, T: Int, vocabularySize: Int, shuffleSeed: UInt32?, shrinks: Bool = false,
-        answers: Answers? = nil
+        counted: Targets = .all
     ) throws {
-        self.answers = answers
-        try finishInterruptedWrites(in: folder(of: pattern))
-        let files = paths(matching: pattern)
-        guard !files.isEmpty else {
-            throw UserError(
-                "no token shards match \(pattern)",
-                hint: "make some: ./tokenize --tokenizer DIR --input FILE --output data, or: make run")
-        }
-        let all = try files.map { try TokenShard($0) }
+        self.counted = counted
+        let all = try DataLoader.shards(matching: pattern).map { try TokenShard($0) }
         let longest = all.map(\.count).max() ?? 0
         let (sampleSize, overflow) = B.multipliedReportingOverflow(by: T)
         if longest <= sampleSize || overflow {
@@ -102,6 +102,20 @@ package final class DataLoader {
                 shards: (0..<Int32(shards.count)).map { $0 }, samples: [], random: MersenneTwister(seed: shuffleSeed))
         }
         startEpoch()
+    }
+
+    /// The paths of shards, with what an interrupted program left undone in their folder.
+    /// - Throws: if there is none.
+    package static func shards(matching pattern: String) throws -> [String] {
+        try finishInterruptedWrites(in: folder(of: pattern))
+        let files = paths(matching: pattern)
+        guard files.isEmpty else { return files }
+        let inside = paths(matching: "\(pattern)/train_*.bin")
+        throw UserError(
+            "no token shards match \(pattern)",
+            hint: inside.isEmpty
+                ? "make some: ./tokenize --tokenizer DIR --input FILE --output \(folder(of: pattern)), or: make run, or "
+                    + "for train_phi: make tutorial TEXT=FILE" : "name the shards in it: '\(pattern)/train_*.bin'")
     }
 
     /// Reads all shards, at the speed of memory or of the disk.
@@ -142,7 +156,7 @@ package final class DataLoader {
     }
 
     /// Whether any target of an epoch counts. Afterwards the loader stands where it stood.
-    package func hasAnswer() throws -> Bool {
+    package func hasTarget() throws -> Bool {
         let start = position
         defer { position = start }
         for _ in 0..<samplesPerEpoch where try nextBatch().counted > 0 { return true }
@@ -208,11 +222,7 @@ package final class DataLoader {
         }
         let inputs = Array(tokens.dropLast())
         var targets = Array(tokens.dropFirst())
-        if let answers {
-            for row in stride(from: 0, to: B * T, by: T) {
-                answers.hideQuestions(inputs: inputs[row..<row + T], targets: &targets[row..<row + T])
-            }
-        }
+        counted.hideOthers(inputs: inputs, targets: &targets, T: T)
         position.sample += 1
         return Batch(B: B, T: T, inputs: inputs, targets: targets)
     }

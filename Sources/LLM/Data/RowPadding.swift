@@ -1,32 +1,49 @@
-/// Padding that gives each document its own row: it is filled with end-of-text to `length` tokens, so that a batch of
-/// sequences of this length is a batch of whole documents.
+/// Padding that gives each document rows of its own: its last row is filled with end-of-text to `length` tokens, so that
+/// a batch of sequences of this length is a batch of whole documents, or of parts of them where one is longer than a row.
 package struct RowPadding {
     package let length: Int
+    private let cuts: Bool
     private let endOfText: Int32
     /// The number of tokens in the current row; 0 before the first document.
     private var used = 0
-    private var rows = 0
+    private var documents = 0
+    /// The rows of the current document so far.
+    private var documentRows = 0
+    package private(set) var rows = 0
+    /// Documents longer than a row.
+    package private(set) var cutDocuments = 0
 
-    package init(length: Int, endOfText: Int32) {
+    /// - Parameter cuts: whether a document longer than a row goes on in the next one; if not, it is an error. The next
+    ///   row begins with the document's next token, which is also the target of the full row's last one.
+    package init(length: Int, cuts: Bool, endOfText: Int32) {
         precondition(length > 0)
         self.length = length
+        self.cuts = cuts
         self.endOfText = endOfText
     }
 
     /// The padded form of the next tokens of a corpus with an end-of-text before each document.
-    /// - Throws: if a document with its end-of-text is longer than a row.
+    /// - Throws: if a document with its end-of-text is longer than a row, and is not to be cut.
     package mutating func pad(_ tokens: [Int32]) throws -> [Int32] {
         var padded: [Int32] = []
         padded.reserveCapacity(tokens.count + tokens.count / 8)
         for token in tokens {
             if token == endOfText {
                 appendPadding(to: &padded)
-                rows += 1
+                documents += 1
+                documentRows = 0
+            } else if used == length {
+                guard cuts else {
+                    throw UserError(
+                        "document \(documents) is longer than a row of \(length) tokens",
+                        hint: "use a larger --row-length, --cut to let it go on in the next row, or no --row-length")
+                }
+                used = 0
             }
-            guard used < length else {
-                throw UserError(
-                    "document \(rows) is longer than a row of \(length) tokens",
-                    hint: "use a larger --row-length, shorter documents, or no --row-length")
+            if used == 0 {
+                rows += 1
+                documentRows += 1
+                if documentRows == 2 { cutDocuments += 1 }
             }
             padded.append(token)
             used += 1

@@ -3,7 +3,7 @@
 //     llm.c's, for a model that is one file            Hugging Face's, for a model that is a directory
 //     model_00001000.bin        the parameters         checkpoint-1000/   config.json, model.safetensors, tokenizer.json, …
 //     state_00001000_00000.bin  the state              checkpoint-1000/state.bin
-//     DONE_00001000             empty; both are whole
+//     DONE_00001000             empty: model and state are complete
 //     model_best.bin            the best validated     best/
 //
 // The state is AdamW's moments, the random numbers, the place in the data (StateFile.swift).
@@ -106,7 +106,7 @@ package struct CheckpointDirectory {
             _ = FileCalls.remove("\(path)/\(name)")
         }
         guard layout == .directories else { return locked }
-        try? removeNameless()
+        try? removeTemporary()
         guard isDirectory(bestPath) else { return locked }
         try finishInterruptedWrites(in: bestPath)
         for name in names(in: bestPath) where name.hasSuffix(".tmp") { _ = FileCalls.remove("\(bestPath)/\(name)") }
@@ -141,12 +141,12 @@ package struct CheckpointDirectory {
             try set.write(donePath(step)) { _ in }
             try set.commit()
         case .directories:
-            let (final, temporary) = (modelPath(step), modelPath(step) + nameless)
+            let (final, temporary) = (modelPath(step), modelPath(step) + temporarySuffix)
             guard !fileExists(final) || isDirectory(final) else {
                 throw UserError(
                     "cannot write \(final): a file is in its place", hint: "move it, or choose another output")
             }
-            try? removeNameless()
+            try? removeTemporary()
             do {
                 try removeTree(temporary)
                 try createDirectory(temporary)
@@ -154,14 +154,14 @@ package struct CheckpointDirectory {
                 try set.write("\(temporary)/state.bin") { try StateFile.write(state, parameters, to: $0) }
                 try set.commit()
                 // What has the name is damaged: a whole one would have been continued from.
-                if isDirectory(final) { try takeName(of: final, nameless + nameless) }
+                if isDirectory(final) { try renameAway(of: final, temporarySuffix + temporarySuffix) }
                 guard FileCalls.rename(temporary, final) == 0 else { throw cannotWrite(final) }
             } catch {
                 _ = FileCalls.removeTree(temporary)
                 throw error
             }
             try synchronizeDirectory(path)
-            try? removeNameless()
+            try? removeTemporary()
         }
     }
 
@@ -184,9 +184,9 @@ package struct CheckpointDirectory {
             // One that nobody may remove must not keep the others there.
             var refused: (any Error)?
             for step in steps {
-                do { try takeName(of: modelPath(step), nameless) } catch { refused = refused ?? error }
+                do { try renameAway(of: modelPath(step), temporarySuffix) } catch { refused = refused ?? error }
             }
-            try removeNameless()
+            try removeTemporary()
             if let refused { throw refused }
         }
     }
@@ -202,19 +202,18 @@ package struct CheckpointDirectory {
             let names = files()
             guard !names.isEmpty else { return }
             // What stands in a rename's way goes first: once the list is written, it must be possible to finish it.
-            for name in names { try removeTree("\(path)/\(name)\(nameless)") }
-            try Journal(renames: names.map { ($0, $0 + nameless) }, removals: []).carryOut(in: path)
-            try? removeNameless()
+            for name in names { try removeTree("\(path)/\(name)\(temporarySuffix)") }
+            try Journal(renames: names.map { ($0, $0 + temporarySuffix) }, removals: []).carryOut(in: path)
+            try? removeTemporary()
         }
     }
 
     // MARK: - directories that are not whole yet, or no longer
 
-    /// What their names end in.
-    private let nameless = ".tmp"
+    private let temporarySuffix = ".tmp"
 
-    /// Makes a directory one that `removeNameless` removes.
-    private func takeName(of path: String, _ suffix: String) throws {
+    /// Makes a directory one that `removeTemporary` removes.
+    private func renameAway(of path: String, _ suffix: String) throws {
         try removeTree(path + suffix)
         guard FileCalls.rename(path, path + suffix) == 0 || errno == ENOENT else { throw cannotRemove(path) }
         // No part of it may be gone before its name is.
@@ -222,7 +221,7 @@ package struct CheckpointDirectory {
     }
 
     /// Removes what a run was writing or removing when it was killed or the disk failed.
-    private func removeNameless() throws {
+    private func removeTemporary() throws {
         var refused: (any Error)?
         for name in names(in: path) where name.wholeMatch(of: /(checkpoint-\d+|best)(\.tmp)+/) != nil {
             do { try removeTree("\(path)/\(name)") } catch { refused = refused ?? error }

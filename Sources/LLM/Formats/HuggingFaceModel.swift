@@ -1,6 +1,6 @@
 // What every model has in common as a Hugging Face directory: config.json, and the weights in model.safetensors or in
-// shards. The names of the tensors are in each model's table; what is here reads and writes by it. What a kind of model
-// asks of its config.json is in the file of its name (HuggingFaceGPT2.swift, HuggingFacePhi.swift).
+// shards. The names of the tensors are in each model's table; what is here reads and writes by it. What each kind
+// of model requires of config.json is in its own file (HuggingFaceGPT2.swift, HuggingFacePhi.swift).
 
 import Foundation
 
@@ -95,12 +95,12 @@ struct HuggingFaceWeights {
     private let table: TensorTable
     private let name: (String) -> String
 
-    /// Every tensor must be there and have its shape; that is checked before memory is taken. And nothing else may be
-    /// there but what is no weight.
+    /// Every tensor must be there and have its shape; that is checked before memory is taken. No other tensor may be
+    /// there, except buffers.
     /// - Parameters:
     ///   - kind: what to call the model.
     ///   - name: the name in this directory of a tensor that the table calls so.
-    ///   - isIgnored: whether a tensor that the table does not have is no weight.
+    ///   - isIgnored: whether a tensor that the table does not have is a buffer.
     init(
         _ folder: SafetensorsFolder, _ table: TensorTable, kind: String, name: @escaping (String) -> String = { $0 },
         isIgnored: (String) -> Bool

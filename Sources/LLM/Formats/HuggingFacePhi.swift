@@ -52,7 +52,7 @@ package enum HuggingFacePhi {
                 let range = String(format: "%g to %g", allowed.lowerBound, allowed.upperBound)
                 throw json.refuse("\(name) is \(HuggingFaceConfig.shown(value)), not a number from \(range)")
             }
-            // transformers 4 and 5 would take another one each.
+            // transformers 4 and 5 would each take a different one.
             guard found.allSatisfy({ $0.number == found[0].number }) else {
                 let shown = found.map(HuggingFaceConfig.shown)
                 throw json.refuse("\(name) is \(shown[0]) in rope_parameters and \(shown[1]) beside it")
@@ -83,7 +83,7 @@ package enum HuggingFacePhi {
         let folder = try SafetensorsFolder(directory)
         if folder.entries.keys.contains(where: { $0.contains("Wqkv") || $0.contains("query_key_value") }) {
             throw UserError(
-                "\(directory): its weights have the names of before transformers 4.37 (Wqkv or query_key_value)",
+                "\(directory): its weights have the names used before transformers 4.37 (Wqkv or query_key_value)",
                 hint: "take the model's newer revision, which has q_proj, k_proj and v_proj")
         }
         let buffer = /.*rotary_emb\.inv_freq/

@@ -123,11 +123,16 @@ private func refuseParts(_ path: String) throws {
     guard !path.hasSuffix(".safetensors") else {
         throw UserError("\(path) is only the weights of a model", hint: "name its directory: \(folder(of: path))")
     }
-    guard isDirectory(path) else { return }
-    let inside = names(in: path).last {
+    guard isDirectory(path) else {
+        let parts = ["config.json", "generation_config.json", "tokenizer.json", "state.bin"]
+        guard parts.contains(fileName(of: path)), isHuggingFaceDirectory(folder(of: path)) else { return }
+        throw UserError("\(path) is only a part of a model", hint: "name its directory: \(folder(of: path))")
+    }
+    // The best, or else the last; a longer name is a later step.
+    let inside = names(in: path).filter {
         $0.hasPrefix("model_") && $0.hasSuffix(".bin")
             || isHuggingFaceDirectory("\(path)/\($0)") && !$0.hasSuffix(".tmp")
-    }
+    }.max { ($0.contains("best") ? 1 : 0, $0.utf8.count, $0) < ($1.contains("best") ? 1 : 0, $1.utf8.count, $1) }
     throw UserError(
         "\(path) is a directory without config.json",
         hint: inside.map { "name one of its models, such as \(path)/\($0)" } ?? modelHint)

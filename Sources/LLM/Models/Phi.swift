@@ -4,24 +4,30 @@
 //     GPT-2   token + position → L × [ x += attention(layernorm(x));  x += mlp(layernorm(x)) ] → layernorm → classifier
 //     Phi     token            → L × [ x += attention(layernorm(x)) + mlp(the same layernorm(x)) ] → layernorm → classifier
 //
-//           GPT-2                               Phi
-//       x ──────┬─────────┐                 x ──────┬─────────┐
-//       │   layernorm     │                 │   layernorm     │
-//       │       │         │                 │    ┌──┴───────┐ │
-//       │   attention     │                 │ attention    mlp│
-//       └──────(+)        │                 └────(+)───────(+)┘
-//               ├─────┐                                 │
-//           layernorm │                                 ▼
-//               │     │
-//              mlp    │        1. Attention and MLP are parallel, behind one layer norm.
-//               └───(+)        2. No table of positions: queries and keys turn (Kernels/Rotary.swift).
-//                    ▼         3. The classifier is a matrix of its own, not wte, and has a bias.
-//                              4. The vocabulary is not padded: there is no llm.c file that would ask for it.
-//                              5. All matrices begin as N(0, 0.02), whatever the depth.
+//         GPT-2                      Phi
+//           x                          x
+//           ├─────────┐                ├──────────────┐
+//       layernorm     │            layernorm          │
+//           │         │          ┌─────┴─────┐        │
+//       attention     │      attention      mlp       │
+//           └────────(+)         └───────────┴───────(+)
+//           ┌─────────┤                               ▼
+//       layernorm     │
+//           │         │
+//          mlp        │
+//           └────────(+)
+//                     ▼
+//
+// 1. Attention and MLP are parallel, behind one layer norm.
+// 2. No learnt positions: queries and keys are turned by angles that depend on the position (Kernels/Rotary.swift).
+// 3. The classifier is a matrix of its own, not wte, and has a bias.
+// 4. The vocabulary is not padded: there is no llm.c file that would ask for it.
+// 5. All matrices begin as N(0, 0.02), whatever the depth.
 //
 // Dimensions: B batch, T time, C channels, V vocabulary, NH heads, HS head size, R channels of a head that turn, FC
 // channels inside the MLP, L layers, N rows in a pass (B·T in training).
-// The names are GPT2.swift's; new are lnw and lnb for a layer's only norm, and headw and headb for the classifier.
+// The names are GPT2.swift's; new are lnw and lnb for a layer's only norm, and headw and headb for the classifier. Vp is V
+// rounded up, the stride of a row of logits, in memory only.
 
 import Kernels
 
@@ -29,7 +35,7 @@ import Kernels
 
 /// The sizes of a Phi.
 package struct PhiConfiguration: CausalConfiguration {
-    /// The longest sequence it is used with. There is no table that it would be the length of.
+    /// The longest sequence. No parameter depends on it, only the table of angles.
     package var maxT: Int
     /// Tokens in the vocabulary.
     package var V: Int
@@ -180,7 +186,7 @@ package final class Phi: CausalModel, TrainableModel {
     /// The memory of passes that a backward pass follows, and of those without one, which need far less.
     private var training: PhiWorkspace
     private var inference: PhiWorkspace
-    /// Of the last forward pass: its memory, its rows, and the place of each in its sequence.
+    /// The last forward pass's memory, its rows, and the place of each row in its sequence.
     private var workspace: PhiWorkspace
     private var N = 0
     private var positions: [Int32] = []

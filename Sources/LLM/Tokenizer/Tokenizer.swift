@@ -222,8 +222,13 @@ package struct Tokenizer: Sendable {
         let added = addedTokens.filter { !$0.isSpecial }
         if normalizer == nil, added.isEmpty, preTokenizer?.isGPT2 ?? false { return .betweenWords }
         let byLine = (normalizer?.worksByLine ?? true) && (preTokenizer?.worksByLine ?? false)
-        let addedByLine = added.allSatisfy {
-            !$0.content.contains(UInt8(ascii: "\n")) && !$0.stripsLeft && !$0.stripsRight
+        let newline = UInt8(ascii: "\n")
+        let addedByLine = added.allSatisfy { token in
+            // White space at its end, after other characters, would be cut off.
+            let text = token.content + [newline]
+            let cut = text.withUnsafeBufferPointer { TextCut.beforeLineEnds.last(in: $0) }
+            return (cut ?? token.content.count) == token.content.count && !token.content.contains(newline)
+                && !token.stripsLeft && !token.stripsRight
         }
         return byLine && addedByLine ? .beforeLineEnds : .nowhere
     }

@@ -1,4 +1,4 @@
-// How the learning rate changes over the steps; as in llm.c.
+// How the learning rate changes over the steps; as in llm.c, or from 0 on, as in transformers.
 
 import Foundation
 
@@ -12,19 +12,27 @@ package struct Schedule {
     package var steps: Int
     /// What is left of the learning rate at the end, as a fraction.
     package var finalFraction: Double
+    /// What the warm-up begins with.
+    package var conventions: Conventions
 
-    package init(shape: Shape, learningRate: Double, warmupSteps: Int, steps: Int, finalFraction: Double) {
+    package init(
+        shape: Shape, learningRate: Double, warmupSteps: Int, steps: Int, finalFraction: Double,
+        conventions: Conventions = .llmC
+    ) {
         self.shape = shape
         self.learningRate = learningRate
         self.warmupSteps = warmupSteps
         self.steps = steps
         self.finalFraction = finalFraction
+        self.conventions = conventions
     }
 
     /// The learning rate of a step, counted from 0.
     package func rate(at step: Int) -> Double {
-        if shape == .constant { return learningRate }
-        if step < warmupSteps { return learningRate * Double(step + 1) / Double(warmupSteps) }
+        if shape == .constant, !conventions.warmsUpConstant { return learningRate }
+        if step < warmupSteps {
+            return learningRate * Double(step + conventions.firstWarmupStep) / Double(warmupSteps)
+        }
         let final = learningRate * finalFraction
         func progress(since start: Int) -> Double {
             min(1, max(0, Double(step - start) / Double(max(1, steps - start))))

@@ -12,7 +12,6 @@ package final class Trainer {
     private let model: any TrainableModel
     private let settings: TrainingSettings
     private let tokenizer: Tokenizer?
-    private let answers: DataLoader.Answers?
     private let loader: DataLoader
     private let validation: DataLoader?
     /// Where checkpoints go; nil keeps nothing.
@@ -71,21 +70,23 @@ package final class Trainer {
         (self.say, self.writeModel) = (say, writeModel)
         self.resumed = resumed?.step
         let B = settings.B
-        answers = try settings.answers(tokenizer)
+        // Without shards there is no tokenizer either, which would be the wrong thing to ask for.
+        _ = try DataLoader.shards(matching: settings.trainData)
+        let counted = try settings.lossOn.targets(tokenizer, answerMark: settings.answerMark)
         loader = try DataLoader(
             pattern: settings.trainData, B: B, T: T, vocabularySize: V,
-            shuffleSeed: settings.overfitsBatch ? nil : settings.seed, answers: answers)
+            shuffleSeed: settings.overfitsBatch ? nil : settings.seed, counted: counted)
         validation =
             try settings.validateEvery > 0
             ? DataLoader(
                 pattern: settings.validationData, B: B, T: T, vocabularySize: V, shuffleSeed: nil, shrinks: true,
-                answers: answers) : nil
+                counted: counted) : nil
         microBatches = try settings.microBatches(T: T)
         totalBatch = microBatches * B * T
         steps = try settings.steps(loader, totalBatch: totalBatch)
         schedule = Schedule(
             shape: settings.schedule, learningRate: settings.learningRate, warmupSteps: settings.warmup, steps: steps,
-            finalFraction: settings.finalFraction)
+            finalFraction: settings.finalFraction, conventions: settings.conventions)
 
         if let tokenizer {
             try loader.check(madeWith: tokenizer)
@@ -93,8 +94,13 @@ package final class Trainer {
         }
         let data = try loader.check()
         _ = try validation?.check()
-        for (loader, name) in [(loader, "train"), (validation, "validation")] where answers != nil {
-            guard let loader, try !loader.hasAnswer() else { continue }
+        for (loader, name) in [(loader, "train"), (validation, "validation")] where settings.lossOn != .all {
+            guard let loader, try !loader.hasTarget() else { continue }
+            if settings.lossOn == .text {
+                throw UserError(
+                    "no text in the \(name) data: every token is end of text",
+                    hint: "make the shards again with tokenize")
+            }
             throw UserError(
                 "no answer in the \(name) data: '\(settings.answerMark ?? "")' is not there",
                 hint: "give the words before the answers with --answer-mark, with the space before them if there is "
@@ -246,12 +252,13 @@ package final class Trainer {
         let result = try measure(validation)
         guard result.rows > 0 else {
             return say(
-                "val loss: no answer in the first \(settings.validationBatches) batches; take more --val-batches (-m)")
+                "val loss: no \(settings.lossOn) in the first \(settings.validationBatches) batches; "
+                    + "take more --val-batches (-m)")
         }
         if peak > 0 { measurePeak() }
         say(
             String(format: "val loss %.6f | next-token accuracy %.2f%%", result.loss, 100 * result.accuracy)
-                + (answers == nil ? "" : String(format: " | exact answers %.2f%%", 100 * result.exact)))
+                + (settings.lossOn == .answer ? String(format: " | exact answers %.2f%%", 100 * result.exact) : ""))
         fflush(nil)
         warn(log?.validation(step: state.step, loss: result.loss, accuracy: result.accuracy), "its lines wait")
         let byAccuracy = state.bestBy == .accuracy
@@ -302,7 +309,7 @@ package final class Trainer {
         guard let model = model as? any CausalModel else { return }
         let start = Int32(tokenizer?.endOfText ?? (model.V == 50257 ? 50256 : 0))
         // Trained on answers, a model is asked a question of the validation data; it cannot make up its own.
-        let question = answers == nil ? [] : try validation?.question(number: state.step) ?? []
+        let question = settings.lossOn == .answer ? try validation?.question(number: state.step) ?? [] : []
         let prompt = question.isEmpty ? [start] : question
         let endOfText = question.isEmpty ? nil : start
         let generator = Generator(
@@ -406,10 +413,10 @@ package final class Trainer {
         }
     }
 
-    /// The targets that count in the step that begins here, at least 1. Where only answers count, its batches are read
-    /// once more for it.
+    /// The targets that count in the step that begins here, at least 1. Where not all do, its batches are read once more
+    /// for it.
     private func countTargets() throws -> Int {
-        guard answers != nil else { return totalBatch }
+        if settings.lossOn == .all { return totalBatch }
         let start = loader.position
         var targets = 0
         for _ in 0..<microBatches {
@@ -426,7 +433,7 @@ package final class Trainer {
         // NaN has a sign, which means nothing to a reader.
         if loss.isNaN { loss = .nan }
         if norm.isNaN { norm = .nan }
-        clipScale = norm > 1 ? Float(1 / norm) : 1
+        clipScale = settings.conventions.clipScale(norm: norm)
         lossScore = state.lossWindow.score(loss)
         normScore = state.normWindow.score(norm)
     }
@@ -453,8 +460,8 @@ package final class Trainer {
             return
         }
         model.parameters.update(
-            learningRate: schedule.rate(at: state.step), beta1: 0.9, beta2: 0.95, decay: settings.decay,
-            gradientScale: clipScale, step: state.step + 1)
+            learningRate: schedule.rate(at: state.step), beta1: 0.9, beta2: settings.conventions.beta2,
+            decay: settings.decay, gradientScale: clipScale, step: state.step + 1)
     }
 
     /// The step's line for a person, and its line in main.log.

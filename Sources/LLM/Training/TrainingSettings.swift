@@ -22,7 +22,8 @@ package struct TrainingSettings {
     private let givenSteps: Int?
     private let epochs: Double
     package let overfitsBatch: Bool
-    /// The text before an answer; nil counts all tokens.
+    package let lossOn: LossOn
+    /// The text before an answer; nil unless answers alone count.
     package let answerMark: String?
 
     package let schedule: Schedule.Shape
@@ -30,6 +31,7 @@ package struct TrainingSettings {
     package let warmup: Int
     package let finalFraction: Double
     package let decay: Double
+    package let conventions: Conventions
     /// 0 never skips.
     package let skipLossZ: Double
     package let skipNormZ: Double
@@ -102,8 +104,9 @@ package struct TrainingSettings {
                 "schedule", "k", .choice(Schedule.Shape.allCases.map(\.rawValue)), default: "cosine",
                 "how the learning rate falls after the warm-up; wsd is stable, then falls over the last fifth"),
             Option(
-                "loss-on", nil, .choice(["all", "answer"]), default: "all",
-                "all tokens, or those between --answer-mark and the next end of text"),
+                "loss-on", nil, .choice(LossOn.allCases.map(\.rawValue)), default: "all",
+                "all tokens; text: all but padding, with the end of text after each text; or answer: those between "
+                    + "--answer-mark and the next end of text"),
             Option(
                 "answer-mark", nil, .text, "TEXT", default: "결과", "what stands between a question and its answer"),
             Option("learning-rate", "l", .number(0...1e9), "X", default: "3e-4", "the highest learning rate"),
@@ -113,6 +116,11 @@ package struct TrainingSettings {
                 "final-lr-fraction", "q", .number(0...1), "X", default: "1.0",
                 "the learning rate at the end, as a fraction of the highest"),
             Option("weight-decay", "c", .number(0...1e9), "X", default: "0", "AdamW's decay of the matrices"),
+            Option(
+                "trainer", nil, .choice(Conventions.allCases.map(\.rawValue)), default: "llm.c",
+                "whose conventions, to compare runs: the warm-up over N steps begins at 1/N (llm.c; none if constant) or "
+                    + "at 0 (transformers), AdamW's β₂ is 0.95 or 0.999, and gradients are divided by ‖g‖ or ‖g‖ + 1e-6. "
+                    + "transformers' cosine and linear end at 0: -q 0"),
             Option(
                 "skip-loss-z", "sl", .number(0...1e9), "X", default: "0",
                 "skip an update whose loss is more than this many standard deviations above the mean of the last 128; 0 never"
@@ -179,12 +187,14 @@ package struct TrainingSettings {
         givenSteps = options.int("steps") < 0 ? nil : options.int("steps")
         epochs = options.double("epochs")
         overfitsBatch = options.flag("overfit-batch")
-        answerMark = options.text("loss-on") == "answer" ? options.text("answer-mark") : nil
+        lossOn = LossOn(rawValue: options.text("loss-on") ?? "") ?? .all
+        answerMark = lossOn == .answer ? options.text("answer-mark") : nil
         schedule = Schedule.Shape(rawValue: options.text("schedule") ?? "") ?? .cosine
         learningRate = options.double("learning-rate")
         warmup = options.int("warmup")
         finalFraction = options.double("final-lr-fraction")
         decay = options.double("weight-decay")
+        conventions = Conventions(rawValue: options.text("trainer") ?? "") ?? .llmC
         skipLossZ = options.double("skip-loss-z")
         skipNormZ = options.double("skip-norm-z")
         validateEvery = options.int("val-every")
@@ -295,19 +305,6 @@ package struct TrainingSettings {
         in directory: CheckpointDirectory?, _ readModel: (_ path: String) throws -> Model
     ) throws -> (model: Model, state: TrainingState)? where Model: TrainableModel {
         resume == .continues ? try directory?.newest(readModel) : nil
-    }
-
-    /// Where the loss counts; nil everywhere.
-    package func answers(_ tokenizer: Tokenizer?) throws -> DataLoader.Answers? {
-        guard let answerMark else { return nil }
-        guard let tokenizer, let endOfText = tokenizer.endOfText else {
-            throw UserError(
-                "--loss-on answer needs the tokenizer, to find the answers",
-                hint: "give its folder with --tokenizer DIR")
-        }
-        let mark = try tokenizer.encode(Array(answerMark.utf8))
-        guard !mark.isEmpty else { throw UserError("an empty --answer-mark", hint: "take a word", exitCode: 2) }
-        return DataLoader.Answers(mark: mark, endOfText: Int32(endOfText))
     }
 
     // MARK: - what must fit

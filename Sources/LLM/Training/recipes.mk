@@ -23,3 +23,15 @@ text.TRAIN = --layers 4 --heads 4 --channels 128 -b $(BATCH) -t $(T) -x $(STEPS)
 
 # OpenAI's 124M on tinyshakespeare: the 40 small steps of llm.c's train_gpt2.c.
 gpt2_124M.TRAIN = -e gpt2_124M.bin -b 4 -t 64 -x 40 -l 1e-4 -v 10 -m 5 -s 20
+
+# A model of Phi-1.5's architecture, trained on sentences as transformers' Trainer trains it. A step is TOTAL tokens, 4
+# batches of 4 rows of 512.
+phi.VOCAB = 32000
+phi.PHI = --layers 4 --heads 4 --channels 128
+phi.BATCH = 4
+phi.T = 512
+phi.TOTAL = 8192
+phi.EPOCHS = 2
+phi.WARMUP = 100
+phi.EVERY = 200
+phi.TRAIN = $(PHI) -b $(BATCH) -t $(T) -d $(TOTAL) --epochs $(EPOCHS) --trainer transformers --loss-on text -l 5e-4 -u $(WARMUP) -q 0 -c 0.1 --best-by accuracy -v $(EVERY) -n $(EVERY) -nk 5 -s $(EVERY)

@@ -126,7 +126,7 @@ private func fileText(_ random: inout Xorshift, length: Int, invalid: Bool = fal
     }
 }
 
-@Test(arguments: ["prefix", "whitespace", "NFC", "added", "metaspace"])
+@Test(arguments: ["prefix", "whitespace", "NFC", "added", "added with spaces", "codegen", "metaspace"])
 func `any tokenizer gives the ids of whole documents, however the text is cut`(kind: String) throws {
     var tokenizer = try Tokenizer(path: fixture("tokenizer_\(kind == "whitespace" ? kind : "prefix").json"))
     var components = tokenizer.components
@@ -136,11 +136,14 @@ func `any tokenizer gives the ids of whole documents, however the text is cut`(k
         model: try #require(tokenizer.model), spellings: tokenizer.spellings, addedTokens: tokenizer.addedTokens,
         components: components)
     if kind == "added" { tokenizer = try tokenizer.adding([Array("the".utf8)]) }
+    if kind == "added with spaces" { tokenizer = try tokenizer.adding(["a ", " the", "Z\t "].map { Array($0.utf8) }) }
+    if kind == "codegen" { tokenizer = try codeGenTokenizer() }
     let endOfText = Int32(try #require(tokenizer.endOfText))
     var random = Xorshift(seed: 19)
     try withTemporaryDirectory { directory in
         for round in 0..<12 {
-            let text = [97] + fileText(&random, length: 20 + random.below(300))
+            let ends = String(repeating: "a \n the\nZ\t \n", count: 5)
+            let text = [97] + fileText(&random, length: 20 + random.below(300)) + Array(ends.utf8)
             try write(text, to: directory + "/text")
             let mode = DocumentMode.allCases[round % 3]
             var writer = CorpusWriter(tokenizer: tokenizer, mode: mode)
@@ -382,6 +385,53 @@ func `any tokenizer gives the ids of whole documents, however the text is cut`(k
                 let inputs = try loader.nextBatch().inputs
                 let document = encoded.first { $0.elementsEqual(inputs.prefix($0.count)) }
                 try #require(document != nil && inputs.dropFirst(document?.count ?? 0).allSatisfy { $0 == 0 })
+            }
+        }
+    }
+}
+
+/// The documents without rows say what the rows must hold: in each split the same documents, in order and whole.
+@Test func `documents longer than a row are cut, and nothing of them is dropped`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    var random = Xorshift(seed: 13)
+    try withTemporaryDirectory { directory in
+        let letters = Array("abc 가나 12 the")
+        let lines = (0..<80).map { _ in
+            String((0..<random.below(60)).map { _ in letters[random.below(letters.count)] })
+                + ["\n", "\n\n \n"][random.below(2)]
+        }
+        try write(Array(lines.joined().utf8), to: directory + "/text")
+        let files = try openTexts([directory + "/text"])
+        for (mode, fraction) in [(.line, 0), (.line, 0.3), (.blank, 0.3), (.file, 0.2)] as [(DocumentMode, Double)] {
+            func write(_ sectionSize: Int, _ row: Int?, _ tokensPerShard: Int = 100_000) throws -> CorpusSummary {
+                var writer = CorpusWriter(tokenizer: tokenizer, mode: mode)
+                (writer.sectionSize, writer.tokensPerShard) = (sectionSize, tokensPerShard)
+                (writer.rowLength, writer.cutsDocuments) = (row, true)
+                return try writer.write(files, fraction: fraction, seed: 5, to: directory + "/out")
+            }
+            let whole = try write(1 << 20, nil)
+            #expect(whole.rows == 0 && whole.cutDocuments == 0)
+            let documents = try ["train", "val"].map { split in
+                try tokens(directory + "/out", split).reduce(into: [[Int32]]()) { documents, token in
+                    if token == 0 { documents.append([]) }
+                    documents[documents.count - 1].append(token)
+                }
+            }
+            #expect(documents[0].count + documents[1].count == whole.documents)
+            for (sectionSize, row, shard) in [(1 << 20, 16, 100_000), (8, 16, 50), (40, 7, 7), (8, 2, 100_000)] {
+                let summary = try write(sectionSize, row, shard)
+                let expected = documents.map { documents in
+                    documents.flatMap { $0 + [Int32](repeating: 0, count: (row - $0.count % row) % row) }
+                }
+                for (split, rows) in zip(["train", "val"], expected) {
+                    #expect(try tokens(directory + "/out", split) == (rows.isEmpty ? [] : rows + [0]))
+                    // Each shard holds whole rows, and the last one a target more.
+                    let counts = try paths(matching: "\(directory)/out/\(split)_*.bin").map { try TokenShard($0).count }
+                    #expect(counts.dropLast().allSatisfy { $0 % row == 0 } && (counts.last ?? 1) % row == 1)
+                }
+                #expect(summary.rows * row == expected[0].count + expected[1].count)
+                #expect(summary.cutDocuments == documents.joined().count { $0.count > row } && summary.cutDocuments > 0)
+                #expect(summary.tokens == whole.tokens && summary.validationDocuments == whole.validationDocuments)
             }
         }
     }

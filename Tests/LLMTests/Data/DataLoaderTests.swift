@@ -77,11 +77,11 @@ private func makeShards(_ lengths: [Int], in directory: String, vocabulary: Int 
 
 private func loader(
     _ directory: String, B: Int = 2, T: Int = 5, vocabularySize: Int = 500, seed: UInt32? = 42, shrinks: Bool = false,
-    answers: DataLoader.Answers? = nil
+    counted: DataLoader.Targets = .all
 ) throws -> DataLoader {
     try DataLoader(
         pattern: directory + "/train_*.bin", B: B, T: T, vocabularySize: vocabularySize, shuffleSeed: seed,
-        shrinks: shrinks, answers: answers)
+        shrinks: shrinks, counted: counted)
 }
 
 // MARK: - the order
@@ -260,7 +260,7 @@ func `small validation data shrinks the batch`(tokens: Int, B: Int, T: Int) thro
     }
 }
 
-// MARK: - the loss on the answers
+// MARK: - the targets that count
 
 /// Which targets count, for a stream in which 0 ends a text and the mark is 7 8: written again, the other way round,
 /// from what is asked for. The token at i counts if, going back from it within its row, a whole mark is met before a 0.
@@ -283,8 +283,8 @@ private func twinCounts(_ row: [Int32]) -> [Bool] {
             i % 11 == 3 ? 7 : i % 11 == 4 ? 8 : token
         }
         try writeShard(tokens, to: directory + "/train_0.bin")
-        let answers = DataLoader.Answers(mark: [7, 8], endOfText: 0)
-        let someLoader = try loader(directory, B: 4, T: 25, seed: 3, answers: answers)
+        let answers = DataLoader.Targets.answers(mark: [7, 8], endOfText: 0)
+        let someLoader = try loader(directory, B: 4, T: 25, seed: 3, counted: answers)
         let allLoader = try loader(directory, B: 4, T: 25, seed: 3)
         var counted = 0
         for _ in 0..<60 {
@@ -306,10 +306,36 @@ private func twinCounts(_ row: [Int32]) -> [Bool] {
         // Two rows of nine: end of text, question, mark 7 8, answer, padding; and one token more.
         let tokens: [Int32] = [0, 1, 2, 7, 8, 3, 4, 0, 0] + [0, 5, 7, 8, 6, 6, 6, 6, 6] + [0]
         try writeShard(tokens, to: directory + "/train_0.bin")
-        let answers = DataLoader.Answers(mark: [7, 8], endOfText: 0)
-        let loader = try loader(directory, B: 2, T: 9, seed: nil, answers: answers)
+        let answers = DataLoader.Targets.answers(mark: [7, 8], endOfText: 0)
+        let loader = try loader(directory, B: 2, T: 9, seed: nil, counted: answers)
         #expect(try loader.nextBatch().targets == [-1, -1, -1, -1, 3, 4, 0, -1, -1] + [-1, -1, -1, 6, 6, 6, 6, 6, 0])
         #expect(try loader.question(number: 0) == [0, 1, 2, 7, 8])
         #expect(try loader.question(number: 3) == [0, 5, 7, 8])
+    }
+}
+
+@Test func `padding does not count, and the end of a text does`() throws {
+    try withTemporaryDirectory { directory in
+        // Texts of two, three, four and five tokens after their end-of-text, in rows of four, and a row of padding.
+        let rows: [[Int32]] = [
+            [0, 1, 2, 0], [0, 1, 2, 3], [0, 1, 2, 3], [4, 0, 0, 0], [0, 1, 2, 3], [4, 5, 0, 0], [0, 0, 0, 0],
+        ]
+        try writeShard(rows.flatMap { $0 } + [0], to: directory + "/train_0.bin")
+        func textLoader() throws -> DataLoader {
+            try loader(directory, B: 7, T: 4, seed: nil, counted: .text(endOfText: 0))
+        }
+        let batch = try textLoader().nextBatch()
+        #expect(batch.inputs == rows.flatMap { $0 })
+        #expect(
+            batch.targets == [
+                1, 2, 0, -1,  // the next row is another text's
+                1, 2, 3, 0,  // the end of a text that fills its row is the next one's beginning
+                1, 2, 3, 4,  // a text that was cut goes on
+                0, -1, -1, -1, 1, 2, 3, 4, 5, 0, -1, -1, -1, -1, -1, -1,
+            ])
+        #expect(batch.counted == 3 + 4 + 4 + 1 + 4 + 2)
+        #expect(try textLoader().hasTarget())
+        try writeShard([Int32](repeating: 0, count: 29), to: directory + "/train_0.bin")
+        #expect(try !textLoader().hasTarget())
     }
 }

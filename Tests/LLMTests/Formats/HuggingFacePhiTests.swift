@@ -153,8 +153,8 @@ func `a configuration of another Phi is refused by name`(old: String, new: Strin
             { $0[layer + "q_layernorm.weight"] = ([20], .init(repeating: 1, count: 20)) }
         ),
         ("score.weight is not part of a Phi", { $0["score.weight"] = ([2], [1, 2]) }),
-        ("names of before transformers 4.37", { $0["transformer.h.0.mixer.Wqkv.weight"] = ([1], [1]) }),
-        ("names of before transformers 4.37", { $0[layer + "query_key_value.weight"] = ([1], [1]) }),
+        ("names used before transformers 4.37", { $0["transformer.h.0.mixer.Wqkv.weight"] = ([1], [1]) }),
+        ("names used before transformers 4.37", { $0[layer + "query_key_value.weight"] = ([1], [1]) }),
         ("NaN or infinite", { $0["lm_head.bias"]?.floats[7] = .nan }),
         ("NaN or infinite", { $0[layer + "v_proj.weight"]?.floats[7] = -.infinity }),
     ] as [(String, (inout [String: (shape: [Int], floats: [Float])]) -> Void)] {

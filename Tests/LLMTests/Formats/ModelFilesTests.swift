@@ -91,3 +91,20 @@ private func belongs(_ tokenizer: Tokenizer, to path: String) -> Bool {
         #expect(belongs(one, to: path) && belongs(other, to: path))
     }
 }
+
+@Test func `of a run's folder the best model is named, or else the last`() throws {
+    try withTemporaryDirectory { folder in
+        func hint() -> String {
+            do { _ = try modelKind(folder) } catch { return (error as? UserError)?.hint ?? "" }
+            return ""
+        }
+        for (name, expected) in [
+            ("checkpoint-80", "checkpoint-80"), ("checkpoint-100", "checkpoint-100"),
+            ("checkpoint-900.tmp", "checkpoint-100"), ("best", "best"),
+        ] {
+            try createDirectory("\(folder)/\(name)")
+            try writeDurably("\(folder)/\(name)/config.json") { try $0.write("{}") }
+            #expect(hint() == "name one of its models, such as \(folder)/\(expected)")
+        }
+    }
+}

@@ -62,6 +62,20 @@ private func fillWithNoise(_ model: Phi, seed: UInt32) {
     #expect(Phi(tinyPhi, trains: false).flopsPerToken(T: 5) == Double(expected))
 }
 
+/// Of 32 rows, so that no tensor is padded to a cache line.
+@Test(arguments: [7, 20, 1000])
+func `a Phi's memory is what its tensors take`(FC: Int) {
+    let config = PhiConfiguration(maxT: 11, V: 40, L: 3, NH: 2, C: 8, FC: FC, R: 4)
+    let (N, C, L, NH, widest) = (32, 8, 3, 2, max(3 * 8, FC))
+    let parameters = PhiTensors(config).table.count
+    // Residual, norm, queries to values in the MLP's place, attention; two means and deviations, lse, loss, hit.
+    let plain = parameters + 11 * 4 + N * (3 * C + widest + 4 + NH + 2)
+    #expect(config.bytes(rows: N, trains: false) == Double(4 * plain))
+    let kept = N * (C + L * (C + 3 * C + C + FC + 2 + NH))
+    let shared = N * (C + FC + C + 2 + 2 + 4 * C + widest)
+    #expect(config.bytes(rows: N, trains: true) == Double(4 * (4 * parameters + 11 * 4 + kept + shared + N * 40)))
+}
+
 // MARK: - gradients
 
 @Test(arguments: [false, true])

@@ -35,10 +35,10 @@ private func withRun(_ body: (_ folder: String) throws -> Void) throws {
         try FileManager.default.copyItem(atPath: folder + "/run/checkpoint-4", toPath: folder + "/run/checkpoint-6.tmp")
         try expectSuccess("generate", ["--model", "run/best/", "--prompt", "a", "-n", "2"], in: folder)
         try expectRefusal(
-            "run is a directory without config.json", hint: "such as run/checkpoint-4", of: "generate",
+            "run is a directory without config.json", hint: "such as run/best", of: "generate",
             ["--model", "run"], in: folder)
         try expectRefusal(
-            "state.bin: not a GPT-2 checkpoint", of: "generate", ["--model", "run/checkpoint-4/state.bin"], in: folder)
+            "state.bin is only a part of a model", of: "generate", ["--model", "run/checkpoint-4/state.bin"], in: folder)
         try expectRefusal("there is no model none", of: "generate", ["--model", "none"], in: folder)
 
         let score = ["score", "--count", "1", "--max-tickets", "1", "--chart", "chart.svg", "--model"]
@@ -46,7 +46,7 @@ private func withRun(_ body: (_ folder: String) throws -> Void) throws {
         try expectRefusal(
             "run/checkpoint-2 has a context of 20 tokens", of: "lotto", score + ["run/checkpoint-2"], in: folder)
         try expectRefusal(
-            "run is a directory without config.json", hint: "such as run/checkpoint-4", of: "lotto", score + ["run"],
+            "run is a directory without config.json", hint: "such as run/best", of: "lotto", score + ["run"],
             in: folder)
     }
 }
@@ -131,7 +131,7 @@ private func withRun(_ body: (_ folder: String) throws -> Void) throws {
             "phi-1.5 has 24 layers, not 2", of: "train_phi", ["-e", "phi-1.5", "--layers", "2", "--dry-run"], in: folder
         )
         try expectRefusal(
-            "run is a directory without config.json", hint: "such as run/checkpoint-6", of: "train_phi", ["-e", "run"],
+            "run is a directory without config.json", hint: "such as run/best", of: "train_phi", ["-e", "run"],
             in: folder)
     }
 }
@@ -168,7 +168,7 @@ private func withRun(_ body: (_ folder: String) throws -> Void) throws {
         // Before anything is said about its tokenizer, which is not the data's.
         let phi = try fixture("phi/small")
         try expectRefusal("\(phi) is a Phi, not a GPT-2", hint: "train_phi", of: "train_gpt2", ["-e", phi], in: folder)
-        try expectRefusal("cannot read phi-2", of: "train_phi", ["-e", "phi-2"], in: folder)
+        try expectRefusal("there is no model phi-2", of: "train_phi", ["-e", "phi-2"], in: folder)
     }
 }
 

@@ -14,20 +14,7 @@ import Testing
         #expect(try Tokenizer(path: directory + "/tokenizer.json").fingerprint() == tokenizer.fingerprint())
         #expect(try Tokenizer(path: directory + "/tokenizer.bin").fingerprint() == tokenizer.fingerprint())
 
-        let model = try #require(try JSON(contents(of: path), name: path)["model"])
-        guard case .array(let pairs)? = model["merges"], let vocabulary = model["vocab"] else {
-            throw UserError("the fixture is incomplete", hint: "write it again")
-        }
-        let lines = pairs.compactMap { pair -> [UInt8]? in
-            guard case .array(let sides) = pair, case .string(let a)? = sides.first, case .string(let b)? = sides.last
-            else { return nil }
-            return a + [UInt8(ascii: " ")] + b
-        }
-        try #require(lines.count == 343)
-        try write(vocabulary.text(), to: directory + "/vocab.json")
-        try write(
-            Array("#version: 0.2\n".utf8) + Array(lines.joined(separator: Array("\n".utf8))),
-            to: directory + "/merges.txt")
+        try writeGPT2Files(tokenizer, to: directory)
         #expect(try Tokenizer(path: directory + "/vocab.json").fingerprint() == tokenizer.fingerprint())
     }
 }

@@ -66,6 +66,24 @@ func trainByteLevel(
     return try Tokenizer(learnt, addedTokens: [AddedToken(id: 0, content: Array("<|endoftext|>".utf8))])
 }
 
+/// A small CodeGenTokenizer, such as Phi's: a byte-level vocabulary, <|endoftext|> and 38 runs of white space.
+func codeGenTokenizer() throws -> Tokenizer { try Tokenizer(path: fixture("tokenizer_codegen.json")) }
+
+/// The files in which a model directory has GPT-2's kind of vocabulary: vocab.json and merges.txt.
+func writeGPT2Files(_ tokenizer: Tokenizer, to directory: String) throws {
+    let json = try #require(try JSON(tokenizer.json(), name: "json")["model"])
+    guard case .array(let merges)? = json["merges"], let vocabulary = json["vocab"] else {
+        throw UserError("it has no merges", hint: "choose a byte-pair tokenizer")
+    }
+    let lines = merges.map { merge -> [UInt8] in
+        guard case .array(let sides) = merge, case .string(let a)? = sides.first, case .string(let b)? = sides.last
+        else { return [] }
+        return a + [UInt8(ascii: " ")] + b + [UInt8(ascii: "\n")]
+    }
+    try write(vocabulary.text(), to: directory + "/vocab.json")
+    try write(Array("#version: 0.2\n".utf8) + lines.joined(), to: directory + "/merges.txt")
+}
+
 /// The counts of a text's words, in several partitions, as with several threads.
 func countWords(_ text: [UInt8], partitions: Int = 3) -> WordCounts {
     var words = WordCounts(partitions: partitions)

@@ -3,7 +3,7 @@
 import LLM
 import Testing
 
-/// The rows of train_gpt2's table that say which model.
+/// The rows of the trainers' tables that say which model.
 private let modelRows = [
     Option("model", "e", .text, "FILE", "a checkpoint or a shape"),
     Option("layers", nil, .integer(1...1000), "N", "layers"),
@@ -17,7 +17,7 @@ private func options(_ arguments: [String]) throws -> Options {
         program: "train_gpt2", about: "", table: TrainingSettings.table(model: modelRows) { $0 }, arguments: arguments)
 }
 
-@Test(arguments: ["lotto", "lotto-long", "text", "gpt2_124M"])
+@Test(arguments: ["lotto", "lotto-long", "text", "gpt2_124M", "phi"])
 func `the trainer knows every word of a recipe`(name: String) throws {
     let arguments = Recipe(name).trainArguments()
     #expect(arguments.allSatisfy { !$0.contains("$") && !$0.contains("(") && !$0.isEmpty })
@@ -30,6 +30,9 @@ func `the trainer knows every word of a recipe`(name: String) throws {
     #expect(lotto.answerMark != nil && lotto.learningRate == 5e-3 && lotto.finalFraction == 0)
     let text = TrainingSettings(try options(Recipe("text").trainArguments()))
     #expect(text.B == 16 && text.newModelT == 256 && text.keep == 2 && text.answerMark == nil)
+    let phi = TrainingSettings(try options(Recipe("phi").trainArguments()))
+    #expect(phi.B == 4 && phi.newModelT == 512 && phi.keep == 5 && phi.bestBy == .accuracy && phi.decay == 0.1)
+    #expect(try phi.microBatches(T: 512) == 4 && phi.finalFraction == 0 && phi.learningRate == 5e-4)
     let gpt2 = try options(Recipe("gpt2_124M").trainArguments())
     #expect(gpt2.text("model") == "gpt2_124M.bin" && gpt2.int("steps") == 40)
 }

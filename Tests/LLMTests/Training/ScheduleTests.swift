@@ -12,9 +12,11 @@ private func expectRates(_ schedule: Schedule, _ expected: [(step: Int, rate: Do
 
 /// Ten steps of warm-up to 1, then 40 of decay to 0.1.
 private func schedule(
-    _ shape: Schedule.Shape, warmup: Int = 10, steps: Int = 50, final: Double = 0.1
+    _ shape: Schedule.Shape, warmup: Int = 10, steps: Int = 50, final: Double = 0.1, _ conventions: Conventions = .llmC
 ) -> Schedule {
-    Schedule(shape: shape, learningRate: 1, warmupSteps: warmup, steps: steps, finalFraction: final)
+    Schedule(
+        shape: shape, learningRate: 1, warmupSteps: warmup, steps: steps, finalFraction: final,
+        conventions: conventions)
 }
 
 @Test func `cosine`() {
@@ -66,4 +68,25 @@ func `warm-up may take all the steps, or more`(shape: Schedule.Shape) {
         }
         if shape != .constant && warmup > 1 { #expect(abs(s.rate(at: warmup / 2 - 1) - 0.5) < 1e-12) }
     }
+}
+
+// MARK: - as in transformers
+
+/// The rates that transformers 5.24.0's get_scheduler gives to the steps of a run, of a learning rate of 1; `constant`
+/// is its constant_with_warmup.
+@Test func `with transformers' conventions the rates are its own`() {
+    let cos36 = (1 + 5.0.squareRoot()) / 4
+    for (shape, warmup, rates) in [
+        (.cosine, 4, [0, 0.25, 0.5, 0.75, 1, 0.933012701892, 0.75, 0.5, 0.25, 0.066987298108]),
+        (.cosine, 0, [1, 0.5 + cos36 / 2, 0.654508497187, 0.345491502813, 0.5 - cos36 / 2]), (.cosine, 1, [0, 1, 0.5]),
+        (.linear, 4, [0, 0.25, 0.5, 0.75, 1, 5 / 6, 4 / 6, 0.5, 2 / 6, 1 / 6]),
+        (.linear, 0, [1, 0.8, 0.6, 0.4, 0.2]), (.linear, 1, [0, 1, 0.5]),
+        (.constant, 4, [0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1]), (.constant, 0, [1, 1, 1]),
+        (.wsd, 4, [0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1 - 0.5.squareRoot()]),
+    ] as [(Schedule.Shape, Int, [Double])] {
+        let schedule = schedule(shape, warmup: warmup, steps: rates.count, final: 0, .transformers)
+        expectRates(schedule, rates.enumerated().map { ($0, $1) })
+    }
+    // What is left at the end is an option here.
+    expectRates(schedule(.cosine, warmup: 4, steps: 10, .transformers), [(0, 0), (4, 1), (7, 0.55), (10, 0.1)])
 }

@@ -118,14 +118,17 @@ private func quiet(_ folder: String, _ more: String...) -> [String] {
     }
 }
 
-@Test func `the learning rate is the schedule's, and AdamW's step begins at one`() throws {
+@Test(arguments: Conventions.allCases)
+func `the learning rate is the schedule's, and AdamW's step begins at one`(conventions: Conventions) throws {
     try withChain { folder, _ in
         let out = folder + "/out"
         let arguments = quiet(folder, "-x", "6", "-l", "0.01", "-u", "3", "-q", "0.5", "-k", "linear", "-c", "0.1")
-        let run = try TestRun(bigram(), arguments + ["-o", out])
+        let run = try TestRun(bigram(), arguments + ["-o", out, "--trainer", conventions.rawValue])
         let loader = try DataLoader(
             pattern: folder + "/train_*.bin", B: 2, T: 10, vocabularySize: 7, shuffleSeed: 42)
-        let schedule = Schedule(shape: .linear, learningRate: 0.01, warmupSteps: 3, steps: 6, finalFraction: 0.5)
+        let schedule = Schedule(
+            shape: .linear, learningRate: 0.01, warmupSteps: 3, steps: 6, finalFraction: 0.5, conventions: conventions)
+        let beta2 = conventions == .llmC ? 0.95 : 0.999
         let twin = bigram()
         // The gradients are scaled so that some steps are limited and some are not.
         let factors: [Float] = [1, 30, 1, 50, 1, 20]
@@ -139,13 +142,17 @@ private func quiet(_ folder: String, _ more: String...) -> [String] {
             for i in 0..<49 { twin.parameters.gradients[i] *= factors[step] }
             let norm = twin.parameters.gradientNorm()
             #expect(abs(norm - (norms[step] ?? 0)) < 0.006 && (norm > 1) == (factors[step] > 1))
+            let limit = conventions == .llmC ? 1 / norm : 1 / (norm + 1e-6)
             twin.parameters.update(
-                learningRate: schedule.rate(at: step), beta1: 0.9, beta2: 0.95, decay: 0.1,
-                gradientScale: norm > 1 ? Float(1 / norm) : 1, step: step + 1)
+                learningRate: schedule.rate(at: step), beta1: 0.9, beta2: beta2, decay: 0.1,
+                gradientScale: norm > 1 ? Float(limit) : 1, step: step + 1)
         }
         #expect(twin.parameters.bits == run.model.parameters.bits)
+        let warmup = conventions == .llmC ? [0.01 / 3, 0.02 / 3, 0.01] : [0, 0.01 / 3, 0.02 / 3]
         let rates = try logged("lr", in: out)
-        for step in 0..<6 { #expect(abs((rates[step] ?? 0) - schedule.rate(at: step)) < 1e-6) }
+        for (step, rate) in (warmup + [0.01, 0.025 / 3, 0.02 / 3]).enumerated() {
+            #expect(abs((rates[step] ?? -1) - rate) < 1e-6)
+        }
     }
 }
 
@@ -171,10 +178,21 @@ private func tokenizerAndMark() throws -> (Tokenizer, V: Int, mark: Int32) {
     return (tokenizer, tokenizer.vocabularySize, ids[0])
 }
 
-private let markOptions = ["--loss-on", "answer", "--answer-mark", "="]
+private func options(_ lossOn: LossOn) -> [String] { ["--loss-on", lossOn.rawValue, "--answer-mark", "="] }
 
-@Test(arguments: [false, true])
-func `micro-batches are one large batch, and every target that counts weighs the same`(onAnswers: Bool) throws {
+/// Whether the target of token i counts, in rows of eight.
+private func counts(_ lossOn: LossOn, _ tokens: [Int32], _ i: Int, mark: Int32) -> Bool {
+    switch lossOn {
+    case .all: true
+    case .text: tokens[i] != 0 || tokens[i + 1] != 0
+    case .answer: tokens[i / 8 * 8...i].reversed().prefix(while: { $0 != 0 }).contains(mark)
+    }
+}
+
+@Test(arguments: LossOn.allCases)
+func `micro-batches are one large batch, and every target that counts weighs the same`(
+    lossOn: LossOn
+) throws {
     try withTemporaryDirectory { folder in
         let (tokenizer, V, mark) = try tokenizerAndMark()
         try writeShard(questions([4, 0, 1, 3], mark: mark, seed: 1), to: folder + "/train_0.bin")
@@ -185,7 +203,7 @@ func `micro-batches are one large batch, and every target that counts weighs the
                 [
                     "-i", folder + "/train_*.bin", "-b", B, "-t", "8", "-d", "32", "-x", "3", "-l", "1e-3", "-a", "-v",
                     "0", "-s", "0", "-o", out,
-                ] + (onAnswers ? markOptions : []), tokenizer: tokenizer)
+                ] + options(lossOn), tokenizer: tokenizer)
             try run.train()
             return (run.model, try logged("trl", in: out))
         }
@@ -208,14 +226,13 @@ func `micro-batches are one large batch, and every target that counts weighs the
         let (_, losses) = try trained(bigram(V: V), B: "1")
         let tokens = questions([4, 0, 1, 3], mark: mark, seed: 1)
         var (sum, count) = (0.0, 0)
-        for i in 0..<32 {
-            let row = tokens[i / 8 * 8...i].reversed()
-            guard !onAnswers || row.prefix(while: { $0 != 0 }).contains(mark) else { continue }
+        for i in 0..<32 where counts(lossOn, tokens, i, mark: mark) {
             let logits = bigram(V: V).row(tokens[i]).map { Double($0) }
             sum += log(logits.reduce(0) { $0 + exp($1) }) - logits[Int(tokens[i + 1])]
             count += 1
         }
-        #expect(count == (onAnswers ? 5 + 2 + 4 : 32))
+        // Of the text: three letters or marks, the answer's tokens, and the end.
+        #expect(count == (lossOn == .answer ? 5 + 2 + 4 : lossOn == .text ? 8 + 4 + 5 + 7 : 32))
         #expect(abs((losses[0] ?? 0) - sum / Double(count)) < 1e-4)
     }
 }
@@ -230,7 +247,7 @@ func `micro-batches are one large batch, and every target that counts weighs the
                 [
                     "-i", pattern, "-b", "1", "-t", "8", "-v", "0", "-s", "0", "-x", "4", "-n", "1", "-o",
                     folder + "/" + out,
-                ] + markOptions + more, tokenizer: tokenizer
+                ] + options(.answer) + more, tokenizer: tokenizer
             ) { path in
                 let model = BigramModel(V: V)
                 try model.read(path)
@@ -266,6 +283,55 @@ func `micro-batches are one large batch, and every target that counts weighs the
     }
 }
 
+@Test func `data of nothing but padding is refused, where texts alone count`() throws {
+    try withTemporaryDirectory { folder in
+        let (tokenizer, V, mark) = try tokenizerAndMark()
+        let (padding, texts) = ([Int32](repeating: 0, count: 33), questions([1, 2, 3, 4], mark: mark, seed: 1))
+        for (train, validation, error) in [
+            (padding, texts, "no text in the train data: every token is end of text"),
+            (texts, padding, "no text in the validation data: every token is end of text"), (texts, texts, nil),
+        ] {
+            try writeShard(train, to: folder + "/train_0.bin")
+            try writeShard(validation, to: folder + "/val_0.bin")
+            func run(_ lossOn: LossOn) throws {
+                _ = try TestRun(
+                    bigram(V: V), ["-i", folder + "/train_*.bin", "-b", "1", "-t", "8"] + options(lossOn),
+                    tokenizer: tokenizer)
+            }
+            #expect(userError { try run(.text) }?.message == error)
+            try run(.all)
+        }
+        // A step of padding alone counts nothing, and the next one goes on.
+        try writeShard(padding.dropLast() + texts, to: folder + "/train_0.bin")
+        let run = try TestRun(
+            bigram(V: V),
+            ["-i", folder + "/train_*.bin", "-b", "1", "-t", "8", "-v", "0", "-s", "0", "-o", folder + "/out"]
+                + options(.text), tokenizer: tokenizer)
+        try run.train()
+        let losses = try logged("trl", in: folder + "/out").values
+        #expect(losses.count { $0 == 0 } == 4 && losses.count { $0 > 0 } == 4)
+    }
+}
+
+@Test func `where texts count, a sample begins with the end of text, as where all tokens do`() throws {
+    try withTemporaryDirectory { folder in
+        let (tokenizer, V, mark) = try tokenizerAndMark()
+        let tokens = questions([1, 2, 3, 4], mark: mark, seed: 1)
+        try writeShard(tokens, to: folder + "/train_0.bin")
+        // The rows to validate with begin inside a text.
+        try writeShard(Array(tokens.dropFirst()), to: folder + "/val_0.bin")
+        func samples(_ lossOn: LossOn) throws -> [String] {
+            let run = try TestRun(
+                bigram(V: V),
+                ["-i", folder + "/train_*.bin", "-b", "1", "-t", "8", "-x", "2", "-l", "0", "-s", "1", "-g", "9"]
+                    + options(lossOn), tokenizer: tokenizer)
+            try run.train()
+            return run.said.filter { $0.hasPrefix("generating:") }
+        }
+        #expect(try samples(.text) == samples(.all) && samples(.answer) != samples(.all))
+    }
+}
+
 @Test func `overfitting takes the first batch again and again`() throws {
     try withChain { folder, tokens in
         let out = folder + "/out"
@@ -289,8 +355,8 @@ func `micro-batches are one large batch, and every target that counts weighs the
 
 /// Everything that validation says, again in double precision from the shard's tokens. Every target that counts weighs
 /// the same, however many its batch has.
-@Test(arguments: [false, true], [1, 2, 20])
-func `validation is the mean over its first batches' targets`(onAnswers: Bool, most: Int) throws {
+@Test(arguments: LossOn.allCases, [1, 2, 20])
+func `validation is the mean over its first batches' targets`(lossOn: LossOn, most: Int) throws {
     try withTemporaryDirectory { folder in
         let (tokenizer, V, mark) = try tokenizerAndMark()
         let tokens = questions([4, 0, 1, 3, 2, 2], mark: mark, seed: 5)
@@ -302,7 +368,7 @@ func `validation is the mean over its first batches' targets`(onAnswers: Bool, m
                 "-i", folder + "/train_*.bin", "-b", "2", "-t", "8", "-x", "0", "-v", "1", "-m", String(most), "-s",
                 "0",
                 "-o", out,
-            ] + (onAnswers ? markOptions : []), tokenizer: tokenizer)
+            ] + options(lossOn), tokenizer: tokenizer)
         let model = try #require(run.model as? BigramModel)
         // Answers of one and of three tokens are known by heart: the rows are exact, if all of their targets count.
         for row in [2, 3] {
@@ -315,9 +381,7 @@ func `validation is the mean over its first batches' targets`(onAnswers: Bool, m
         for batch in 0..<min(most, 3) {
             for row in batch * 2..<batch * 2 + 2 {
                 var (rowCount, rowRight) = (0, 0)
-                for i in row * 8..<row * 8 + 8 {
-                    let before = tokens[row * 8...i].reversed()
-                    guard !onAnswers || before.prefix(while: { $0 != 0 }).contains(mark) else { continue }
+                for i in row * 8..<row * 8 + 8 where counts(lossOn, tokens, i, mark: mark) {
                     let logits = model.row(tokens[i]).map { Double($0) }
                     sum += log(logits.reduce(0) { $0 + exp($1) }) - logits[Int(tokens[i + 1])]
                     rowRight += logits.firstIndex(of: logits.max() ?? 0) == Int(tokens[i + 1]) ? 1 : 0
@@ -333,9 +397,9 @@ func `validation is the mean over its first batches' targets`(onAnswers: Bool, m
         #expect(abs(tel - loss) < 1e-4 && abs(eval - accuracy) < 1e-4)
         let expected =
             String(format: "| next-token accuracy %.2f%%", 100 * accuracy)
-            + (onAnswers ? String(format: " | exact answers %.2f%%", 100 * Double(exact) / Double(rows)) : "")
+            + (lossOn == .answer ? String(format: " | exact answers %.2f%%", 100 * Double(exact) / Double(rows)) : "")
         #expect(run.said[0].hasSuffix(expected), "\(run.said[0])")
-        if onAnswers { #expect(exact > 0 || most == 1) }
+        if lossOn == .answer { #expect(exact > 0 || most == 1) }
     }
 }
 
@@ -602,13 +666,15 @@ func `an outlier is skipped where that is asked for`(what: String) throws {
     }
 }
 
-@Test func `no data, no answers' tokenizer`() throws {
+@Test func `no data, no tokenizer for answers or texts`() throws {
     try withChain { folder, _ in
         expectUserError("no shards") { _ = try TestRun(bigram(), ["-i", folder + "/none_*.bin"]) }
         expectUserError("no validation shards") {
             _ = try TestRun(bigram(), quiet(folder) + ["-v", "1", "-j", folder + "/none_*.bin"])
         }
-        expectUserError("no tokenizer") { _ = try TestRun(bigram(), quiet(folder, "--loss-on", "answer")) }
+        for lossOn in ["answer", "text"] {
+            expectUserError("no tokenizer") { _ = try TestRun(bigram(), quiet(folder, "--loss-on", lossOn)) }
+        }
         expectUserError("rows too long") { _ = try TestRun(bigram(), quiet(folder, "-t", "33")) }
         expectUserError("a token too many") { _ = try TestRun(bigram(V: 6), quiet(folder, "-x", "1")) }
         expectUserError("no whole passes") { _ = try TestRun(bigram(), quiet(folder, "-d", "30")) }

@@ -10,6 +10,7 @@ import Testing
     #expect(settings.output == nil && settings.resume == .unspecified && settings.checkpointEvery == nil)
     #expect(settings.keep == 0 && settings.majorEvery == 0 && settings.bestBy == .loss && settings.B == 4)
     #expect(!settings.overfitsBatch && settings.answerMark == nil && settings.schedule == .cosine)
+    #expect(settings.lossOn == .all && settings.conventions == .llmC)
     #expect(settings.learningRate == 3e-4 && settings.warmup == 0 && settings.finalFraction == 1 && settings.decay == 0)
     #expect(settings.skipLossZ == 0 && settings.skipNormZ == 0 && settings.validateEvery == 20)
     #expect(settings.validationBatches == 20 && settings.sampleEvery == 20 && settings.sampleLength == 64)
@@ -22,13 +23,14 @@ import Testing
             .split(separator: " ").map { String($0) }
             + "--epochs 9 -a 1 -k wsd --loss-on answer --answer-mark A -l 0.1 -u 11 -q 0.2 -c 0.3 -sl 1.5 -sg 2.5"
             .split(separator: " ").map { String($0) }
-            + "-v 12 -m 13 -s 14 -g 15 --seed 16".split(separator: " ").map { String($0) })
+            + "-v 12 -m 13 -s 14 -g 15 --seed 16 --trainer transformers".split(separator: " ").map { String($0) })
     #expect(settings.trainData == "a/t_*.bin" && settings.validationData == "b/v_*.bin")
     #expect(settings.tokenizer == "tok" && settings.output == "out" && settings.checkpointEvery == 3)
     #expect(settings.keep == 4 && settings.majorEvery == 5 && settings.bestBy == .accuracy)
     #expect(settings.resume == .continues && settings.B == 6 && settings.newModelT == 7)
     #expect(try settings.microBatches(T: 7) == 2)
     #expect(settings.overfitsBatch && settings.schedule == .wsd && settings.answerMark == "A")
+    #expect(settings.lossOn == .answer && settings.conventions == .transformers)
     #expect(settings.learningRate == 0.1 && settings.warmup == 11 && settings.finalFraction == 0.2)
     #expect(settings.decay == 0.3 && settings.skipLossZ == 1.5 && settings.skipNormZ == 2.5)
     #expect(settings.validateEvery == 12 && settings.validationBatches == 13)
@@ -110,12 +112,12 @@ import Testing
     }
 }
 
-@Test func `answers need a tokenizer and a mark`() throws {
-    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
-    #expect(try trainingSettings([]).answers(tokenizer) == nil)
-    #expect(try trainingSettings(["--loss-on", "answer"]).answers(tokenizer) != nil)
-    expectUserError("no tokenizer") { _ = try trainingSettings(["--loss-on", "answer"]).answers(nil) }
-    expectUserError("no mark") {
-        _ = try trainingSettings(["--loss-on", "answer", "--answer-mark", ""]).answers(tokenizer)
-    }
+@Test func `a checkpoint that does not say whose conventions it follows has llm.c's`() throws {
+    let first = try trainingOptions(["--trainer", "transformers", "--loss-on", "text"])
+    var kept = TrainingSettings(first).kept
+    let same = TrainingSettings(try trainingOptions([]).completed(from: kept))
+    #expect(same.conventions == .transformers && same.lossOn == .text)
+    kept["trainer"] = nil
+    #expect(TrainingSettings(try trainingOptions([]).completed(from: kept)).conventions == .llmC)
+    expectUserError("nobody's") { _ = try trainingOptions([]).completed(from: ["trainer": "nobody"]) }
 }

@@ -2,7 +2,6 @@
 package struct TextEncoder {
     private let normalizer: Normalizer?
     private let preTokenizer: PreTokenizer?
-    private let isPlainGPT2: Bool
     /// The finders of added tokens in the text, and in the normalized text.
     private let finders: (AddedTokenFinder, AddedTokenFinder)
     private var words: WordEncoder
@@ -19,8 +18,6 @@ package struct TextEncoder {
             AddedTokenFinder(added.filter { !$0.isNormalized }.map { ($0, $0.content) }),
             AddedTokenFinder(added.filter(\.isNormalized).map { ($0, normalizer?($0.content) ?? $0.content) })
         )
-        isPlainGPT2 =
-            normalizer == nil && (preTokenizer?.isGPT2 ?? false) && finders.0.isEmpty && finders.1.isEmpty
     }
 
     /// Appends the ids of `text`.
@@ -28,10 +25,6 @@ package struct TextEncoder {
     package mutating func encode(
         _ text: UnsafeBufferPointer<UInt8>, isStart: Bool = true, to output: inout [Int32]
     ) {
-        if isPlainGPT2 {
-            words.encodeGPT2(text, to: &output)
-            return
-        }
         guard !finders.0.isEmpty else {
             encodeUnmarked(text, isStart: isStart, to: &output)
             return
@@ -77,6 +70,10 @@ package struct TextEncoder {
     ) {
         guard let preTokenizer else {
             if !text.isEmpty { words.encode(text, to: &output) }
+            return
+        }
+        if preTokenizer.isGPT2 {
+            words.encodeGPT2(text, to: &output)
             return
         }
         preTokenizer.forEachWord(in: text, isStart: isStart) { words.encode($0, to: &output) }

@@ -76,8 +76,14 @@ extension Tokenizer {
                 ]
                 return (Array("\(token.id)".utf8), flags)
             })
+        // Unless told, transformers 4 also gives a model token_type_ids. GPT-2 takes them for tokens and adds their
+        // embeddings to the text's; Phi refuses them. BERT, whose texts begin with [CLS], needs them.
+        let isBERT = id(ofRole: "cls_token").map { Int32($0) == puttingTemplate(around: []).first } ?? false
+        let inputs: JSON =
+            isBERT ? ["input_ids", "token_type_ids", "attention_mask"] : ["input_ids", "attention_mask"]
         var members: [(key: [UInt8], value: JSON)] = [
             (Array("added_tokens_decoder".utf8), added), (Array("clean_up_tokenization_spaces".utf8), false),
+            (Array("model_input_names".utf8), inputs),
             // In transformers, this means no limit.
             (Array("model_max_length".utf8), .number(longestText.map { Double($0) } ?? 1e30)),
             (Array("tokenizer_class".utf8), "PreTrainedTokenizerFast"),

@@ -256,7 +256,8 @@ extension Tokenizer {
         return components.count == 2 ? (Array(components[0]), Array(components[1])) : nil
     }
 
-    private static func readAddedTokens(
+    /// The added tokens of a list as in tokenizer.json.
+    static func readAddedTokens(
         _ list: JSON?, _ vocabulary: Vocabulary, refuse: (String) -> UserError
     ) throws -> [AddedToken] {
         guard let list, !list.isNull else { return [] }
@@ -264,6 +265,8 @@ extension Tokenizer {
         var tokens: [AddedToken] = []
         var contents = ByteStringTable()
         var ids: Set<Int32> = []
+        // The search for them takes some fifty bytes of memory for each of theirs.
+        let mostBytes = 1 << 22
         for (index, value) in values.enumerated() {
             guard case .string(let content)? = value["content"], !content.isEmpty else {
                 throw refuse("added token \(index) has no content")
@@ -280,6 +283,9 @@ extension Tokenizer {
             }
             guard contents.insert(content) == tokens.count, ids.insert(id).inserted else {
                 throw refuse("the added token \"\(shown)\" or its id \(id) occurs twice")
+            }
+            guard contents.byteCount <= mostBytes else {
+                throw refuse("its added tokens have more than \(grouped(mostBytes)) bytes")
             }
             tokens.append(
                 AddedToken(

@@ -83,7 +83,8 @@ extension Tokenizer {
 
     // MARK: - GPT-2
 
-    /// Reads GPT-2's vocabulary. `path` is one of its two files; the other is in the same directory.
+    /// Reads GPT-2's vocabulary. `path` is one of its two files; the other is in the same directory, and so may be the
+    /// files in which transformers keeps added tokens.
     static func readGPT2Files(beside path: String) throws -> Tokenizer {
         let directory = folder(of: path)
         let pairs = [("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt")].map {
@@ -114,14 +115,63 @@ extension Tokenizer {
             return pair
         }
         let list = try self.merges(sides, vocabulary, prefix: [], refuse: refuse(merges))
-        let added = ["<|endoftext|>"].compactMap { name in
-            vocabulary.id(of: Array(name.utf8)).map {
-                AddedToken(id: $0, content: Array(name.utf8), isNormalized: true)
-            }
+        let settings = try readSettings("tokenizer_config.json", in: directory)
+        let (file, tokens) = try addedTokens(in: directory, settings)
+        var added = try readAddedTokens(.array(tokens), vocabulary, refuse: refuse(file))
+        let endOfText = Array("<|endoftext|>".utf8)
+        if let id = vocabulary.id(of: endOfText), !added.contains(where: { $0.id == id }) {
+            added.append(AddedToken(id: id, content: endOfText, isNormalized: true))
+        }
+        var components = Components.byteLevel
+        if settings?["add_prefix_space"]?.bool == true {
+            components.preTokenizer = ["type": "ByteLevel", "add_prefix_space": true, "use_regex": true]
         }
         return try Tokenizer(
             model: .bytePair(byteLevelModel(spellings, merges: list, addedTokens: added)), spellings: spellings,
-            addedTokens: added, components: .byteLevel, refuse: refuse(ids))
+            addedTokens: added, components: components, refuse: refuse(file))
+    }
+
+    /// The contents of one of transformers' files; nil if it is not in the directory.
+    private static func readSettings(_ name: String, in directory: String) throws -> JSON? {
+        let path = "\(directory)/\(name)"
+        return fileExists(path) ? try JSON(try contents(of: path), name: path) : nil
+    }
+
+    /// The added tokens that transformers keeps beside GPT-2's files, as a tokenizer.json lists them, and the file they
+    /// are from: tokenizer_config.json; or, before version 4.34, added_tokens.json, which has only their ids, while
+    /// special_tokens_map.json says which of them are special.
+    private static func addedTokens(in directory: String, _ settings: JSON?) throws -> (file: String, tokens: [JSON]) {
+        /// The tokens in a special_tokens_map.json: strings, objects with a content, and lists of these.
+        func contents(in json: JSON?) -> [[UInt8]] {
+            switch json {
+            case .string(let content)?: return [content]
+            case .array(let values)?: return values.flatMap { contents(in: $0) }
+            case .object(let members)?:
+                return json?["content"].map { contents(in: $0) } ?? members.flatMap { contents(in: $0.value) }
+            default: return []
+            }
+        }
+        if case .object(let tokens)? = settings?["added_tokens_decoder"] {
+            let list = tokens.map { key, token -> JSON in
+                guard case .object(let members) = token else { return token }
+                let id = Int(String(decoding: key, as: UTF8.self)).map { JSON(integerLiteral: $0) }
+                return .object([(Array("id".utf8), id ?? .null)] + members)
+            }
+            return ("\(directory)/tokenizer_config.json", list)
+        }
+        guard case .object(let ids)? = try readSettings("added_tokens.json", in: directory) else {
+            return (directory, [])
+        }
+        let special = contents(in: [
+            "<|endoftext|>", try readSettings("special_tokens_map.json", in: directory) ?? .null,
+        ])
+        let list = ids.map { content, id -> JSON in
+            let isSpecial = special.contains(content)
+            return [
+                "id": id, "content": .string(content), "special": .bool(isSpecial), "normalized": .bool(!isSpecial),
+            ]
+        }
+        return ("\(directory)/added_tokens.json", list)
     }
 
     // MARK: - tiktoken

@@ -21,16 +21,6 @@ private let endOfText = Array("<|endoftext|>".utf8)
     #expect(try Tokenizer(path: path).json() == contents(of: path))
 }
 
-@Test func `the longest of two added tokens wins, and the leftmost before that`() throws {
-    let whole = try Tokenizer(path: fixture("tokenizer_600.json"))
-    let added = [(0, "<|endoftext|>"), (600, "ab"), (601, "abc")].map {
-        AddedToken(id: Int32($0.0), content: Array($0.1.utf8))
-    }
-    let tokenizer = try Tokenizer(
-        model: try #require(whole.model), spellings: whole.spellings, addedTokens: added, components: whole.components)
-    #expect(try tokenizer.encode(Array("abcab<|endoftext|>".utf8)) == [601, 600, 0])
-}
-
 @Test func `tokenizer.bin holds the bytes and the end of text`() throws {
     try withTemporaryDirectory { directory in
         let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
@@ -109,6 +99,12 @@ private let endOfText = Array("<|endoftext|>".utf8)
         (try changed("\"!\": 1,", "\"#\": 1,"), "occurs twice"), (try changed("\"!\": 1,", "\"\": 1,"), "empty"),
         (try changed("\"!\": 1,", ""), "out of range"),
         (try changed("\"id\": 0", "\"id\": 5"), "as added token"),
+        (
+            try changed(
+                "\"added_tokens\": [",
+                "\"added_tokens\": [{\"id\": 600, \"content\": \"\(String(repeating: "ab", count: 1 << 21))c\"},"),
+            "more than 4,194,304 bytes"
+        ),
         (try changed("\"merges\": [", "\"merges\": [[\"가\", \"b\"],"), "not in the vocabulary"),
         (try changed("\"merges\": [", "\"merges\": [[\"a\"],"), "not a pair"),
         (try changed("\"merges\": [", "\"merges\": [7,"), "not a pair"),
@@ -206,6 +202,28 @@ private let endOfText = Array("<|endoftext|>".utf8)
     try withTemporaryDirectory { directory in
         try write(Array(changed.utf8), to: directory + "/tokenizer.json")
         #expect(try Tokenizer(directory: directory).json() == Array(changed.utf8))
+    }
+}
+
+@Test func `transformers is told what a model takes besides ids`() throws {
+    try withTemporaryDirectory { directory in
+        func inputs(_ tokenizer: Tokenizer) throws -> [String] {
+            try tokenizer.write(to: directory)
+            let path = directory + "/tokenizer_config.json"
+            guard case .array(let names)? = try JSON(contents(of: path), name: path)["model_input_names"] else {
+                return []
+            }
+            return names.compactMap(\.text)
+        }
+        #expect(try inputs(Tokenizer(path: fixture("tokenizer_600.json"))) == ["input_ids", "attention_mask"])
+        #expect(try inputs(codeGenTokenizer()) == ["input_ids", "attention_mask"])
+        let words = Array("[UNK]\n[CLS]\n[SEP]\na\n".utf8)
+        try write(words, to: directory + "/bert.txt")
+        #expect(
+            try inputs(Tokenizer(path: directory + "/bert.txt")) == ["input_ids", "token_type_ids", "attention_mask"])
+        // A vocabulary with BERT's tokens that are not put around a text.
+        try write(Array("[UNK]\n[CLS]\na\n".utf8), to: directory + "/other.txt")
+        #expect(try inputs(Tokenizer(path: directory + "/other.txt")) == ["input_ids", "attention_mask"])
     }
 }
 

@@ -35,3 +35,57 @@ import Testing
         #expect(userError { _ = try Tokenizer(path: directory + "/vocab.bpe") }?.message.contains("\"c\"") == true)
     }
 }
+
+/// Reads a CodeGenTokenizer's vocab.json and merges.txt, with other files of transformers beside them.
+private func read(_ files: [String: JSON]) throws -> Tokenizer {
+    var tokenizer: Tokenizer?
+    try withTemporaryDirectory { directory in
+        try writeGPT2Files(codeGenTokenizer(), to: directory)
+        for (name, json) in files { try write(json.text(), to: "\(directory)/\(name)") }
+        tokenizer = try Tokenizer(directory: directory)
+    }
+    return try #require(tokenizer)
+}
+
+@Test func `the added tokens beside GPT-2's files are read, in either form`() throws {
+    let tokenizer = try codeGenTokenizer()
+    let text = Array("if x:\n        return\t\t1  <|endoftext|>".utf8)
+    func flags(_ token: AddedToken) -> JSON {
+        ["content": .string(token.content), "normalized": .bool(token.isNormalized), "special": .bool(token.isSpecial)]
+    }
+    let decoder = JSON.object(tokenizer.addedTokens.map { (Array("\($0.id)".utf8), flags($0)) })
+    let ids = JSON.object(tokenizer.addedTokens.reversed().map { ($0.content, JSON(integerLiteral: Int($0.id))) })
+    let map: JSON = ["bos_token": "<|endoftext|>", "additional_special_tokens": [["content": "  "]]]
+
+    let new = try read(["tokenizer_config.json": ["added_tokens_decoder": decoder], "added_tokens.json": ["x": 320]])
+    #expect(new.addedTokens == tokenizer.addedTokens)
+    #expect(try new.encode(text) == tokenizer.encode(text))
+    #expect(new.fingerprint() == tokenizer.fingerprint())
+
+    let old = try read(["tokenizer_config.json": ["model_max_length": 2048], "added_tokens.json": ids])
+    #expect(old.addedTokens == tokenizer.addedTokens && old.fingerprint() == tokenizer.fingerprint())
+    let named = try read(["added_tokens.json": ids, "special_tokens_map.json": map])
+    #expect(
+        named.addedTokens.filter(\.isSpecial).map(\.content) == [Array("<|endoftext|>".utf8), Array("  ".utf8)])
+    #expect(named.addedTokens.allSatisfy { $0.isSpecial != $0.isNormalized })
+
+    // <|endoftext|> is one of them whether a file says so or not.
+    let few = try read(["added_tokens.json": ["  ": 320]])
+    #expect(few.addedTokens.map(\.id) == [319, 320] && few.endOfText == 319)
+    #expect(try read([:]).addedTokens.map(\.id) == [319])
+    #expect(try read(["tokenizer_config.json": ["add_prefix_space": true]]).encode([97]) == tokenizer.encode([32, 97]))
+
+    // Damaged, or of another vocabulary.
+    for (file, json, what) in [
+        ("added_tokens.json", ["  ": 321] as JSON, "out of range"),
+        ("added_tokens.json", ["  ": "a"], "not an integer"),
+        ("added_tokens.json", ["!": 320], "in the vocabulary"), ("added_tokens.json", ["  ": 5], "in the vocabulary"),
+        ("added_tokens.json", ["  ": 320, "   ": 320], "occurs twice"),
+        ("tokenizer_config.json", ["added_tokens_decoder": ["a": ["content": "  "]]], "not an integer"),
+        ("tokenizer_config.json", ["added_tokens_decoder": ["320": "  "]], "no content"),
+    ] {
+        let error = userError { _ = try read([file: json]) }
+        #expect(error?.message.contains(what) == true, "\(what): \(error?.message ?? "none")")
+        #expect(error?.message.contains("/\(file): ") == true, "\(error?.message ?? "none")")
+    }
+}
