@@ -38,7 +38,8 @@ private func withRun(_ body: (_ folder: String) throws -> Void) throws {
             "run is a directory without config.json", hint: "such as run/best", of: "generate",
             ["--model", "run"], in: folder)
         try expectRefusal(
-            "state.bin is only a part of a model", of: "generate", ["--model", "run/checkpoint-4/state.bin"], in: folder)
+            "state.bin is only a part of a model", of: "generate", ["--model", "run/checkpoint-4/state.bin"], in: folder
+        )
         try expectRefusal("there is no model none", of: "generate", ["--model", "none"], in: folder)
 
         let score = ["score", "--count", "1", "--max-tickets", "1", "--chart", "chart.svg", "--model"]
