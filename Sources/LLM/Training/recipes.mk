@@ -32,6 +32,6 @@ phi.BATCH = 4
 phi.T = 512
 phi.TOTAL = 8192
 phi.EPOCHS = 2
-phi.WARMUP = 100
+phi.WARMUP = 20
 phi.EVERY = 200
 phi.TRAIN = $(PHI) -b $(BATCH) -t $(T) -d $(TOTAL) --epochs $(EPOCHS) --trainer transformers --loss-on text -l 5e-4 -u $(WARMUP) -q 0 -c 0.1 --best-by accuracy -v $(EVERY) -n $(EVERY) -nk 5 -s $(EVERY)
