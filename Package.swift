@@ -58,8 +58,7 @@ let package = Package(
         .executableTarget(
             name: "bench", dependencies: ["LLM", "Kernels"], path: "dev/bench",
             exclude: [
-                "compare.sh", "tokenizer_peers.py", "torch_generate.py", "torch_lotto.py", "torch_phi.py",
-                "torch_step.py",
+                "compare.sh", "tokenizer_peers.py", "torch_generate.py", "torch_lotto.py", "torch_step.py",
             ]),
         .executableTarget(name: "fuzz", dependencies: ["LLM"], path: "dev/fuzz"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),

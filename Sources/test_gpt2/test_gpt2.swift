@@ -71,12 +71,7 @@ enum Main {
             "\(checkpoint): V \(c.V) (padded \(c.Vp)), maxT \(c.maxT), L \(c.L), NH \(c.NH), C \(c.C); "
                 + "B \(state.B), T \(state.T)")
         let expected = try expectedLosses(lossesFile, checkpoint: checkpoint, config: c)
-        return ReferenceCheck.run(model, state, losses: expected) { batch, gradientScale in
-            model.forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
-            let loss = model.classify(targets: batch.targets, gradientScale: gradientScale)
-            model.backward(inputs: batch.inputs, B: batch.B, T: batch.T)
-            return loss
-        }
+        return ReferenceCheck.run(model, state, losses: expected)
     }
 
     static func expectedLosses(_ file: String?, checkpoint: String, config: GPT2Configuration) throws -> [Double] {

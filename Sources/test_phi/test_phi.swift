@@ -50,11 +50,6 @@ enum Main {
         print(
             "\(path): V \(c.V), L \(c.L), NH \(c.NH), C \(c.C), FC \(c.FC), \(c.R) of \(c.C / c.NH) turn; "
                 + "B \(state.B), T \(state.T)")
-        return ReferenceCheck.run(model, state, losses: state.losses) { batch, gradientScale in
-            model.forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
-            let loss = model.classify(targets: batch.targets, gradientScale: gradientScale)
-            model.backward(inputs: batch.inputs, B: batch.B, T: batch.T)
-            return loss
-        }
+        return ReferenceCheck.run(model, state, losses: state.losses)
     }
 }

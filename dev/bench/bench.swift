@@ -219,23 +219,17 @@ func kernels(quick: Bool) {
 /// Whole steps of a new model: forward, backward, clip, AdamW. The limit is the peak for the multiply-adds, and after
 /// that the memory for the optimizer: it reads the gradients once for their norm, and then reads and writes parameters,
 /// gradients and two moments.
-/// - Parameters:
-///   - shares: whether to print where the time goes.
-///   - pass: forward and backward pass.
-func step(
-    _ name: String, _ model: any LanguageModel, B: Int, T: Int, runs: Int = 3, shares: Bool = true,
-    pass: (_ inputs: [Int32], _ targets: [Int32]) -> Void
-) {
+func step(_ name: String, _ model: any LanguageModel, B: Int, T: Int, runs: Int = 3) {
     model.parameters.initialize(seed: 42)
     var random = Xorshift(seed: 1)
     let tokens = (0...B * T).map { _ in Int32(random.below(model.V)) }
-    let (inputs, targets) = (Array(tokens.dropLast()), Array(tokens.dropFirst()))
+    let batch = Batch(B: B, T: T, inputs: Array(tokens.dropLast()), targets: Array(tokens.dropFirst()))
     var count = 0
     func once() {
         count += 1
         var norm = 0.0
         withThreadsAwake {
-            pass(inputs, targets)
+            model.learn(from: batch, gradientScale: 1 / Float(B * T))
             norm = model.parameters.gradientNorm()
         }
         model.parameters.update(
@@ -270,7 +264,6 @@ func step(
     record(section, "tokens_per_second", Double(B * T) / seconds)
     record(section, "share_of_peak", median(ofPeak))
     record(section, "share_of_limit", median(ofLimit))
-    guard shares else { return }
     let total = times.reduce(0, +)
     var rest = total
     for (kernel, time) in kernels.sorted(by: { $0.value.seconds > $1.value.seconds }) {
@@ -284,36 +277,18 @@ func step(
     }
 }
 
-func step(_ name: String, _ config: GPT2Configuration, B: Int, T: Int, runs: Int = 3) {
-    let model = GPT2(config, trains: true)
-    step(name, model, B: B, T: T, runs: runs) { inputs, targets in
-        model.forward(inputs: inputs, .batch(B: B, T: T))
-        _ = model.classify(targets: targets, gradientScale: 1 / Float(B * T))
-        model.backward(inputs: inputs, B: B, T: T)
-    }
-}
-
-func step(_ name: String, _ config: PhiConfiguration, B: Int, T: Int, runs: Int = 3) {
-    let model = Phi(config, trains: true)
-    step(name, model, B: B, T: T, runs: runs) { inputs, targets in
-        model.forward(inputs: inputs, .batch(B: B, T: T))
-        _ = model.classify(targets: targets, gradientScale: 1 / Float(B * T))
-        model.backward(inputs: inputs, B: B, T: T)
-    }
-}
-
 let gpt2 = GPT2Configuration(maxT: 1024, V: 50257, L: 12, NH: 12, C: 768)
 /// Phi-1.5's architecture with GPT-2 124M's layers, and the vocabulary of a Korean tokenizer.
 let phi = PhiConfiguration(maxT: 1024, V: 32000, L: 12, NH: 12, C: 768, R: 32)
 
 func steps(quick: Bool) {
     let small = GPT2Configuration(maxT: 256, V: 4096, L: 6, NH: 6, C: 192)
-    step("a small model of 6 layers and 192 channels", small, B: 16, T: 256, runs: quick ? 5 : 9)
-    step("GPT-2 124M", gpt2, B: 4, T: 64, runs: quick ? 3 : 5)
-    step("Phi of 12 layers and 768 channels", phi, B: 4, T: quick ? 64 : 512, runs: 3)
+    step("a small model of 6 layers and 192 channels", GPT2(small, trains: true), B: 16, T: 256, runs: quick ? 5 : 9)
+    step("GPT-2 124M", GPT2(gpt2, trains: true), B: 4, T: 64, runs: quick ? 3 : 5)
+    step("Phi of 12 layers and 768 channels", Phi(phi, trains: true), B: 4, T: quick ? 64 : 512, runs: 3)
     guard !quick else { return }
-    step("GPT-2 124M", gpt2, B: 4, T: 256)
-    step("GPT-2 124M", gpt2, B: 4, T: 1024)
+    step("GPT-2 124M", GPT2(gpt2, trains: true), B: 4, T: 256)
+    step("GPT-2 124M", GPT2(gpt2, trains: true), B: 4, T: 1024)
     printPeakMemory()
 }
 
@@ -354,8 +329,8 @@ enum Main {
             B > 0, 1...1024 ~= T
         {
             machine()
-            if words[0] == "step" { step("GPT-2 124M", gpt2, B: B, T: T) }
-            if words[0] == "phi-step" { step("Phi of 12 layers and 768 channels", phi, B: B, T: T) }
+            if words[0] == "step" { step("GPT-2 124M", GPT2(gpt2, trains: true), B: B, T: T) }
+            if words[0] == "phi-step" { step("Phi of 12 layers and 768 channels", Phi(phi, trains: true), B: B, T: T) }
             printPeakMemory()
             return
         }

@@ -1,6 +1,7 @@
-"""Times training steps of a new GPT-2 124M in PyTorch (transformers' model), to set beside `bench step B T`.
+"""Times training steps of a new model in PyTorch (transformers' model), to set beside `bench step B T`: GPT-2 124M, or a
+Phi of 12 layers, 768 channels and a vocabulary of 32,000, to set beside `bench phi-step B T`.
 
-    python dev/bench/torch_step.py B T [--bfloat16] [--steps 3]
+    python dev/bench/torch_step.py B T [--phi] [--bfloat16] [--steps 3]
 
 Forward, backward, gradient clipping and AdamW, as train_gpt2 does. Needs torch and transformers; nothing is downloaded.
 """
@@ -10,20 +11,27 @@ import resource
 import time
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, PhiConfig, PhiForCausalLM
 
 parser = argparse.ArgumentParser()
 parser.add_argument("B", type=int)
 parser.add_argument("T", type=int)
+parser.add_argument("--phi", action="store_true", help="a Phi instead of GPT-2 124M")
 parser.add_argument("--bfloat16", action="store_true", help="autocast the forward and backward pass")
 parser.add_argument("--steps", type=int, default=3, help="steps to take the median of, after one to warm up")
 arguments = parser.parse_args()
 B, T = arguments.B, arguments.T
 
 torch.manual_seed(42)
-model = GPT2LMHeadModel(GPT2Config(resid_pdrop=0, embd_pdrop=0, attn_pdrop=0))  # with PyTorch's fused attention
+if arguments.phi:
+    model = PhiForCausalLM(
+        PhiConfig(vocab_size=32000, hidden_size=768, intermediate_size=3072, num_hidden_layers=12,
+                  num_attention_heads=12, max_position_embeddings=1024, use_cache=False))
+else:
+    model = GPT2LMHeadModel(GPT2Config(resid_pdrop=0, embd_pdrop=0, attn_pdrop=0))
+# Both with PyTorch's fused attention.
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0, fused=True)
-tokens = torch.randint(0, 50257, (B, T + 1))
+tokens = torch.randint(0, model.config.vocab_size, (B, T + 1))
 x, y = tokens[:, :-1], tokens[:, 1:]
 
 times = []

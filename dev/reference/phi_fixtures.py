@@ -41,16 +41,13 @@ import transformers
 from safetensors.torch import save_file
 from transformers import PhiConfig, PhiForCausalLM
 
+import gpt2
+
 STEPS = 10
 
 
 @dataclass
-class Config:
-    maxT: int
-    V: int
-    L: int
-    NH: int
-    C: int
+class Config(gpt2.Config):
     intermediate: int
     rotary_factor: float
     theta: float = 10000.0

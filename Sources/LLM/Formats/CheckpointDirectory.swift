@@ -154,7 +154,7 @@ package struct CheckpointDirectory {
                 try set.write("\(temporary)/state.bin") { try StateFile.write(state, parameters, to: $0) }
                 try set.commit()
                 // What has the name is damaged: a whole one would have been continued from.
-                if isDirectory(final) { try renameAway(of: final, temporarySuffix + temporarySuffix) }
+                if isDirectory(final) { try renameAway(final, temporarySuffix + temporarySuffix) }
                 guard FileCalls.rename(temporary, final) == 0 else { throw cannotWrite(final) }
             } catch {
                 _ = FileCalls.removeTree(temporary)
@@ -184,7 +184,7 @@ package struct CheckpointDirectory {
             // One that nobody may remove must not keep the others there.
             var refused: (any Error)?
             for step in steps {
-                do { try renameAway(of: modelPath(step), temporarySuffix) } catch { refused = refused ?? error }
+                do { try renameAway(modelPath(step), temporarySuffix) } catch { refused = refused ?? error }
             }
             try removeTemporary()
             if let refused { throw refused }
@@ -213,7 +213,7 @@ package struct CheckpointDirectory {
     private let temporarySuffix = ".tmp"
 
     /// Makes a directory one that `removeTemporary` removes.
-    private func renameAway(of path: String, _ suffix: String) throws {
+    private func renameAway(_ path: String, _ suffix: String) throws {
         try removeTree(path + suffix)
         guard FileCalls.rename(path, path + suffix) == 0 || errno == ENOENT else { throw cannotRemove(path) }
         // No part of it may be gone before its name is.

@@ -6,9 +6,6 @@ import Foundation
 private let modelHint =
     "give a checkpoint such as gpt2_124M.bin or a Hugging Face directory, or make a model: make run"
 
-/// A model that can be trained and that generates.
-package typealias LanguageModel = CausalModel & TrainableModel
-
 /// The kinds of language models.
 package enum ModelKind {
     case gpt2, phi

@@ -156,7 +156,7 @@ private final class GPT2Workspace {
 
 /// A GPT-2: its parameters, and the passes through it. Not for use from several threads at once: the kernels inside use
 /// all cores.
-package final class GPT2: CausalModel, TrainableModel {
+package final class GPT2: LanguageModel {
     package let config: GPT2Configuration
     package let tensors: GPT2Tensors
     package let parameters: Parameters
@@ -279,11 +279,6 @@ package final class GPT2: CausalModel, TrainableModel {
         Linear(parameters: parameters, context).forward(
             out: out, inp: workspace.floats + workspace.activations.lnf, weight: tensors.wte, bias: nil, N: N,
             C: config.C, OC: config.V)
-    }
-
-    package func loss(of batch: Batch) -> Loss {
-        forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
-        return classify(targets: batch.targets)
     }
 
     /// The classifier and the cross entropy of targets (B,T) after `forward`, in chunks of rows, so that the logits

@@ -170,7 +170,7 @@ private final class PhiWorkspace {
 
 /// A Phi: its parameters, and the passes through it. Not for use from several threads at once: the kernels inside use
 /// all cores.
-package final class Phi: CausalModel, TrainableModel {
+package final class Phi: LanguageModel {
     package let config: PhiConfiguration
     package let tensors: PhiTensors
     package let parameters: Parameters
@@ -298,11 +298,6 @@ package final class Phi: CausalModel, TrainableModel {
         Linear(parameters: parameters, context).forward(
             out: out, inp: workspace.floats + workspace.activations.lnf, weight: tensors.headw, bias: tensors.headb,
             N: N, C: config.C, OC: config.V)
-    }
-
-    package func loss(of batch: Batch) -> Loss {
-        forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
-        return classify(targets: batch.targets)
     }
 
     /// The classifier and the cross entropy of targets (B,T) after `forward`, in chunks of rows, so that the logits

@@ -10,14 +10,9 @@ package enum ReferenceCheck {
     package static let tolerance = 1e-4
 
     /// Prints every comparison.
-    /// - Parameters:
-    ///   - losses: the ten that are expected.
-    ///   - pass: the forward and backward pass of a batch, as in `Trainer.forEachBatch`.
+    /// - Parameter losses: the ten that are expected.
     /// - Returns: how many comparisons failed.
-    package static func run(
-        _ model: any LanguageModel, _ state: DebugState, losses: [Double],
-        pass: (_ batch: Batch, _ gradientScale: Float) -> Loss
-    ) -> Int {
+    package static func run(_ model: any LanguageModel, _ state: DebugState, losses: [Double]) -> Int {
         let (B, T, V) = (state.B, state.T, model.V)
         let batch = Batch(B: B, T: T, inputs: state.inputs, targets: state.targets)
         var failures = 0
@@ -29,7 +24,7 @@ package enum ReferenceCheck {
             )
         }
         for step in 0..<10 {
-            let loss = pass(batch, 1 / Float(batch.counted)).mean
+            let loss = model.learn(from: batch, gradientScale: 1 / Float(batch.counted)).mean
             if step == 0 {
                 var logits = [Float](repeating: 0, count: B * T * V)
                 logits.withUnsafeMutableBufferPointer { buffer in

@@ -11,7 +11,7 @@ func hidingSome(_ targets: [Int32]) -> [Int32] { targets.indices.map { $0 % 3 ==
 /// each tensor along its gradient.
 /// - Parameter used: floats of a tensor that the batch uses, from the first; all where there is no entry.
 func expectDerivative(
-    _ model: any WalkedModel, _ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, used: [String: Int] = [:]
+    _ model: any LanguageModel, _ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, used: [String: Int] = [:]
 ) {
     let values = model.parameters.values
     let gradients = model.parameters.array(model.parameters.gradients)

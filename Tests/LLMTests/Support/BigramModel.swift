@@ -14,27 +14,17 @@ protocol Pupil: TrainableModel {
     func write(_ path: String, in files: DurableFiles) throws
 }
 
-extension GPT2: Pupil {
-    func learn(_ batch: Batch, scale: Float) -> Loss {
-        forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
-        let loss = classify(targets: batch.targets, gradientScale: scale)
-        backward(inputs: batch.inputs, B: batch.B, T: batch.T)
-        return loss
-    }
+extension Pupil where Self: LanguageModel {
+    func learn(_ batch: Batch, scale: Float) -> Loss { learn(from: batch, gradientScale: scale) }
+}
 
+extension GPT2: Pupil {
     func write(_ path: String, in files: DurableFiles) throws {
         try files.write(path) { try LLMCModelFile.write(self, to: $0) }
     }
 }
 
 extension Phi: Pupil {
-    func learn(_ batch: Batch, scale: Float) -> Loss {
-        forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
-        let loss = classify(targets: batch.targets, gradientScale: scale)
-        backward(inputs: batch.inputs, B: batch.B, T: batch.T)
-        return loss
-    }
-
     func write(_ path: String, in files: DurableFiles) throws {
         try HuggingFacePhi.write(self, nil, to: path, in: files)
     }

@@ -79,16 +79,7 @@ extension Parameters {
     }
 }
 
-/// A model whose walk the tests take themselves.
-protocol WalkedModel: CausalModel, TrainableModel {
-    func classify(targets: UnsafePointer<Int32>, gradientScale: Float?) -> Loss
-    func backward(inputs: UnsafePointer<Int32>, B: Int, T: Int)
-}
-
-extension GPT2: WalkedModel {}
-extension Phi: WalkedModel {}
-
-extension WalkedModel {
+extension LanguageModel {
     func forward(_ inputs: [Int32], B: Int, T: Int) { forward(inputs: inputs, .batch(B: B, T: T)) }
 
     /// Logits (B,T,V) after `forward`.

@@ -1,0 +1,28 @@
+// What a step of training is made of, for every model that predicts the next token. The trainers write its three lines
+// out, because they are the story; whatever only needs a step asks for it here.
+
+/// A model that generates, and that learns to.
+package protocol LanguageModel: CausalModel, TrainableModel {
+    /// The cross entropy of targets (B,T) after `forward`; a negative one does not count.
+    /// - Parameter gradientScale: of a target's loss in the total; nil only measures.
+    func classify(targets: UnsafePointer<Int32>, gradientScale: Float?) -> Loss
+
+    /// Adds the gradients of all parameters, after `forward` and `classify` with a scale.
+    func backward(inputs: UnsafePointer<Int32>, B: Int, T: Int)
+}
+
+extension LanguageModel {
+    package func loss(of batch: Batch) -> Loss {
+        forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
+        return classify(targets: batch.targets, gradientScale: nil)
+    }
+
+    /// Forward and backward pass of a batch; the gradients are added to those that are there.
+    /// - Parameter gradientScale: of a target's loss in the total.
+    @discardableResult package func learn(from batch: Batch, gradientScale: Float) -> Loss {
+        forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
+        let loss = classify(targets: batch.targets, gradientScale: gradientScale)
+        backward(inputs: batch.inputs, B: batch.B, T: batch.T)
+        return loss
+    }
+}
