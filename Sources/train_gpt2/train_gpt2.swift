@@ -47,6 +47,8 @@ enum Main {
         let options = try checkpoint.map { try TrainingSettings.continuing(given, from: $0.state) } ?? given
         let settings = TrainingSettings(options)
         if let threads = settings.threads { useThreads(threads) }
+        // Without shards there is no tokenizer beside them, either, which would be the wrong thing to ask for.
+        _ = try DataLoader.shards(matching: settings.trainData)
         let tokenizer = try settings.findTokenizer()
         let (model, origin) = try checkpoint.map { ($0.model, "checkpoint") } ?? makeModel(options, settings, tokenizer)
         let config = model.config

@@ -70,8 +70,6 @@ package final class Trainer {
         (self.say, self.writeModel) = (say, writeModel)
         self.resumed = resumed?.step
         let B = settings.B
-        // Without shards there is no tokenizer either, which would be the wrong thing to ask for.
-        _ = try DataLoader.shards(matching: settings.trainData)
         let counted = try settings.lossOn.targets(tokenizer, answerMark: settings.answerMark)
         loader = try DataLoader(
             pattern: settings.trainData, B: B, T: T, vocabularySize: V,
