@@ -61,8 +61,9 @@ private func normalize(
 ///
 /// Let norm = (inp − mean)·rstd and dnorm = weight·dout. The mean and the variance depend on every channel, so
 /// dinp = rstd · (dnorm − mean(dnorm) − norm · mean(dnorm · norm)).
+/// - Parameter dweight, dbias: nil if the two are frozen.
 package func layerNormBackward(
-    dinp: UnsafeMutablePointer<Float>, dweight: UnsafeMutablePointer<Float>, dbias: UnsafeMutablePointer<Float>,
+    dinp: UnsafeMutablePointer<Float>, dweight: UnsafeMutablePointer<Float>?, dbias: UnsafeMutablePointer<Float>?,
     dout: UnsafePointer<Float>, inp: UnsafePointer<Float>, weight: UnsafePointer<Float>,
     mean: UnsafePointer<Float>, rstd: UnsafePointer<Float>, N: Int, C: Int
 ) {
@@ -91,6 +92,7 @@ package func layerNormBackward(
             (gradient + .load(dinp + n * C + c, upTo: C - c)).store(dinp + n * C + c, upTo: C - c)
         }
     }
+    guard let dweight, let dbias else { return }
     // The sums over rows, split by columns: each task adds to sums of its own.
     forEachColumnBlock(of: C) { column, count in
         var totalWeight = InlineArray<4, Vector>(repeating: Vector(repeating: 0))

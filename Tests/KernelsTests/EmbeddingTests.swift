@@ -75,10 +75,27 @@ func `embeddingForward and embeddingBackward`(N: Int, maxT: Int, C: Int, V: Int)
     let dwte = Fenced(oldWte)
     let dwpe = Fenced(oldWpe)
     embeddingBackward(
-        dwte: dwte.pointer, dwpe: dwpe.pointer, dout: dout.pointer, inp: inp, positions: positions, N: N, C: C)
+        dwte: TrainedRows(rows: 0..<V, gradient: dwte.pointer), dwpe: dwpe.pointer, dout: dout.pointer, inp: inp,
+        positions: positions, N: N, C: C)
     let expected = naiveEmbeddingBackward(
         dout: doubles(dout.values), inp: inp, positions: positions, V: V, maxT: maxT, C: C)
     expectClose(dwte.values, zip(oldWte, expected.dwte).map { Double($0) + $1 })
     expectClose(dwpe.values, zip(oldWpe, expected.dwpe).map { Double($0) + $1 })
     expectIntact(outputs: [out, dwte, dwpe], inputs: [wte, wpe, dout])
+}
+
+/// Some rows of the table are trained, and no positions.
+@Test(arguments: [0..<4, 3..<7, 6..<7]) func `embeddingBackward of the trained rows only`(rows: Range<Int>) {
+    let (N, V, C) = (50, 7, 19)
+    let inp = randomIndices(N, below: V, seed: 1)
+    let dout = Fenced(noise(N * C, seed: 4))
+    let old = noise(rows.count * C, seed: 5)
+    let dwte = Fenced(old)
+    let positions = [Int32](repeating: 0, count: N)
+    embeddingBackward(
+        dwte: TrainedRows(rows: rows, gradient: dwte.pointer), dwpe: nil, dout: dout.pointer, inp: inp,
+        positions: positions, N: N, C: C)
+    let all = naiveEmbeddingBackward(dout: doubles(dout.values), inp: inp, positions: positions, V: V, maxT: 1, C: C)
+    expectClose(dwte.values, zip(old, all.dwte[rows.lowerBound * C..<rows.upperBound * C]).map { Double($0) + $1 })
+    expectIntact(outputs: [dwte], inputs: [dout])
 }

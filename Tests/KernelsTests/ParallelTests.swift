@@ -195,8 +195,8 @@ import Testing
             embeddingForward(
                 out: out.pointer, inp: inp, positions: positions, wte: wte.pointer, wpe: wpe.pointer, N: B * T, C: C)
             embeddingBackward(
-                dwte: dwte.pointer, dwpe: dwpe.pointer, dout: out.pointer, inp: inp, positions: positions, N: B * T,
-                C: C)
+                dwte: TrainedRows(rows: 0..<wte.values.count / C, gradient: dwte.pointer), dwpe: dwpe.pointer,
+                dout: out.pointer, inp: inp, positions: positions, N: B * T, C: C)
             return out.bits + dwte.bits + dwpe.bits
         }
         expectIntact(outputs: [], inputs: [wte, wpe])

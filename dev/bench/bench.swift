@@ -195,7 +195,9 @@ func kernels(quick: Bool) {
             embeddingForward(out: b[0], inp: tokens, positions: positions, wte: b[1], wpe: b[2], N: N, C: C)
         }
         show("embedding backward", .updates(floats(3 * N * C + 2 * T * C))) {
-            embeddingBackward(dwte: b[1], dwpe: b[2], dout: b[0], inp: tokens, positions: positions, N: N, C: C)
+            embeddingBackward(
+                dwte: TrainedRows(rows: 0..<V, gradient: b[1]), dwpe: b[2], dout: b[0], inp: tokens,
+                positions: positions, N: N, C: C)
         }
     }
     with([rows, rows, rows * V]) { b in

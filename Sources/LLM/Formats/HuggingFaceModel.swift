@@ -11,14 +11,17 @@ struct HuggingFaceConfig {
     /// What a user can do about a setting that is refused.
     private let hint: String
 
-    /// - Throws: if there is no config.json, or it is damaged.
-    init(_ directory: String, hint: String = "give a Hugging Face directory of a GPT-2 or a Phi") throws {
-        path = "\(directory)/config.json"
+    /// - Throws: if there is no such file, or it is damaged.
+    init(
+        _ directory: String, named name: String = "config.json",
+        hint: String = "give a Hugging Face directory of a GPT-2 or a Phi"
+    ) throws {
+        path = "\(directory)/\(name)"
         self.hint = hint
-        let file = try InputFile(path, hint: "give a Hugging Face directory with config.json in it")
+        let file = try InputFile(path, hint: "give a Hugging Face directory with \(name) in it")
         let largest = 1 << 20
         guard file.size <= largest else {
-            throw UserError("\(path) has \(file.size) bytes, too many for a config.json", hint: "is it the right file?")
+            throw UserError("\(path) has \(file.size) bytes, too many for a \(name)", hint: "is it the right file?")
         }
         json = try JSON(try file.read(file.size, of: UInt8.self, at: 0), name: path, allowsDuplicateKeys: false)
         guard case .object = json else { throw refuse("it is not a JSON object") }

@@ -29,8 +29,10 @@ package final class SafetensorsFile {
     /// By name.
     package let entries: [String: Entry]
     private let file: MappedFile
+    /// The texts in `__metadata__`.
+    package let metadata: [String: String]
     /// The checksum in `__metadata__`; nil where there is none.
-    private let checksum: String?
+    private var checksum: String? { metadata["checksum"] }
 
     private static let longestHeader = 100_000_000
     /// In the header. A tensor takes eight of them, so a quarter of a million tensors can be described.
@@ -54,13 +56,13 @@ package final class SafetensorsFile {
         guard case .object(let members) = header else { throw refuse("its header is not a JSON object") }
 
         var entries: [String: Entry] = [:]
-        var checksum: String?
+        var texts: [String: String] = [:]
         for (key, value) in members {
             if key.elementsEqual("__metadata__".utf8) {
                 guard case .object(let metadata) = value, metadata.allSatisfy({ $0.value.text != nil }) else {
                     throw refuse("__metadata__ is not an object of strings")
                 }
-                checksum = value["checksum"]?.text
+                for (key, value) in metadata { texts[String(decoding: key, as: UTF8.self)] = value.text }
                 continue
             }
             let name = String(decoding: key, as: UTF8.self)
@@ -73,7 +75,7 @@ package final class SafetensorsFile {
             }
         }
         self.entries = entries
-        self.checksum = checksum
+        metadata = texts
 
         var position = dataStart
         let inOrder = entries.sorted {

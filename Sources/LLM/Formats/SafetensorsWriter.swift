@@ -22,13 +22,17 @@ package struct SafetensorsTensor {
 /// - Parameters:
 ///   - hasChecksum: whether the file is to notice if it is damaged later: `__metadata__` then has a checksum of the whole
 ///     file, computed with its 16 digits zero. Other programs pass it over.
+///   - metadata: further members of `__metadata__`, which other programs pass over.
 ///   - file: from `writeDurably`; empty.
 package func writeSafetensors(
-    _ tensors: [SafetensorsTensor], as precision: WeightPrecision, hasChecksum: Bool = false, to file: OutputFile
+    _ tensors: [SafetensorsTensor], as precision: WeightPrecision, hasChecksum: Bool = false,
+    metadata more: [(key: String, value: String)] = [], to file: OutputFile
 ) throws {
     // The library sorts by the size of an element, the largest first, then by name. There is one size here.
     let tensors = tensors.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
-    let metadata = "{\"__metadata__\":{\(hasChecksum ? safetensorsChecksumField + "," : "")\"format\":\"pt\"}"
+    func quoted(_ text: String) -> String { String(decoding: JSON.quoted(Array(text.utf8)), as: UTF8.self) }
+    let members = more.map { "\(quoted($0.key)):\(quoted($0.value))" } + (hasChecksum ? [safetensorsChecksumField] : [])
+    let metadata = "{\"__metadata__\":{\((members + ["\"format\":\"pt\""]).joined(separator: ","))}"
     var header = Array(metadata.utf8)
     var offset = 0
     for (i, tensor) in tensors.enumerated() {
@@ -48,7 +52,7 @@ package func writeSafetensors(
     try file.write([UInt64(header.count).littleEndian])
     try file.write(header)
     for tensor in tensors { try write(tensor, as: precision, to: file) }
-    guard hasChecksum, let field = metadata.range(of: safetensorsChecksumField) else { return }
+    guard hasChecksum, let field = metadata.range(of: safetensorsChecksumField, options: .backwards) else { return }
     let digits = Array(hexadecimal(file.checksum).utf8)
     let place = 8 + metadata[..<field.upperBound].utf8.count - 1 - digits.count
     try digits.withUnsafeBytes { try file.overwrite($0, at: place) }

@@ -30,8 +30,8 @@ enum StateFile {
         header[45] = Int32(settings.count)
         header[u64: 48] = state.data
         try file.write(header)
-        try file.write(UnsafeRawBufferPointer(start: parameters.m, count: parameters.table.count * 4))
-        try file.write(UnsafeRawBufferPointer(start: parameters.v, count: parameters.table.count * 4))
+        try file.write(UnsafeRawBufferPointer(start: parameters.m, count: parameters.trained.count * 4))
+        try file.write(UnsafeRawBufferPointer(start: parameters.v, count: parameters.trained.count * 4))
         if let shuffle = state.loader.shuffle {
             try file.write([UInt64(shuffle.shards.count)])
             try file.write(shuffle.shards)
@@ -93,7 +93,7 @@ enum StateFile {
         guard let shard = Int(exactly: header[u64: 30]), let sample = Int(exactly: header[u64: 32]) else {
             throw damaged("its place in the data makes no sense")
         }
-        let bytes = parameters.table.count * 4
+        let bytes = parameters.trained.count * 4
         guard file.size - position >= 2 * bytes else { throw damaged("it ends too early, or belongs to another model") }
         func fill(_ floats: UnsafeMutablePointer<Float>) throws {
             let buffer = UnsafeMutableRawBufferPointer(start: floats, count: bytes)

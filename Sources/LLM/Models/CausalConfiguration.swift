@@ -4,13 +4,15 @@
 package protocol CausalConfiguration: Equatable {
     /// The longest sequence, tokens in the vocabulary, layers, attention heads, channels.
     var maxT: Int { get }
-    var V: Int { get }
+    var V: Int { get set }
     var L: Int { get }
     var NH: Int { get }
     var C: Int { get }
 
     /// The table of its parameters.
     var table: TensorTable { get }
+    /// What stands before a tensor's name where Hugging Face names it in the whole model.
+    var modulePrefix: String { get }
 
     /// The memory that a model takes with passes of N rows, in bytes; a Double, because the sizes may not be checked
     /// yet.
@@ -18,6 +20,15 @@ package protocol CausalConfiguration: Equatable {
 }
 
 extension CausalConfiguration {
+    /// The tensors with a row for each token: the embeddings, and the classifier where it is a matrix of its own.
+    package var tokenTensors: [Tensor] { table.tensors.filter { $0.name == "wte" || $0.isHead } }
+    /// What Hugging Face calls the modules that have them.
+    var tokenModules: [String] {
+        tokenTensors.compactMap { $0.huggingFace?(layer: 0).first.map { modulePrefix + $0.dropLast(".weight".count) } }
+    }
+    /// Whether the classifier is the embeddings' matrix.
+    var hasTiedHead: Bool { !table.tensors.contains(where: \.isHead) }
+
     /// The memory that a model and its generator take, in bytes.
     package func bytes(sequences: Int, capacity: Int) -> Double {
         let capacity = min(capacity, maxT)

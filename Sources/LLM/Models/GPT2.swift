@@ -180,8 +180,12 @@ package final class GPT2: LanguageModel {
     private var positions: [Int32] = []
 
     /// A model with all parameters zero: to be filled by `parameters.initialize` or from a checkpoint.
+    package convenience init(_ config: GPT2Configuration, trains: Bool) {
+        self.init(config, trains: trains, logitRows: GPT2.logitRows)
+    }
+
     /// - Parameter logitRows: rows of logits at a time.
-    package init(_ config: GPT2Configuration, trains: Bool, logitRows: Int = GPT2.logitRows) {
+    package init(_ config: GPT2Configuration, trains: Bool, logitRows: Int) {
         precondition(config.C % config.NH == 0)
         self.config = config
         self.logitRows = logitRows
@@ -194,10 +198,10 @@ package final class GPT2: LanguageModel {
 
     deinit { freeFloats(logits, count: logitCapacity * config.Vp) }
 
-    /// Floating-point operations of a forward and backward pass, for each token: 6 for each parameter that takes part
-    /// in a product (the position table does not), and 6·L·C·T for the attention, which sees T/2 tokens on average.
+    /// Floating-point operations of a forward and backward pass, for each token: those of the products (the position
+    /// table takes part in none), and 6·L·C·T for the attention, which sees T/2 tokens on average.
     package func flopsPerToken(T: Int) -> Double {
-        Double(6 * (tensors.table.count - tensors.wpe.count) + 6 * config.L * config.C * T)
+        Double(parameters.flopsPerToken(without: tensors.wpe) + 6 * config.L * config.C * T)
     }
 
     package var maxT: Int { config.maxT }
@@ -326,13 +330,13 @@ package final class GPT2: LanguageModel {
 
     // MARK: backward
 
-    /// Adds the gradients of all parameters to `parameters.gradients`, after `forward` with a batch (B,T) and
+    /// Adds the gradients of all parameters that are trained to `parameters.gradients`, after `forward` with a batch (B,T) and
     /// `classify` with a scale.
     package func backward(inputs: UnsafePointer<Int32>, B: Int, T: Int) {
         precondition(parameters.trains && workspace === training && N == B * T)
         let (activations, a) = (workspace.activations, workspace.floats)
         let linear = Linear(parameters: parameters)
-        let (p, g, t, C, NH) = (parameters.values, parameters.gradients, tensors, config.C, config.NH)
+        let (p, g, t, C, NH) = (parameters.values, parameters.trained, tensors, config.C, config.NH)
         let dresidual = a + activations.dresidual  // (N,C): the gradient with respect to the residual at this point
         let dln = a + activations.dln  // (N,C)
         let dfch = a + activations.dfch  // (N,4C)
@@ -387,7 +391,7 @@ package final class GPT2: LanguageModel {
                 N: N, C: C)
         }
         embeddingBackward(
-            dwte: g + t.wte, dwpe: g + t.wpe, dout: dresidual, inp: inputs, positions: positions, N: N, C: C)
+            dwte: g.rows(of: t.wte), dwpe: g + t.wpe, dout: dresidual, inp: inputs, positions: positions, N: N, C: C)
     }
 
     // MARK: memory
@@ -412,6 +416,7 @@ package final class GPT2: LanguageModel {
 
 extension GPT2Configuration {
     package var table: TensorTable { GPT2Tensors(self).table }
+    package var modulePrefix: String { "transformer." }
 
     package func bytes(rows N: Int, trains: Bool) -> Double {
         let activations = GPT2Activations(self, N: N, trains: trains).table.count

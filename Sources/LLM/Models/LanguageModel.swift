@@ -3,6 +3,12 @@
 
 /// A model that generates, and that learns to.
 package protocol LanguageModel: CausalModel, TrainableModel {
+    associatedtype Configuration: CausalConfiguration
+    var config: Configuration { get }
+
+    /// A model with all parameters zero.
+    init(_ config: Configuration, trains: Bool)
+
     /// The cross entropy of targets (B,T) after `forward`; a negative one does not count.
     /// - Parameter gradientScale: of a target's loss in the total; nil only measures.
     func classify(targets: UnsafePointer<Int32>, gradientScale: Float?) -> Loss

@@ -1,6 +1,7 @@
 // The linear layer, one door for every model: out = inp · weightᵀ + bias. Which kernel computes it depends on how many
 // rows there are and on whether the weights have been packed for few rows; a model's walk says only which weights it
-// wants. What changes a linear layer as a whole (an adapter, another precision) belongs here, so that no walk changes.
+// wants. What changes a linear layer as a whole belongs here, so that no walk changes: an adapter adds its part
+// (LoRA.swift), and the gradient of a frozen weight is not computed.
 
 import Kernels
 
@@ -51,10 +52,14 @@ package struct Linear {
                 out: out, inp: inp, weight: p.at(weight, l), bias: bias, residual: residual, N: N, C: C, OC: OC,
                 outStride: outStride)
         }
+        guard let adapter = parameters.adapter else { return }
+        for product in adapter.products(of: weight, layer: l) {
+            product.forward(out: out, inp: inp, values: adapter.values, N: N, outStride: outStride ?? OC)
+        }
     }
 
-    /// The layer's backward pass: dinp (N,C) = or += dout (N,OC) · weight (OC,C); the gradients of weight and bias are
-    /// added to theirs.
+    /// The layer's backward pass: dinp (N,C) = or += dout (N,OC) · weight (OC,C); the gradients of weight and bias, as
+    /// far as they are trained, are added to theirs.
     ///
     /// With out = inp · weightᵀ + bias, each out[n,o] = Σ_c inp[n,c] · weight[o,c] + bias[o]. So dinp[n,c] is the sum
     /// over o of dout[n,o] · weight[o,c], dweight[o,c] the sum over n of dout[n,o] · inp[n,c], dbias[o] the sum of
@@ -67,12 +72,24 @@ package struct Linear {
         dinp: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, inp: UnsafePointer<Float>, weight: Tensor,
         bias: Tensor?, layer l: Int = 0, accumulate: Bool = false, N: Int, C: Int, OC: Int, doutStride: Int? = nil
     ) {
-        let (p, g) = (parameters.values, parameters.gradients)
-        matmulBackwardWeight(
-            dweight: g.at(weight, l), dbias: bias.map { g.at($0, l) }, dout: dout, inp: inp, N: N, C: C, OC: OC,
-            doutStride: doutStride)
+        let (p, g) = (parameters.values, parameters.trained)
+        if let dweight = g.at(weight, l) {
+            matmulBackwardWeight(
+                dweight: dweight, dbias: bias.flatMap { g.at($0, l) }, dout: dout, inp: inp, N: N, C: C, OC: OC,
+                doutStride: doutStride)
+        } else if let part = g.rows(of: weight) {
+            matmulBackwardWeight(
+                dweight: part.gradient, dbias: nil, dout: dout + part.rows.lowerBound, inp: inp, N: N, C: C,
+                OC: part.rows.count, doutStride: doutStride ?? OC)
+        }
         matmulBackwardInput(
             dinp: dinp, dout: dout, weight: p.at(weight, l), N: N, C: C, OC: OC, doutStride: doutStride,
             accumulate: accumulate)
+        guard let adapter = parameters.adapter else { return }
+        for product in adapter.products(of: weight, layer: l) {
+            product.backward(
+                dinp: dinp, dout: dout, inp: inp, values: adapter.values, da: g.atAdapter(product.a),
+                db: g.atAdapter(product.b), N: N, doutStride: doutStride ?? OC)
+        }
     }
 }

@@ -1,31 +1,74 @@
-// A model's parameters, and what training keeps beside each of them: its gradient and AdamW's two moments. Four buffers
-// with one layout, the table's.
+// A model's parameters, the adapter that is on them, and what training keeps beside everything it changes: a gradient and
+// AdamW's two moments. Four buffers: the values in the table's layout, and the three others with room for what is trained.
 
 import Kernels
 
 /// The contiguous buffers of a model.
 package final class Parameters {
     package let table: TensorTable
-    /// (table.count) floats each. `gradients` and the moments `m` and `v` are there only if the model trains.
+    /// (table.count) floats.
     package let values: UnsafeMutablePointer<Float>
-    package let gradients: UnsafeMutablePointer<Float>
-    package let m: UnsafeMutablePointer<Float>
-    package let v: UnsafeMutablePointer<Float>
-    package let trains: Bool
+    /// What every linear layer adds to the product with its weights; nil for nothing (LoRA.swift).
+    package private(set) var adapter: Adapter?
+    /// What training changes; no part if the model does not train.
+    package private(set) var trained = Trained()
+    /// (trained.count) floats each, part after part. Where everything is trained, that is the table's layout.
+    package private(set) var gradients = allocateFloats(0)
+    package private(set) var m = allocateFloats(0)
+    package private(set) var v = allocateFloats(0)
+    package var trains: Bool { !trained.parts.isEmpty }
 
     /// All zero: to be filled by `initialize` or from a checkpoint.
+    /// - Parameter trains: whether everything is trained, or nothing.
     package init(_ table: TensorTable, trains: Bool) {
         self.table = table
-        self.trains = trains
         values = allocateFloats(table.count)
-        gradients = allocateFloats(trains ? table.count : 0)
-        m = allocateFloats(trains ? table.count : 0)
-        v = allocateFloats(trains ? table.count : 0)
+        if trains { train(table.tensors) }
     }
 
     deinit {
         freeFloats(values, count: table.count)
-        for buffer in [gradients, m, v] { freeFloats(buffer, count: trains ? table.count : 0) }
+        freeTraining()
+    }
+
+    private func freeTraining() {
+        for buffer in [gradients, m, v] { freeFloats(buffer, count: trained.count) }
+    }
+
+    /// Trains these and nothing else, from zero moments. The rest is frozen: it has no gradients and no moments.
+    /// - Parameters:
+    ///   - tensors: whole tensors.
+    ///   - rows: a part of a tensor's rows.
+    ///   - adapter: put on the parameters, and trained.
+    package func train(_ tensors: [Tensor], rows: [(tensor: Tensor, rows: Range<Int>)] = [], adapter: Adapter? = nil) {
+        freeTraining()
+        trained = Trained()
+        for tensor in tensors { trained.add(tensor, rows: 0..<tensor.count / tensor.rowCount, in: values) }
+        for (tensor, rows) in rows where !rows.isEmpty { trained.add(tensor, rows: rows, in: values) }
+        if let adapter {
+            put(adapter)
+            trained.add(adapter)
+        }
+        gradients = allocateFloats(trained.count)
+        m = allocateFloats(trained.count)
+        v = allocateFloats(trained.count)
+        trained.gradients = gradients
+    }
+
+    /// Puts an adapter on the model in place of the one that is there; nil only takes that off.
+    package func put(_ adapter: Adapter?) {
+        guard adapter !== self.adapter else { return }
+        self.adapter?.exchangeValues(with: values)
+        adapter?.exchangeValues(with: values)
+        self.adapter = adapter
+    }
+
+    /// Floating-point operations of the products in a forward and backward pass, for each token: 2 for each parameter in
+    /// the forward pass, 2 for the gradient of its input, and 2 for its own, if it is trained.
+    /// - Parameter embedding: takes part in no product.
+    func flopsPerToken(without embedding: Tensor) -> Int {
+        let own = trained.count - (trained + embedding == nil ? 0 : embedding.count)
+        return 4 * (table.count - embedding.count + (adapter?.table.count ?? 0)) + 2 * own
     }
 
     /// The memory that a table's parameters take, in bytes; a Double, because the sizes may not be checked yet.
@@ -34,35 +77,38 @@ package final class Parameters {
     }
 
     /// Fills every tensor as its row says. Layer by layer, as llm.c draws them: its seed 42 gives the same GPT-2.
-    package func initialize(seed: UInt32) {
-        var random = MersenneTwister(seed: seed)
-        for l in 0..<(table.tensors.map(\.layers).max() ?? 0) {
-            for tensor in table.tensors where l < tensor.layers {
-                let part = UnsafeMutableBufferPointer(start: values.at(tensor, l), count: tensor.usedCount)
-                switch tensor.initialValues {
-                case .zeros: part.update(repeating: 0)
-                case .ones: part.update(repeating: 1)
-                case .normal(let deviation): random.fillNormal(part, deviation: deviation)
-                }
+    package func initialize(seed: UInt32) { table.initialize(values, seed: seed) }
+
+    /// What tells a model's parameters from another's: a checksum of the beginning of each tensor.
+    package var fingerprint: UInt64 {
+        var checksum = Checksum()
+        for tensor in table.tensors {
+            for l in 0..<tensor.layers {
+                checksum.update(
+                    UnsafeRawBufferPointer(start: values.at(tensor, l), count: 4 * min(1024, tensor.usedCount)))
             }
         }
+        return checksum.value
     }
 
     /// Whether no parameter is NaN or infinite.
-    package var areFinite: Bool { sumOfSquares(values, count: table.count).isFinite }
+    package var areFinite: Bool {
+        sumOfSquares(values, count: table.count).isFinite
+            && adapter.map { sumOfSquares($0.values, count: $0.table.count).isFinite } ?? true
+    }
 
     /// Whether AdamW can continue with its moments: none is NaN or infinite, and no v, a mean of squares, is negative.
     package var momentsAreSound: Bool {
-        guard sumOfSquares(m, count: table.count).isFinite else { return false }
+        guard sumOfSquares(m, count: trained.count).isFinite else { return false }
         var wrong: Int32 = 0
-        for i in 0..<table.count { wrong |= v[i] >= 0 && v[i] <= .greatestFiniteMagnitude ? 0 : 1 }
+        for i in 0..<trained.count { wrong |= v[i] >= 0 && v[i] <= .greatestFiniteMagnitude ? 0 : 1 }
         return wrong == 0
     }
 
     // MARK: - update
 
-    /// The gradients' norm ‖g‖, over all parameters.
-    package func gradientNorm() -> Double { sumOfSquares(gradients, count: table.count).squareRoot() }
+    /// The gradients' norm ‖g‖, over all that is trained.
+    package func gradientNorm() -> Double { sumOfSquares(gradients, count: trained.count).squareRoot() }
 
     /// One AdamW step (Loshchilov and Hutter, 2019), after which the gradients are zero again.
     /// - Parameters:
@@ -73,14 +119,75 @@ package final class Parameters {
         learningRate: Double, beta1: Double, beta2: Double, epsilon: Double = 1e-8, decay: Double,
         decaysAll: Bool = false, gradientScale: Float, step: Int
     ) {
-        for tensor in table.tensors {
+        for part in trained.parts {
             adamW(
-                parameters: values + tensor, gradients: gradients + tensor, m: m + tensor, v: v + tensor,
-                count: tensor.count, learningRate: learningRate, beta1: beta1, beta2: beta2, epsilon: epsilon,
-                decay: decaysAll || tensor.decays ? decay : 0, gradientScale: gradientScale, step: step)
+                parameters: part.values, gradients: gradients + part.offset, m: m + part.offset, v: v + part.offset,
+                count: part.count, learningRate: learningRate, beta1: beta1, beta2: beta2, epsilon: epsilon,
+                decay: decaysAll || part.decays ? decay : 0, gradientScale: gradientScale, step: step)
         }
     }
 
     /// Discards the gradients, where an update is skipped.
-    package func zeroGradients() { gradients.update(repeating: 0, count: table.count) }
+    package func zeroGradients() { gradients.update(repeating: 0, count: trained.count) }
+}
+
+/// The parts of a model's parameters that training changes, and where their gradients are.
+package struct Trained {
+    /// Parameters that lie one after another.
+    package struct Part {
+        package let values: UnsafeMutablePointer<Float>
+        /// Where its gradients begin, and its moments, in floats.
+        package let offset: Int
+        package let count: Int
+        package let decays: Bool
+    }
+
+    package private(set) var parts: [Part] = []
+    /// Floats of all parts.
+    package private(set) var count = 0
+    fileprivate(set) var gradients: UnsafeMutablePointer<Float>?
+    /// By a tensor's index in the table: its rows that are trained, and where the gradient of the first of them begins.
+    private var places: [Int: (rows: Range<Int>, offset: Int)] = [:]
+    private var adapterOffset = 0
+
+    fileprivate mutating func add(_ tensor: Tensor, rows: Range<Int>, in values: UnsafeMutablePointer<Float>) {
+        places[tensor.index] = (rows, count)
+        append(
+            values + tensor.offset + rows.lowerBound * tensor.rowCount, count: rows.count * tensor.rowCount,
+            decays: tensor.decays)
+    }
+
+    fileprivate mutating func add(_ adapter: Adapter) {
+        adapterOffset = count
+        for tensor in adapter.table.tensors {
+            append(adapter.values + tensor.offset, count: tensor.count, decays: tensor.decays)
+        }
+    }
+
+    private mutating func append(_ values: UnsafeMutablePointer<Float>, count: Int, decays: Bool) {
+        parts.append(Part(values: values, offset: self.count, count: count, decays: decays))
+        self.count += count
+    }
+
+    /// Where the gradient of a layer's part of a tensor is; nil if it is frozen, or only some of its rows are trained.
+    package func at(_ tensor: Tensor, _ layer: Int) -> UnsafeMutablePointer<Float>? {
+        guard let gradients, let place = places[tensor.index], place.rows.count * tensor.rowCount == tensor.count else {
+            return nil
+        }
+        return gradients + place.offset + layer * tensor.layerStride
+    }
+
+    package static func + (trained: Trained, tensor: Tensor) -> UnsafeMutablePointer<Float>? { trained.at(tensor, 0) }
+
+    /// The trained rows of a tensor that is not per layer, and where the gradient of the first of them is; nil if it is
+    /// frozen.
+    package func rows(of tensor: Tensor) -> TrainedRows? {
+        guard let gradients, let place = places[tensor.index] else { return nil }
+        return TrainedRows(rows: place.rows, gradient: gradients + place.offset)
+    }
+
+    /// Where the gradient of an adapter's tensor is.
+    func atAdapter(_ tensor: Tensor) -> UnsafeMutablePointer<Float>? {
+        gradients.map { $0 + adapterOffset + tensor.offset }
+    }
 }

@@ -100,7 +100,8 @@ package struct PhiTensors {
         fcprojb = table.add("fcprojb", layers: L, C, huggingFace: "\(layer).mlp.fc2.bias")
         lnfw = table.add("lnfw", C, initialValues: .ones, huggingFace: "model.final_layernorm.weight")
         lnfb = table.add("lnfb", C, huggingFace: "model.final_layernorm.bias")
-        headw = table.add("headw", V, C, initialValues: weights, decays: true, huggingFace: "lm_head.weight")
+        headw = table.add(
+            "headw", V, C, initialValues: weights, decays: true, isHead: true, huggingFace: "lm_head.weight")
         headb = table.add("headb", V, huggingFace: "lm_head.bias")
         self.table = table
     }
@@ -192,8 +193,12 @@ package final class Phi: LanguageModel {
     private var positions: [Int32] = []
 
     /// A model with all parameters zero: to be filled by `parameters.initialize` or from a checkpoint.
+    package convenience init(_ config: PhiConfiguration, trains: Bool) {
+        self.init(config, trains: trains, logitRows: Phi.logitRows)
+    }
+
     /// - Parameter logitRows: rows of logits at a time.
-    package init(_ config: PhiConfiguration, trains: Bool, logitRows: Int = Phi.logitRows) {
+    package init(_ config: PhiConfiguration, trains: Bool, logitRows: Int) {
         precondition(config.C % config.NH == 0)
         precondition(config.R % 2 == 0 && (2...config.C / config.NH).contains(config.R))
         self.config = config
@@ -215,10 +220,10 @@ package final class Phi: LanguageModel {
     /// Floats from one row of logits to the next: V, rounded up so that every row begins a cache line.
     private var logitStride: Int { (config.V + 15) / 16 * 16 }
 
-    /// Floating-point operations of a forward and backward pass, for each token: 6 for each parameter that takes part
-    /// in a product (the embeddings do not), and 6·L·C·T for the attention, which sees T/2 tokens on average.
+    /// Floating-point operations of a forward and backward pass, for each token: those of the products (the embeddings
+    /// take part in none), and 6·L·C·T for the attention, which sees T/2 tokens on average.
     package func flopsPerToken(T: Int) -> Double {
-        Double(6 * (tensors.table.count - tensors.wte.count) + 6 * config.L * config.C * T)
+        Double(parameters.flopsPerToken(without: tensors.wte) + 6 * config.L * config.C * T)
     }
 
     package var maxT: Int { config.maxT }
@@ -334,14 +339,14 @@ package final class Phi: LanguageModel {
 
     // MARK: backward
 
-    /// Adds the gradients of all parameters to `parameters.gradients`, after `forward` with a batch (B,T) and
+    /// Adds the gradients of all parameters that are trained to `parameters.gradients`, after `forward` with a batch (B,T) and
     /// `classify` with a scale.
     package func backward(inputs: UnsafePointer<Int32>, B: Int, T: Int) {
         precondition(parameters.trains && workspace === training && N == B * T)
         let (activations, a) = (workspace.activations, workspace.floats)
         let linear = Linear(parameters: parameters)
         let (p, g, t, C, FC, NH) = (
-            parameters.values, parameters.gradients, tensors, config.C, config.FC, config.NH
+            parameters.values, parameters.trained, tensors, config.C, config.FC, config.NH
         )
         let dresidual = a + activations.dresidual  // (N,C): the gradient with respect to the residual at this point
         let dln = a + activations.dln  // (N,C)
@@ -390,7 +395,8 @@ package final class Phi: LanguageModel {
                 weight: p.at(t.lnw, l), mean: a.at(activations.lnmean, l), rstd: a.at(activations.lnrstd, l),
                 N: N, C: C)
         }
-        embeddingBackward(dwte: g + t.wte, dwpe: nil, dout: dresidual, inp: inputs, positions: positions, N: N, C: C)
+        embeddingBackward(
+            dwte: g.rows(of: t.wte), dwpe: nil, dout: dresidual, inp: inputs, positions: positions, N: N, C: C)
     }
 
     // MARK: memory
@@ -415,6 +421,7 @@ package final class Phi: LanguageModel {
 
 extension PhiConfiguration {
     package var table: TensorTable { PhiTensors(self).table }
+    package var modulePrefix: String { "" }
 
     package func bytes(rows N: Int, trains: Bool) -> Double {
         let activations = PhiActivations(self, N: N, trains: trains).table.count

@@ -5,6 +5,8 @@
 /// A named part of a contiguous buffer of floats.
 package struct Tensor {
     package let name: String
+    /// Its place in the table.
+    package let index: Int
     /// Row-major. L is the first dimension of a tensor that every layer has.
     package let shape: [Int]
     package let isPerLayer: Bool
@@ -17,6 +19,8 @@ package struct Tensor {
     package let initialValues: InitialValues
     /// Whether weight decay acts on it.
     package let decays: Bool
+    /// Whether it is a classifier's own weight.
+    package let isHead: Bool
     package let huggingFace: HuggingFaceNames?
 
     /// How a parameter begins, before the first step.
@@ -24,6 +28,8 @@ package struct Tensor {
         case zeros, ones
         /// Drawn from N(0, deviation).
         case normal(deviation: Float)
+        /// Drawn evenly from −bound to bound.
+        case uniform(bound: Float)
     }
 
     /// What a tensor is called in a Hugging Face model. It may be several tensors there, each with an equal share of the
@@ -47,10 +53,12 @@ package struct Tensor {
     package var layerShape: [Int] { Array(shape.dropFirst(isPerLayer ? 1 : 0)) }
     /// Floats in one layer.
     package var layerCount: Int { count / max(1, layers) }
+    /// Floats in a row; of a vector, 1.
+    package var rowCount: Int { layerShape.dropFirst().reduce(1, *) }
     /// Floats in one layer without the padding.
     package var usedCount: Int { layerCount / max(1, layerShape[0]) * usedRows }
     /// Floats from one layer to the next. A tensor that has room for one layer only is shared by all.
-    fileprivate var layerStride: Int { layers > 1 ? layerCount : 0 }
+    var layerStride: Int { layers > 1 ? layerCount : 0 }
 }
 
 extension UnsafeMutablePointer<Float> {

@@ -18,20 +18,39 @@ package struct TensorTable {
     ///   - huggingFace: the name there, with `#` for the layer; or the names of its parts, from the first row on.
     package mutating func add(
         _ name: String, layers: Int? = nil, _ shape: Int..., usedRows: Int? = nil,
-        initialValues: Tensor.InitialValues = .zeros, decays: Bool = false, huggingFace: String...,
+        initialValues: Tensor.InitialValues = .zeros, decays: Bool = false, isHead: Bool = false,
+        huggingFace: String...,
         isTransposedInHuggingFace: Bool = false
     ) -> Tensor {
         let whole = (layers.map { [$0] } ?? []) + shape
         let tensor = Tensor(
-            name: name, shape: whole, isPerLayer: layers != nil, offset: count,
+            name: name, index: tensors.count, shape: whole, isPerLayer: layers != nil, offset: count,
             count: whole.reduce(1, saturatingProduct), usedRows: usedRows ?? shape[0], initialValues: initialValues,
-            decays: decays,
+            decays: decays, isHead: isHead,
             huggingFace: huggingFace.isEmpty
                 ? nil : .init(patterns: huggingFace, isTransposed: isTransposedInHuggingFace))
         tensors.append(tensor)
         let end = saturatingSum(count, tensor.count)
         count = alignment == 1 ? end : saturatingSum(end, (alignment - end % alignment) % alignment)
         return tensor
+    }
+}
+
+extension TensorTable {
+    /// Fills the buffer as the rows say, layer by layer.
+    func initialize(_ values: UnsafeMutablePointer<Float>, seed: UInt32) {
+        var random = MersenneTwister(seed: seed)
+        for l in 0..<(tensors.map(\.layers).max() ?? 0) {
+            for tensor in tensors where l < tensor.layers {
+                let part = UnsafeMutableBufferPointer(start: values.at(tensor, l), count: tensor.usedCount)
+                switch tensor.initialValues {
+                case .zeros: part.update(repeating: 0)
+                case .ones: part.update(repeating: 1)
+                case .normal(let deviation): random.fillNormal(part, deviation: deviation)
+                case .uniform(let bound): for i in part.indices { part[i] = (2 * random.uniform() - 1) * bound }
+                }
+            }
+        }
     }
 }
 

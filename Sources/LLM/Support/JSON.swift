@@ -54,6 +54,12 @@ package enum JSON {
         return nil
     }
 
+    /// The values of an array.
+    package var elements: [JSON]? {
+        if case .array(let values) = self { return values }
+        return nil
+    }
+
     /// A whole number, if it is one.
     package var int: Int? {
         if case .number(let value) = self { return Int(exactly: value) }

@@ -48,7 +48,7 @@ func `the vocabulary is padded to a multiple of 128`(V: Int, Vp: Int) {
 /// Six for each parameter but the positions', and the attention's.
 @Test func `a token's operations are those of the products`() {
     let config = GPT2Configuration(maxT: 9, V: 19, L: 2, NH: 2, C: 6)
-    let model = GPT2(config, trains: false)
+    let model = GPT2(config, trains: true)
     let layer = 2 * 6 + (18 * 6 + 18) + (6 * 6 + 6) + 2 * 6 + (24 * 6 + 24) + (6 * 24 + 6)
     #expect(model.flopsPerToken(T: 5) == Double(6 * (128 * 6 + 2 * layer + 2 * 6) + 6 * 2 * 6 * 5))
 }

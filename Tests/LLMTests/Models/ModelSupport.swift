@@ -13,8 +13,21 @@ func hidingSome(_ targets: [Int32]) -> [Int32] { targets.indices.map { $0 % 3 ==
 func expectDerivative(
     _ model: any LanguageModel, _ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, used: [String: Int] = [:]
 ) {
-    let values = model.parameters.values
     let gradients = model.parameters.array(model.parameters.gradients)
+    for tensor in model.parameters.table.tensors {
+        let part = Array(gradients[tensor.offset..<tensor.offset + tensor.count])
+        expectDerivative(
+            model, tensor.name, at: model.parameters.values + tensor, part, inputs, targets, B: B, T: T,
+            used: used[tensor.name])
+    }
+}
+
+/// The same for some values of a model.
+/// - Parameter part: their gradients.
+func expectDerivative(
+    _ model: any LanguageModel, _ name: String, at values: UnsafeMutablePointer<Float>, _ part: [Float],
+    _ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, used: Int? = nil
+) {
     var random = Xorshift(seed: 3)
     /// f′(0) from four values (Richardson's extrapolation of the central difference), so that ε may be large: float32
     /// losses are right to about 10⁻⁷, and a plain difference with a smaller ε would have only noise.
@@ -23,26 +36,22 @@ func expectDerivative(
         func difference(_ e: Float) -> Double { (f(e) - f(-e)) / (2 * Double(e)) }
         return (4 * difference(epsilon / 2) - difference(epsilon)) / 3
     }
-    for tensor in model.parameters.table.tensors {
-        let before = model.parameters.array(values, tensor)
-        let part = Array(gradients[tensor.offset..<tensor.offset + tensor.count])
-        for _ in 0..<8 {
-            let i = random.below(used[tensor.name] ?? tensor.count)
-            let expected = slope { distance in
-                (values + tensor)[i] = before[i] + distance
-                return model.loss(inputs, targets, B: B, T: T)
-            }
-            (values + tensor)[i] = before[i]
-            let error = abs(Double(part[i]) - expected)
-            #expect(error <= 1e-3 * abs(expected) + 1e-4, "\(tensor.name)[\(i)]")
-        }
-        // The whole tensor along its gradient: the loss changes by the gradient's norm.
-        let norm = part.reduce(0) { $0 + $1 * $1 }.squareRoot()
+    let before = Array(UnsafeBufferPointer(start: values, count: part.count))
+    for _ in 0..<8 {
+        let i = random.below(used ?? part.count)
         let expected = slope { distance in
-            for i in 0..<tensor.count { (values + tensor)[i] = before[i] + distance * part[i] / norm }
+            values[i] = before[i] + distance
             return model.loss(inputs, targets, B: B, T: T)
         }
-        for i in 0..<tensor.count { (values + tensor)[i] = before[i] }
-        #expect(norm > 0 && abs(expected / Double(norm) - 1) < 1e-3, "\(tensor.name) along its gradient")
+        values[i] = before[i]
+        #expect(abs(Double(part[i]) - expected) <= 1e-3 * abs(expected) + 1e-4, "\(name)[\(i)]")
     }
+    // All of them along their gradient: the loss changes by the gradient's norm.
+    let norm = part.reduce(0) { $0 + $1 * $1 }.squareRoot()
+    let expected = slope { distance in
+        for i in part.indices { values[i] = before[i] + distance * part[i] / norm }
+        return model.loss(inputs, targets, B: B, T: T)
+    }
+    for i in part.indices { values[i] = before[i] }
+    #expect(norm > 0 && abs(expected / Double(norm) - 1) < 1e-3, "\(name) along its gradient")
 }
