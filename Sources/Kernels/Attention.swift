@@ -7,6 +7,8 @@
 // This is FlashAttention's method (Dao et al., 2022), adapted to a CPU's caches: the products use the register tiles
 // of Matmul.swift.
 //
+// A batch is sequences of any lengths, one after another without padding; a token sees those of its own sequence.
+//
 // A task is one head of one sequence. It writes only its own columns of the result, so tasks share nothing.
 
 #if canImport(Glibc)
@@ -18,22 +20,50 @@
 /// The number of queries in a block of the backward pass.
 private let queryBlock = 64
 
-/// The attention of every token: out (B,T,C) from qkv (B,T,3C), with C = NH·HS. Also gives lse (B,NH,T), the
-/// log-sum-exp of each row of scores, which the backward pass needs.
+/// One head of one sequence of T tokens.
+private struct AttentionTask {
+    let head: Int
+    /// The sequence's first row, and its length.
+    let firstRow, T: Int
+    /// Where its T log-sum-exps begin.
+    let lse: Int
+
+    /// All tasks of a batch, the longest sequences first, so that none of them is left for the end, when the other
+    /// threads have nothing more to do.
+    static func all(lengths: [Int], NH: Int) -> [AttentionTask] {
+        var firstRow = 0
+        let sequences = lengths.map { T in
+            defer { firstRow += T }
+            return (firstRow: firstRow, T: T)
+        }
+        return sequences.sorted { $0.T > $1.T }.flatMap { sequence in
+            (0..<NH).map { head in
+                AttentionTask(
+                    head: head, firstRow: sequence.firstRow, T: sequence.T,
+                    lse: NH * sequence.firstRow + head * sequence.T)
+            }
+        }
+    }
+}
+
+/// The attention of every token: out (N,C) from qkv (N,3C), with C = NH·HS. Also gives lse (N,NH), the log-sum-exp of
+/// each row of scores, which the backward pass needs: (NH,T) for each sequence, from NH · its first row on.
+/// - Parameter lengths: of the sequences, one after another; N is their sum.
 package func attentionForward(
     out: UnsafeMutablePointer<Float>, lse: UnsafeMutablePointer<Float>, qkv: UnsafePointer<Float>,
-    B: Int, T: Int, C: Int, NH: Int
+    lengths: [Int], C: Int, NH: Int
 ) {
     let start = startTiming()
     defer { endTiming(start, "attention forward") }
     let HS = C / NH
     let scale = 1 / Float(HS).squareRoot()
-    let panels = (T + panelWidth - 1) / panelWidth
-    let paddedT = panels * panelWidth
     let paddedHS = roundedUp(HS)
-    parallelFor(B * NH) { task in
-        let head = task % NH
-        let q = qkv + task / NH * T * 3 * C + head * HS
+    let tasks = AttentionTask.all(lengths: lengths, NH: NH)
+    parallelFor(tasks.count) { number in
+        let task = tasks[number]
+        let (T, head, firstRow) = (task.T, task.head, task.firstRow)
+        let paddedT = roundedUp(T, to: panelWidth)
+        let q = qkv + firstRow * 3 * C + head * HS
         let buffers = TaskBuffers()
         defer { buffers.free() }
         let keys = buffers.floats(paddedT * HS)
@@ -60,14 +90,14 @@ package func attentionForward(
                 let (sum, logSum) = exponentiate(row, count: count, scale: scale)
                 for k in count..<keysSeen { row[k] = 0 }
                 inverse[i] = 1 / sum
-                lse[task * T + t0 + i] = logSum
+                lse[task.lse + t0 + i] = logSum
             }
             // out (rows, HS) = probabilities (rows, keysSeen) · values (keysSeen, HS)
             multiplyRows(
                 tile, outStride: paddedHS, rows: rows, columns: paddedHS, scores, rowStride: paddedT, kStride: 1,
                 values, bStride: paddedHS, K: keysSeen, accumulate: false)
             for i in 0..<rows {
-                let destination = out + (task / NH * T + t0 + i) * C + head * HS
+                let destination = out + (firstRow + t0 + i) * C + head * HS
                 for c in stride(from: 0, to: HS, by: Vector.scalarCount) {
                     (Vector.load(tile + i * paddedHS + c) * inverse[i]).store(destination + c, upTo: HS - c)
                 }
@@ -76,7 +106,7 @@ package func attentionForward(
     }
 }
 
-/// The gradient dqkv (B,T,3C) from dout (B,T,C), with the inputs and outputs of the forward pass.
+/// The gradient dqkv (N,3C) from dout (N,C), with the inputs and outputs of the forward pass.
 ///
 /// The forward pass was prob = exp(score − lse), out = Σ prob · value. With D_t = dout_t · out_t its gradients are
 ///
@@ -87,22 +117,22 @@ package func attentionForward(
 /// D_t is Σ_k prob · dprob without a sum over k, because Σ_k prob · (dout · value_k) = dout · out.
 package func attentionBackward(
     dqkv: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, qkv: UnsafePointer<Float>,
-    out: UnsafePointer<Float>, lse: UnsafePointer<Float>, B: Int, T: Int, C: Int, NH: Int
+    out: UnsafePointer<Float>, lse: UnsafePointer<Float>, lengths: [Int], C: Int, NH: Int
 ) {
     let start = startTiming()
     defer { endTiming(start, "attention backward") }
     let HS = C / NH
     let scale = 1 / Float(HS).squareRoot()
-    let panels = (T + panelWidth - 1) / panelWidth
-    let paddedT = panels * panelWidth
     let paddedHS = roundedUp(HS)
-    parallelFor(B * NH) { task in
-        let head = task % NH
-        let firstRow = task / NH * T
+    let tasks = AttentionTask.all(lengths: lengths, NH: NH)
+    parallelFor(tasks.count) { number in
+        let task = tasks[number]
+        let (T, head, firstRow) = (task.T, task.head, task.firstRow)
+        let paddedT = roundedUp(T, to: panelWidth)
         let q = qkv + firstRow * 3 * C + head * HS
         let d = dout + firstRow * C + head * HS
         let o = out + firstRow * C + head * HS
-        let logSums = lse + task * T
+        let logSums = lse + task.lse
 
         let buffers = TaskBuffers()
         defer { buffers.free() }
@@ -132,8 +162,7 @@ package func attentionBackward(
         dqueries.update(repeating: 0, count: roundedUp(T, to: tileRows) * paddedHS)
 
         // Each block of keys (one panel) with all blocks of queries that attend to it, from the first key's token on.
-        for panel in 0..<panels {
-            let k0 = panel * panelWidth
+        for k0 in stride(from: 0, to: T, by: panelWidth) {
             let keyCount = min(panelWidth, T - k0)
             var isFirst = true
             for t0 in stride(from: k0, to: T, by: queryBlock) {

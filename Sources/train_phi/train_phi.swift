@@ -97,9 +97,9 @@ enum Main {
             guard try trainer.continues() else { return }
 
             try trainer.forEachBatch { batch, gradientScale in
-                model.forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
+                model.forward(inputs: batch.inputs, .batch(lengths: batch.lengths))
                 let loss = model.classify(targets: batch.targets, gradientScale: gradientScale)
-                model.backward(inputs: batch.inputs, B: batch.B, T: batch.T)
+                model.backward(inputs: batch.inputs)
                 return loss
             }
             trainer.clip()

@@ -6,18 +6,19 @@ import Testing
 
 // MARK: - naive references
 
-/// The probabilities prob (B,NH,T,T) with which each token attends to the tokens up to itself. qkv (B,T,3C) holds the
-/// query, key and value of each token, C floats each; a head has HS = C/NH channels of them.
-private func naiveProbabilities(qkv: [Double], B: Int, T: Int, C: Int, NH: Int) -> [Double] {
+/// The probabilities prob [sequence][head][t][k] with which each token attends to the tokens of its sequence up to
+/// itself. qkv (N,3C) holds the query, key and value of each token, C floats each; a head has HS = C/NH channels of them.
+/// The sequences lie one after another.
+private func naiveProbabilities(qkv: [Double], lengths: [Int], C: Int, NH: Int) -> [[[[Double]]]] {
     let HS = C / NH
-    var prob = [Double](repeating: 0, count: B * NH * T * T)
-    for b in 0..<B {
-        for h in 0..<NH {
-            for t in 0..<T {
-                let query = (b * T + t) * 3 * C + h * HS
+    return lengths.indices.map { s in
+        let first = lengths[..<s].reduce(0, +)
+        return (0..<NH).map { h in
+            (0..<lengths[s]).map { t in
+                let query = (first + t) * 3 * C + h * HS
                 var scores: [Double] = []
                 for k in 0...t {  // causal: nothing after t
-                    let key = (b * T + k) * 3 * C + C + h * HS
+                    let key = (first + k) * 3 * C + C + h * HS
                     var score = 0.0
                     for i in 0..<HS { score += qkv[query + i] * qkv[key + i] }
                     scores.append(score / Double(HS).squareRoot())
@@ -26,25 +27,24 @@ private func naiveProbabilities(qkv: [Double], B: Int, T: Int, C: Int, NH: Int) 
                 let maximum = scores.max() ?? 0
                 let exponentials = scores.map { exp($0 - maximum) }
                 let sum = exponentials.reduce(0, +)
-                for k in 0...t { prob[((b * NH + h) * T + t) * T + k] = exponentials[k] / sum }
+                return exponentials.map { $0 / sum }
             }
         }
     }
-    return prob
 }
 
-/// The attention out (B,T,C): for each head, the mean of the values, weighted by the probabilities.
-func naiveAttentionForward(qkv: [Double], B: Int, T: Int, C: Int, NH: Int) -> [Double] {
+/// The attention out (N,C): for each head, the mean of the values, weighted by the probabilities.
+func naiveAttentionForward(qkv: [Double], lengths: [Int], C: Int, NH: Int) -> [Double] {
     let HS = C / NH
-    let prob = naiveProbabilities(qkv: qkv, B: B, T: T, C: C, NH: NH)
-    var out = [Double](repeating: 0, count: B * T * C)
-    for b in 0..<B {
+    let prob = naiveProbabilities(qkv: qkv, lengths: lengths, C: C, NH: NH)
+    var out = [Double](repeating: 0, count: lengths.reduce(0, +) * C)
+    for (s, T) in lengths.enumerated() {
+        let first = lengths[..<s].reduce(0, +)
         for h in 0..<NH {
             for t in 0..<T {
                 for k in 0...t {
-                    let p = prob[((b * NH + h) * T + t) * T + k]
-                    let value = (b * T + k) * 3 * C + 2 * C + h * HS
-                    for i in 0..<HS { out[(b * T + t) * C + h * HS + i] += p * qkv[value + i] }
+                    let value = (first + k) * 3 * C + 2 * C + h * HS
+                    for i in 0..<HS { out[(first + t) * C + h * HS + i] += prob[s][h][t][k] * qkv[value + i] }
                 }
             }
         }
@@ -52,35 +52,36 @@ func naiveAttentionForward(qkv: [Double], B: Int, T: Int, C: Int, NH: Int) -> [D
     return out
 }
 
-/// The gradient dqkv (B,T,3C) from dout (B,T,C), through the three steps in reverse: the weighted mean, the softmax,
-/// the products.
-private func naiveAttentionBackward(dout: [Double], qkv: [Double], B: Int, T: Int, C: Int, NH: Int) -> [Double] {
+/// The gradient dqkv (N,3C) from dout (N,C), through the three steps in reverse: the weighted mean, the softmax, the
+/// products.
+private func naiveAttentionBackward(dout: [Double], qkv: [Double], lengths: [Int], C: Int, NH: Int) -> [Double] {
     let HS = C / NH
     let scale = 1 / Double(HS).squareRoot()
-    let prob = naiveProbabilities(qkv: qkv, B: B, T: T, C: C, NH: NH)
-    var dqkv = [Double](repeating: 0, count: B * T * 3 * C)
-    for b in 0..<B {
+    let probs = naiveProbabilities(qkv: qkv, lengths: lengths, C: C, NH: NH)
+    var dqkv = [Double](repeating: 0, count: qkv.count)
+    for (s, T) in lengths.enumerated() {
+        let first = lengths[..<s].reduce(0, +)
         for h in 0..<NH {
             for t in 0..<T {
-                let query = (b * T + t) * 3 * C + h * HS
-                let d = (b * T + t) * C + h * HS
-                let row = ((b * NH + h) * T + t) * T
+                let query = (first + t) * 3 * C + h * HS
+                let d = (first + t) * C + h * HS
+                let prob = probs[s][h][t]
                 // out was Σ_k prob[k] · value_k, so both factors get dout times the other.
                 var dprob = [Double](repeating: 0, count: t + 1)
                 for k in 0...t {
-                    let value = (b * T + k) * 3 * C + 2 * C + h * HS
+                    let value = (first + k) * 3 * C + 2 * C + h * HS
                     for i in 0..<HS {
                         dprob[k] += dout[d + i] * qkv[value + i]
-                        dqkv[value + i] += prob[row + k] * dout[d + i]
+                        dqkv[value + i] += prob[k] * dout[d + i]
                     }
                 }
                 // softmax: changing one score changes all probabilities, because they share one sum.
                 var mean = 0.0
-                for k in 0...t { mean += prob[row + k] * dprob[k] }
+                for k in 0...t { mean += prob[k] * dprob[k] }
                 for k in 0...t {
-                    let dscore = prob[row + k] * (dprob[k] - mean) * scale
+                    let dscore = prob[k] * (dprob[k] - mean) * scale
                     // score was query · key / √HS, so both factors get dscore times the other.
-                    let key = (b * T + k) * 3 * C + C + h * HS
+                    let key = (first + k) * 3 * C + C + h * HS
                     for i in 0..<HS {
                         dqkv[query + i] += dscore * qkv[key + i]
                         dqkv[key + i] += dscore * qkv[query + i]
@@ -92,41 +93,46 @@ private func naiveAttentionBackward(dout: [Double], qkv: [Double], B: Int, T: In
     return dqkv
 }
 
-@Test(arguments: [(2, 3, 4, 2), (1, 4, 3, 1), (1, 1, 2, 1)])
-func `the naive attention's backward pass is its forward pass's derivative`(B: Int, T: Int, C: Int, NH: Int) {
-    let qkv = doubles(noise(B * T * 3 * C, seed: 1))
-    let dout = doubles(noise(B * T * C, seed: 2))
-    let gradient = naiveAttentionBackward(dout: dout, qkv: qkv, B: B, T: T, C: C, NH: NH)
+@Test(arguments: [([3, 3], 4, 2), ([4], 3, 1), ([1], 2, 1), ([1, 4, 2], 4, 2)])
+func `the naive attention's backward pass is its forward pass's derivative`(lengths: [Int], C: Int, NH: Int) {
+    let N = lengths.reduce(0, +)
+    let qkv = doubles(noise(N * 3 * C, seed: 1))
+    let dout = doubles(noise(N * C, seed: 2))
+    let gradient = naiveAttentionBackward(dout: dout, qkv: qkv, lengths: lengths, C: C, NH: NH)
     expectSameGradient(
         gradient,
-        finiteDifferences(at: qkv) { dot(naiveAttentionForward(qkv: $0, B: B, T: T, C: C, NH: NH), dout) })
+        finiteDifferences(at: qkv) { dot(naiveAttentionForward(qkv: $0, lengths: lengths, C: C, NH: NH), dout) })
 }
 
 // MARK: - the kernels
 
 /// A forward and a backward pass over queries, keys and values of the given scale.
 private struct Pass {
-    let B, T, C, NH: Int
+    let lengths: [Int]
+    let C, NH: Int
     let qkv, out, lse, dout, dqkv: Fenced
 
-    init(B: Int, T: Int, C: Int, NH: Int, scale: Float) {
-        (self.B, self.T, self.C, self.NH) = (B, T, C, NH)
-        qkv = Fenced(noise(B * T * 3 * C, seed: 1, scale: scale))
-        out = Fenced(unwritten: B * T * C)
-        lse = Fenced(unwritten: B * NH * T)
-        dout = Fenced(noise(B * T * C, seed: 2))
-        dqkv = Fenced(unwritten: B * T * 3 * C)
-        attentionForward(out: out.pointer, lse: lse.pointer, qkv: qkv.pointer, B: B, T: T, C: C, NH: NH)
+    init(lengths: [Int], C: Int, NH: Int, scale: Float = 1) {
+        (self.lengths, self.C, self.NH) = (lengths, C, NH)
+        let N = lengths.reduce(0, +)
+        qkv = Fenced(noise(N * 3 * C, seed: 1, scale: scale))
+        out = Fenced(unwritten: N * C)
+        lse = Fenced(unwritten: N * NH)
+        dout = Fenced(noise(N * C, seed: 2))
+        dqkv = Fenced(unwritten: N * 3 * C)
+        attentionForward(out: out.pointer, lse: lse.pointer, qkv: qkv.pointer, lengths: lengths, C: C, NH: NH)
         attentionBackward(
-            dqkv: dqkv.pointer, dout: dout.pointer, qkv: qkv.pointer, out: out.pointer, lse: lse.pointer, B: B, T: T,
-            C: C, NH: NH)
+            dqkv: dqkv.pointer, dout: dout.pointer, qkv: qkv.pointer, out: out.pointer, lse: lse.pointer,
+            lengths: lengths, C: C, NH: NH)
     }
 
     func expectReference(tolerance: Double) {
         let values = doubles(qkv.values)
         expectClose(
-            out.values, naiveAttentionForward(qkv: values, B: B, T: T, C: C, NH: NH), tolerance: tolerance, "of out")
-        let expected = naiveAttentionBackward(dout: doubles(dout.values), qkv: values, B: B, T: T, C: C, NH: NH)
+            out.values, naiveAttentionForward(qkv: values, lengths: lengths, C: C, NH: NH), tolerance: tolerance,
+            "of out")
+        let expected = naiveAttentionBackward(
+            dout: doubles(dout.values), qkv: values, lengths: lengths, C: C, NH: NH)
         let ours = dqkv.values
         // The gradients of queries, keys and values are compared separately, because they differ in size.
         for (part, name) in ["dquery", "dkey", "dvalue"].enumerated() {
@@ -146,21 +152,47 @@ private struct Pass {
         (2, 130, 96, 2), (1, 193, 128, 2), (1, 200, 47, 1),
     ])
 func `attentionForward and attentionBackward`(B: Int, T: Int, C: Int, NH: Int) {
-    Pass(B: B, T: T, C: C, NH: NH, scale: 1).expectReference(tolerance: 2e-6)
+    Pass(lengths: Array(repeating: T, count: B), C: C, NH: NH).expectReference(tolerance: 2e-6)
+}
+
+@Test(
+    arguments: [
+        ([1, 7, 64, 65, 130], 34, 2), ([130, 1, 49, 1, 48], 21, 3), ([64, 65], 96, 1),
+        (Array(repeating: 15, count: 64), 10, 2), ([0, 5, 0], 4, 1), ([], 4, 1),
+    ])
+func `sequences of any lengths attend to themselves alone`(lengths: [Int], C: Int, NH: Int) {
+    let all = Pass(lengths: lengths, C: C, NH: NH)
+    all.expectReference(tolerance: 2e-6)
+    // Alone, each has the same bits.
+    for (s, T) in lengths.enumerated() {
+        let first = lengths[..<s].reduce(0, +)
+        func rows(_ memory: Fenced, _ width: Int) -> [UInt32] {
+            Array(memory.bits[first * width..<(first + T) * width])
+        }
+        let (out, lse, dqkv) = (Fenced(unwritten: T * C), Fenced(unwritten: T * NH), Fenced(unwritten: T * 3 * C))
+        attentionForward(
+            out: out.pointer, lse: lse.pointer, qkv: all.qkv.pointer + first * 3 * C, lengths: [T], C: C, NH: NH)
+        attentionBackward(
+            dqkv: dqkv.pointer, dout: all.dout.pointer + first * C, qkv: all.qkv.pointer + first * 3 * C,
+            out: out.pointer, lse: lse.pointer, lengths: [T], C: C, NH: NH)
+        expectEqual(out.bits + lse.bits + dqkv.bits, rows(all.out, C) + rows(all.lse, NH) + rows(all.dqkv, 3 * C))
+        expectIntact(outputs: [out, lse, dqkv], inputs: [all.qkv, all.dout])
+    }
 }
 
 @Test func `attention gives the log-sum-exp of each row of scores`() {
-    let (B, T, NH, HS) = (2, 33, 2, 7)
+    let (lengths, NH, HS) = ([33, 5, 33], 2, 7)
     let C = NH * HS
-    let pass = Pass(B: B, T: T, C: C, NH: NH, scale: 1)
+    let pass = Pass(lengths: lengths, C: C, NH: NH)
     let qkv = doubles(pass.qkv.values)
     var expected: [Double] = []
-    for b in 0..<B {
+    for (s, T) in lengths.enumerated() {
+        let first = lengths[..<s].reduce(0, +)
         for h in 0..<NH {
             for t in 0..<T {
-                let query = (b * T + t) * 3 * C + h * HS
+                let query = (first + t) * 3 * C + h * HS
                 let scores = (0...t).map { k in
-                    let key = (b * T + k) * 3 * C + C + h * HS
+                    let key = (first + k) * 3 * C + C + h * HS
                     return (0..<HS).reduce(0) { $0 + qkv[query + $1] * qkv[key + $1] } / Double(HS).squareRoot()
                 }
                 expected.append(log(scores.reduce(0) { $0 + exp($1) }))
@@ -175,5 +207,5 @@ func `attentionForward and attentionBackward`(B: Int, T: Int, C: Int, NH: Int) {
 /// 10³ to 10⁴.
 @Test(arguments: [(1, 65, 64, 1), (1, 33, 14, 2)])
 func `scores in the thousands do not overflow`(B: Int, T: Int, C: Int, NH: Int) {
-    Pass(B: B, T: T, C: C, NH: NH, scale: 60).expectReference(tolerance: 1e-2)
+    Pass(lengths: Array(repeating: T, count: B), C: C, NH: NH, scale: 60).expectReference(tolerance: 1e-2)
 }

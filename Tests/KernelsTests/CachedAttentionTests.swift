@@ -6,7 +6,7 @@ import Testing
 /// The attention (C) of the last token of qkv (T,3C) to all of them.
 private func naiveAttentionOfLast(qkv: [Float], C: Int, NH: Int) -> [Double] {
     let T = qkv.count / (3 * C)
-    return Array(naiveAttentionForward(qkv: doubles(qkv), B: 1, T: T, C: C, NH: NH).suffix(C))
+    return Array(naiveAttentionForward(qkv: doubles(qkv), lengths: [T], C: C, NH: NH).suffix(C))
 }
 
 /// Three sequences of different lengths, of which the first two have a common beginning, and one token of each. Some

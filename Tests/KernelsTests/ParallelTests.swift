@@ -92,17 +92,18 @@ import Testing
     }
 
     @Test func `attention`() {
-        let (B, T, C, NH) = (2, 97, 66, 3)
-        let qkv = Fenced(noise(B * T * 3 * C, seed: 1))
-        let dout = Fenced(noise(B * T * C, seed: 2))
+        let (lengths, C, NH) = ([97, 1, 15, 65, 16, 97], 66, 3)
+        let N = lengths.reduce(0, +)
+        let qkv = Fenced(noise(N * 3 * C, seed: 1))
+        let dout = Fenced(noise(N * C, seed: 2))
         expectSameBits("attention") {
-            let out = Fenced(unwritten: B * T * C)
-            let lse = Fenced(unwritten: B * NH * T)
-            let dqkv = Fenced(unwritten: B * T * 3 * C)
-            attentionForward(out: out.pointer, lse: lse.pointer, qkv: qkv.pointer, B: B, T: T, C: C, NH: NH)
+            let out = Fenced(unwritten: N * C)
+            let lse = Fenced(unwritten: N * NH)
+            let dqkv = Fenced(unwritten: N * 3 * C)
+            attentionForward(out: out.pointer, lse: lse.pointer, qkv: qkv.pointer, lengths: lengths, C: C, NH: NH)
             attentionBackward(
-                dqkv: dqkv.pointer, dout: dout.pointer, qkv: qkv.pointer, out: out.pointer, lse: lse.pointer, B: B,
-                T: T, C: C, NH: NH)
+                dqkv: dqkv.pointer, dout: dout.pointer, qkv: qkv.pointer, out: out.pointer, lse: lse.pointer,
+                lengths: lengths, C: C, NH: NH)
             return out.bits + lse.bits + dqkv.bits
         }
         expectIntact(outputs: [], inputs: [qkv, dout])

@@ -162,15 +162,16 @@ func kernels(quick: Bool) {
     }
     let tokens = (0..<N).map { Int32($0 * 7919 % V) }
     let positions = (0..<N).map { Int32($0 % T) }
+    let lengths = Array(repeating: T, count: B)
 
     // Half of the (T,T) products are masked and need not be made: two forward, five backward.
     with([N * C, B * NH * T, N * 3 * C, N * C, N * 3 * C]) { b in
         let pairs = Double(B) * Double(T) * Double(T) * Double(C)
         show("attention forward", .flops(2 * pairs)) {
-            attentionForward(out: b[0], lse: b[1], qkv: b[2], B: B, T: T, C: C, NH: NH)
+            attentionForward(out: b[0], lse: b[1], qkv: b[2], lengths: lengths, C: C, NH: NH)
         }
         show("attention backward", .flops(5 * pairs)) {
-            attentionBackward(dqkv: b[4], dout: b[3], qkv: b[2], out: b[0], lse: b[1], B: B, T: T, C: C, NH: NH)
+            attentionBackward(dqkv: b[4], dout: b[3], qkv: b[2], out: b[0], lse: b[1], lengths: lengths, C: C, NH: NH)
         }
     }
     with([N * C, N, N, N * C, C, C, N * C, C, C]) { b in

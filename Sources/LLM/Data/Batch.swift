@@ -1,18 +1,24 @@
 // What a model learns from in one pass.
 
-/// Rows of tokens and, for each token, the one after it.
+/// Sequences of tokens, one after another without padding, and for each token the one after it.
 package struct Batch {
-    package let B: Int
-    package let T: Int
-    /// (B,T).
+    /// The length of each sequence.
+    package let lengths: [Int]
+    /// (N), the sum of the lengths.
     package let inputs: [Int32]
-    /// (B,T); −1 where a target does not count.
+    /// (N); −1 where a target does not count.
     package let targets: [Int32]
     /// Targets that count.
     package var counted: Int { targets.count { $0 >= 0 } }
 
+    package init(lengths: [Int], inputs: [Int32], targets: [Int32]) {
+        let N = lengths.reduce(0, +)
+        precondition(inputs.count == N && targets.count == N)
+        (self.lengths, self.inputs, self.targets) = (lengths, inputs, targets)
+    }
+
+    /// B sequences of T tokens each.
     package init(B: Int, T: Int, inputs: [Int32], targets: [Int32]) {
-        precondition(inputs.count == B * T && targets.count == B * T)
-        (self.B, self.T, self.inputs, self.targets) = (B, T, inputs, targets)
+        self.init(lengths: Array(repeating: T, count: B), inputs: inputs, targets: targets)
     }
 }

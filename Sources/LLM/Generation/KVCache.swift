@@ -132,21 +132,17 @@ package final class KVCache {
     package func attention(
         out: UnsafeMutablePointer<Float>, lse: UnsafeMutablePointer<Float>, qkv: UnsafePointer<Float>, layer l: Int
     ) {
-        // The rows from here on whose queries look into the cache; those before are prompts.
-        var first = 0
+        let prompts = segments.prefix { $0.isPrompt }.map(\.count)
+        attentionForward(out: out, lse: lse, qkv: qkv, lengths: prompts, C: C, NH: NH)
+        // The rows from here on have queries that look into the cache.
+        let first = prompts.reduce(0, +)
         var memories: [CachedSequence] = []
         var places: [Int] = []
-        for segment in segments {
-            if segment.isPrompt {
-                attentionForward(
-                    out: out + first * C, lse: lse, qkv: qkv + first * 3 * C, B: 1, T: segment.count, C: C, NH: NH)
-                first += segment.count
-            } else {
-                let memory = memory(layer: l, of: segment.sequence)
-                for t in 0..<segment.count {
-                    memories.append(memory)
-                    places.append(segment.position + t)
-                }
+        for segment in segments.dropFirst(prompts.count) {
+            let memory = memory(layer: l, of: segment.sequence)
+            for t in 0..<segment.count {
+                memories.append(memory)
+                places.append(segment.position + t)
             }
         }
         attentionToCache(

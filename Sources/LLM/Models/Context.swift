@@ -2,15 +2,19 @@
 
 /// The source of the keys and values that a token attends to: the only difference between training and generating.
 package enum Context {
-    /// B whole sequences of T tokens each. A token sees itself and those before it in its row; nothing is kept.
-    case batch(B: Int, T: Int)
+    /// Whole sequences of these lengths, one after another. A token sees itself and those before it in its sequence;
+    /// nothing is kept.
+    case batch(lengths: [Int])
     /// Tokens that continue sequences, whose earlier keys and values the cache holds (`KVCache.begin` says which).
     case cache(KVCache)
+
+    /// B sequences of T tokens each.
+    package static func batch(B: Int, T: Int) -> Context { .batch(lengths: Array(repeating: T, count: B)) }
 
     /// Tokens in the pass.
     package var rows: Int {
         switch self {
-        case .batch(let B, let T): B * T
+        case .batch(let lengths): lengths.reduce(0, +)
         case .cache(let cache): cache.rows
         }
     }
@@ -18,7 +22,7 @@ package enum Context {
     /// Each row's place in its sequence, from 0.
     package var positions: [Int32] {
         switch self {
-        case .batch(let B, let T): (0..<B * T).map { Int32($0 % T) }
+        case .batch(let lengths): lengths.flatMap { 0..<Int32($0) }
         case .cache(let cache): cache.positions
         }
     }

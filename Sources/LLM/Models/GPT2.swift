@@ -5,7 +5,7 @@
 //     token + position → L × [ x += attention(layernorm(x));  x += mlp(layernorm(x)) ] → layernorm → classifier
 //
 // Dimensions: B batch, T time, C channels, V vocabulary, Vp vocabulary padded, NH heads, HS head size, L layers,
-// N rows in a pass (B·T in training).
+// N rows in a pass (B·T in pretraining).
 // A name with a `d` in front is the gradient of the loss with respect to that tensor. Short names, as in llm.c: w
 // weight, b bias, ln layer norm, lnf the last one, rstd reciprocal standard deviation, lse log-sum-exp of a row of
 // attention scores, atty the attention's output, attproj the projection after it, fc and fcproj the two layers of the
@@ -163,7 +163,7 @@ package final class GPT2: LanguageModel {
     /// What its ids mean: the tokenizer it was trained with; nil if that is not known. Nothing is computed from it.
     package var tokenizer: TokenizerFingerprint?
 
-    /// Rows of logits at a time. A chunk is all there ever is of the (B,T,V) logits, the largest tensor by far. wte and
+    /// Rows of logits at a time. A chunk is all there ever is of the (N,V) logits, the largest tensor by far. wte and
     /// its gradient come from memory once for each chunk and product; with 1024 rows that is 2% of the products' time,
     /// with 256 8%.
     package static let logitRows = 1024
@@ -178,6 +178,8 @@ package final class GPT2: LanguageModel {
     private var workspace: GPT2Workspace
     private var N = 0
     private var positions: [Int32] = []
+    /// Of the sequences of the last batch.
+    private var lengths: [Int] = []
 
     /// A model with all parameters zero: to be filled by `parameters.initialize` or from a checkpoint.
     package convenience init(_ config: GPT2Configuration, trains: Bool) {
@@ -221,8 +223,9 @@ package final class GPT2: LanguageModel {
         N = context.rows
         positions = context.positions
         switch context {
-        case .batch(_, let T):
-            precondition(T <= maxT)
+        case .batch(let lengths):
+            precondition(lengths.allSatisfy { $0 <= maxT })
+            self.lengths = lengths
             workspace = parameters.trains ? trainingWorkspace(rows: N) : inferenceWorkspace(rows: N)
         case .cache(let cache):
             precondition(cache.capacity <= maxT)
@@ -251,8 +254,8 @@ package final class GPT2: LanguageModel {
                 weight: p.at(t.ln1w, l), bias: p.at(t.ln1b, l), N: N, C: C)
             linear.forward(out: qkv, inp: ln, weight: t.qkvw, bias: t.qkvb, layer: l, N: N, C: C, OC: 3 * C)
             switch context {
-            case .batch(let B, let T):
-                attentionForward(out: atty, lse: lse, qkv: qkv, B: B, T: T, C: C, NH: NH)
+            case .batch(let lengths):
+                attentionForward(out: atty, lse: lse, qkv: qkv, lengths: lengths, C: C, NH: NH)
             case .cache(let cache):
                 cache.store(qkv, layer: l)
                 // Only the last token of each sequence has a successor to predict. Of all others only the keys and
@@ -285,8 +288,8 @@ package final class GPT2: LanguageModel {
             C: config.C, OC: config.V)
     }
 
-    /// The classifier and the cross entropy of targets (B,T) after `forward`, in chunks of rows, so that the logits
-    /// (B,T,V) are never held.
+    /// The classifier and the cross entropy of targets (N) after `forward`, in chunks of rows, so that the logits
+    /// (N,V) are never held.
     /// - Parameters:
     ///   - targets: a negative one does not count.
     ///   - gradientScale: nil only measures. Otherwise the classifier's backward pass happens here, while a chunk's
@@ -330,10 +333,10 @@ package final class GPT2: LanguageModel {
 
     // MARK: backward
 
-    /// Adds the gradients of all parameters that are trained to `parameters.gradients`, after `forward` with a batch (B,T) and
+    /// Adds the gradients of all parameters that are trained to `parameters.gradients`, after `forward` with a batch and
     /// `classify` with a scale.
-    package func backward(inputs: UnsafePointer<Int32>, B: Int, T: Int) {
-        precondition(parameters.trains && workspace === training && N == B * T)
+    package func backward(inputs: UnsafePointer<Int32>) {
+        precondition(parameters.trains && workspace === training)
         let (activations, a) = (workspace.activations, workspace.floats)
         let linear = Linear(parameters: parameters)
         let (p, g, t, C, NH) = (parameters.values, parameters.trained, tensors, config.C, config.NH)
@@ -379,7 +382,8 @@ package final class GPT2: LanguageModel {
                 dinp: datty, dout: dresidual, inp: atty, weight: t.attprojw, bias: t.attprojb, layer: l, N: N, C: C,
                 OC: C)
             attentionBackward(
-                dqkv: dqkv, dout: datty, qkv: qkv, out: atty, lse: a.at(activations.lse, l), B: B, T: T, C: C, NH: NH)
+                dqkv: dqkv, dout: datty, qkv: qkv, out: atty, lse: a.at(activations.lse, l), lengths: lengths, C: C,
+                NH: NH)
             layerNormRecompute(
                 out: ln, mean: a.at(activations.ln1mean, l), rstd: a.at(activations.ln1rstd, l), inp: residual,
                 weight: p.at(t.ln1w, l), bias: p.at(t.ln1b, l), N: N, C: C)

@@ -9,26 +9,26 @@ package protocol LanguageModel: CausalModel, TrainableModel {
     /// A model with all parameters zero.
     init(_ config: Configuration, trains: Bool)
 
-    /// The cross entropy of targets (B,T) after `forward`; a negative one does not count.
+    /// The cross entropy of targets (N) after `forward`; a negative one does not count.
     /// - Parameter gradientScale: of a target's loss in the total; nil only measures.
     func classify(targets: UnsafePointer<Int32>, gradientScale: Float?) -> Loss
 
     /// Adds the gradients of all parameters, after `forward` and `classify` with a scale.
-    func backward(inputs: UnsafePointer<Int32>, B: Int, T: Int)
+    func backward(inputs: UnsafePointer<Int32>)
 }
 
 extension LanguageModel {
     package func loss(of batch: Batch) -> Loss {
-        forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
+        forward(inputs: batch.inputs, .batch(lengths: batch.lengths))
         return classify(targets: batch.targets, gradientScale: nil)
     }
 
     /// Forward and backward pass of a batch; the gradients are added to those that are there.
     /// - Parameter gradientScale: of a target's loss in the total.
     @discardableResult package func learn(from batch: Batch, gradientScale: Float) -> Loss {
-        forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
+        forward(inputs: batch.inputs, .batch(lengths: batch.lengths))
         let loss = classify(targets: batch.targets, gradientScale: gradientScale)
-        backward(inputs: batch.inputs, B: batch.B, T: batch.T)
+        backward(inputs: batch.inputs)
         return loss
     }
 }

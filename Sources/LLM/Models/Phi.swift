@@ -25,7 +25,7 @@
 // 5. All matrices begin as N(0, 0.02), whatever the depth.
 //
 // Dimensions: B batch, T time, C channels, V vocabulary, NH heads, HS head size, R channels of a head that turn, FC
-// channels inside the MLP, L layers, N rows in a pass (B·T in training).
+// channels inside the MLP, L layers, N rows in a pass (B·T in pretraining).
 // The names are GPT2.swift's; new are lnw and lnb for a layer's only norm, and headw and headb for the classifier. Vp is V
 // rounded up, the stride of a row of logits, in memory only.
 
@@ -178,7 +178,7 @@ package final class Phi: LanguageModel {
     /// (maxT,R): cosines and sines of the angles that queries and keys turn by.
     private let rotaryTable: UnsafeMutablePointer<Float>
 
-    /// Rows of logits at a time, as in GPT-2: the logits (B,T,V) are never held.
+    /// Rows of logits at a time, as in GPT-2: the logits (N,V) are never held.
     package static let logitRows = 1024
     private let logitRows: Int
     /// (rows,Vp), allocated by the first `classify`.
@@ -191,6 +191,8 @@ package final class Phi: LanguageModel {
     private var workspace: PhiWorkspace
     private var N = 0
     private var positions: [Int32] = []
+    /// Of the sequences of the last batch.
+    private var lengths: [Int] = []
 
     /// A model with all parameters zero: to be filled by `parameters.initialize` or from a checkpoint.
     package convenience init(_ config: PhiConfiguration, trains: Bool) {
@@ -243,8 +245,9 @@ package final class Phi: LanguageModel {
         N = context.rows
         positions = context.positions
         switch context {
-        case .batch(_, let T):
-            precondition(T <= maxT)
+        case .batch(let lengths):
+            precondition(lengths.allSatisfy { $0 <= maxT })
+            self.lengths = lengths
             workspace = parameters.trains ? trainingWorkspace(rows: N) : inferenceWorkspace(rows: N)
         case .cache(let cache):
             precondition(cache.capacity <= maxT)
@@ -273,8 +276,8 @@ package final class Phi: LanguageModel {
             linear.forward(out: qkv, inp: ln, weight: t.qkvw, bias: t.qkvb, layer: l, N: N, C: C, OC: 3 * C)
             rotaryForward(qkv: qkv, table: rotaryTable, positions: positions, N: N, C: C, NH: NH, R: config.R)
             switch context {
-            case .batch(let B, let T):
-                attentionForward(out: atty, lse: lse, qkv: qkv, B: B, T: T, C: C, NH: NH)
+            case .batch(let lengths):
+                attentionForward(out: atty, lse: lse, qkv: qkv, lengths: lengths, C: C, NH: NH)
             case .cache(let cache):
                 cache.store(qkv, layer: l)
                 // Only the last token of each sequence has a successor to predict. Of all others only the keys and
@@ -305,8 +308,8 @@ package final class Phi: LanguageModel {
             N: N, C: config.C, OC: config.V)
     }
 
-    /// The classifier and the cross entropy of targets (B,T) after `forward`, in chunks of rows, so that the logits
-    /// (B,T,V) are never held.
+    /// The classifier and the cross entropy of targets (N) after `forward`, in chunks of rows, so that the logits
+    /// (N,V) are never held.
     /// - Parameters:
     ///   - targets: a negative one does not count.
     ///   - gradientScale: nil only measures. Otherwise the classifier's backward pass happens here, while a chunk's
@@ -339,10 +342,10 @@ package final class Phi: LanguageModel {
 
     // MARK: backward
 
-    /// Adds the gradients of all parameters that are trained to `parameters.gradients`, after `forward` with a batch (B,T) and
+    /// Adds the gradients of all parameters that are trained to `parameters.gradients`, after `forward` with a batch and
     /// `classify` with a scale.
-    package func backward(inputs: UnsafePointer<Int32>, B: Int, T: Int) {
-        precondition(parameters.trains && workspace === training && N == B * T)
+    package func backward(inputs: UnsafePointer<Int32>) {
+        precondition(parameters.trains && workspace === training)
         let (activations, a) = (workspace.activations, workspace.floats)
         let linear = Linear(parameters: parameters)
         let (p, g, t, C, FC, NH) = (
@@ -384,7 +387,8 @@ package final class Phi: LanguageModel {
                 dinp: datty, dout: dresidual, inp: atty, weight: t.attprojw, bias: t.attprojb, layer: l, N: N, C: C,
                 OC: C)
             attentionBackward(
-                dqkv: dqkv, dout: datty, qkv: qkv, out: atty, lse: a.at(activations.lse, l), B: B, T: T, C: C, NH: NH)
+                dqkv: dqkv, dout: datty, qkv: qkv, out: atty, lse: a.at(activations.lse, l), lengths: lengths, C: C,
+                NH: NH)
             rotaryBackward(dqkv: dqkv, table: rotaryTable, positions: positions, N: N, C: C, NH: NH, R: config.R)
             // The layer norm fed both branches, so dln is the sum of what comes back from them.
             linear.backward(

@@ -8,10 +8,10 @@ package struct Loss {
     package let accuracy: Double
     /// Targets that count.
     package let counted: Int
-    /// (B,T): 1 where the target was the most probable token, else 0. Valid until the model's next pass.
+    /// (N): 1 where the target was the most probable token, else 0. Valid until the model's next pass.
     package let correct: UnsafeBufferPointer<Float>
 
-    /// - Parameter losses: (B,T); 0 where a target does not count.
+    /// - Parameter losses: (N); 0 where a target does not count.
     package init(losses: UnsafeBufferPointer<Float>, correct: UnsafeBufferPointer<Float>, counted: Int) {
         mean = losses.reduce(0) { $0 + Double($1) } / Double(max(1, counted))
         accuracy = correct.reduce(0) { $0 + Double($1) } / Double(max(1, counted))

@@ -48,7 +48,7 @@ package final class Trainer {
     private var lastSaved: Int?
     /// Whether this start has written the best model.
     private var wroteBest = false
-    /// A row of the last batch, to try the model on before it is kept.
+    /// A sequence of the last batch, to try the model on before it is kept.
     private var trial: [Int32] = []
 
     // MARK: - the beginning
@@ -248,7 +248,7 @@ package final class Trainer {
     package func validate() throws {
         guard let validation else { return }
         let result = try measure(validation)
-        guard result.rows > 0 else {
+        guard result.sequences > 0 else {
             return say(
                 "val loss: no \(settings.lossOn) in the first \(settings.validationBatches) batches; "
                     + "take more --val-batches (-m)")
@@ -275,13 +275,13 @@ package final class Trainer {
     }
 
     /// Mean loss and next-token accuracy of the targets that count in the first batches of the validation data, and the
-    /// share of rows whose every target was the most probable token: greedy decoding then writes exactly this answer.
-    /// - Returns: also the rows with a target that counts.
+    /// share of sequences whose every target was the most probable token: greedy decoding then writes exactly this answer.
+    /// - Returns: also the sequences with a target that counts.
     private func measure(
         _ validation: DataLoader
-    ) throws -> (loss: Double, accuracy: Double, exact: Double, rows: Int) {
+    ) throws -> (loss: Double, accuracy: Double, exact: Double, sequences: Int) {
         var (loss, accuracy) = (0.0, 0.0)
-        var (targets, rows, exactRows) = (0, 0, 0)
+        var (targets, sequences, exactOnes) = (0, 0, 0)
         validation.startEpoch()
         for _ in 0..<min(settings.validationBatches, validation.samplesPerEpoch) {
             try checkStop()
@@ -290,15 +290,19 @@ package final class Trainer {
             loss += result.mean * Double(result.counted)
             accuracy += result.accuracy * Double(result.counted)
             targets += result.counted
-            for row in stride(from: 0, to: batch.B * batch.T, by: batch.T) {
-                let counted = (row..<row + batch.T).filter { batch.targets[$0] >= 0 }
+            var first = 0
+            for length in batch.lengths {
+                let counted = (first..<first + length).filter { batch.targets[$0] >= 0 }
+                first += length
                 guard !counted.isEmpty else { continue }
-                rows += 1
-                if counted.allSatisfy({ result.correct[$0] == 1 }) { exactRows += 1 }
+                sequences += 1
+                if counted.allSatisfy({ result.correct[$0] == 1 }) { exactOnes += 1 }
             }
         }
         func mean(_ sum: Double, of count: Int) -> Double { sum.isNaN ? .nan : sum / Double(max(1, count)) }
-        return (mean(loss, of: targets), mean(accuracy, of: targets), mean(Double(exactRows), of: rows), rows)
+        return (
+            mean(loss, of: targets), mean(accuracy, of: targets), mean(Double(exactOnes), of: sequences), sequences
+        )
     }
 
     /// Prints a sample, if the model is one that writes. Its random numbers depend on the step alone, so a resumed run
@@ -375,7 +379,7 @@ package final class Trainer {
     }
 
     /// Whether the model can go on from here. Parameters that have just jumped far away are still numbers, but no loss
-    /// comes of them any more: so one row is tried.
+    /// comes of them any more: so one sequence is tried.
     private var isHealthy: Bool {
         guard model.parameters.areFinite, model.parameters.momentsAreSound else { return false }
         guard !trial.isEmpty else { return true }
@@ -407,7 +411,7 @@ package final class Trainer {
             withThreadsAwake {
                 loss += pass(batch, 1 / Float(targets)).mean * Double(batch.counted) / Double(targets)
             }
-            trial = Array(batch.inputs[..<batch.T])
+            trial = Array(batch.inputs.prefix(batch.lengths.first ?? 0))
         }
     }
 

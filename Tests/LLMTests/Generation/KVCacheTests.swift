@@ -21,6 +21,8 @@ import Testing
     let context = Context.cache(cache)
     #expect(context.rows == 13 && context.positions == cache.positions)
     #expect(Context.batch(B: 2, T: 3).rows == 6 && Context.batch(B: 2, T: 3).positions == [0, 1, 2, 0, 1, 2])
+    let various = Context.batch(lengths: [2, 0, 1, 3])
+    #expect(various.rows == 6 && various.positions == [0, 1, 0, 0, 1, 2])
     cache.begin([.init(sequence: 1, position: 7, count: 1)])
     #expect(cache.rows == 1 && cache.positions == [7])
 }

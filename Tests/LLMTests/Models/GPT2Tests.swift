@@ -222,7 +222,7 @@ func `any chunks of rows give one loss and one gradient`(rows: Int, hidesSome: B
         let correct = Array(measured.correct)
         let learnt = model.classify(targets: targets, gradientScale: scale)
         #expect(Array(learnt.correct) == correct)
-        model.backward(inputs: inputs, B: B, T: T)
+        model.backward(inputs: inputs)
         let numbers = [measured.mean, measured.accuracy, learnt.mean, learnt.accuracy]
         let gradients = model.parameters.table.tensors.map { model.parameters.array(model.parameters.gradients, $0) }
         return (numbers, correct, measured.counted, gradients)

@@ -91,7 +91,7 @@ final class BigramModel: Pupil, CausalModel {
     func learn(_ batch: Batch, scale: Float) -> Loss { classify(batch, scale: scale) }
 
     private func classify(_ batch: Batch, scale: Float?) -> Loss {
-        forward(inputs: batch.inputs, .batch(B: batch.B, T: batch.T))
+        forward(inputs: batch.inputs, .batch(lengths: batch.lengths))
         let N = last.count
         var logits = last.flatMap { row($0) }
         if let losses = losses.baseAddress, let correct = correct.baseAddress {

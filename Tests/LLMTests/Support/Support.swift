@@ -95,7 +95,7 @@ extension LanguageModel {
     @discardableResult func accumulate(_ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, scale: Float) -> Double {
         forward(inputs, B: B, T: T)
         let loss = classify(targets: targets, gradientScale: scale).mean
-        backward(inputs: inputs, B: B, T: T)
+        backward(inputs: inputs)
         return loss
     }
 
