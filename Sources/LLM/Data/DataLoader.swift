@@ -5,11 +5,13 @@
 import Foundation
 
 /// The batches of token shards, epoch after epoch.
-package final class DataLoader {
+package final class DataLoader: TrainingData {
     package let B: Int
     package let T: Int
     /// Tokens in all shards together.
     package let tokenCount: Int
+    package var tokensPerBatch: Int? { B * T }
+    package var summary: String { "\(grouped(tokenCount)) tokens, \(batchesPerEpoch) batches of \(B) · \(T)" }
 
     /// The loader's place in the data: all that a resumed run needs.
     package struct Position: Equatable {
@@ -159,12 +161,12 @@ package final class DataLoader {
     package func hasTarget() throws -> Bool {
         let start = position
         defer { position = start }
-        for _ in 0..<samplesPerEpoch where try nextBatch().counted > 0 { return true }
+        for _ in 0..<batchesPerEpoch where try nextBatch().counted > 0 { return true }
         return false
     }
 
-    /// Samples in all shards.
-    package var samplesPerEpoch: Int { shards.indices.reduce(0) { $0 + samples(in: $1) } }
+    /// Samples in all shards, each of which is a batch.
+    package var batchesPerEpoch: Int { shards.indices.reduce(0) { $0 + samples(in: $1) } }
 
     /// Begins a new epoch, in a new order if the loader shuffles.
     package func startEpoch() {
@@ -228,12 +230,12 @@ package final class DataLoader {
     }
 
     /// A row's tokens up to its first answer, of the epoch's first batch; empty if it has none.
-    package func question(number: Int) throws -> [Int32] {
+    package func question(number: Int) throws -> (tokens: [Int32], end: Int32?) {
         startEpoch()
         let batch = try nextBatch()
         let row = number % B * T..<(number % B + 1) * T
-        guard let first = batch.targets[row].firstIndex(where: { $0 >= 0 }) else { return [] }
-        return Array(batch.inputs[row.lowerBound...first])
+        guard let first = batch.targets[row].firstIndex(where: { $0 >= 0 }) else { return ([], nil) }
+        return (Array(batch.inputs[row.lowerBound...first]), nil)
     }
 
     private var currentShard: Int { position.shuffle.map { Int($0.shards[position.shard]) } ?? position.shard }

@@ -6,6 +6,8 @@
 //     DONE_00001000             empty: model and state are complete
 //     model_best.bin            the best validated     best/
 //
+// An adapter's checkpoint is a directory, too, with adapter_config.json and adapter_model.safetensors.
+//
 // The state is AdamW's moments, the random numbers, the place in the data (StateFile.swift).
 //
 // A checkpoint's files come together and go together: files by a journal (DurableFiles.swift), a directory because it is
@@ -27,7 +29,7 @@ package struct CheckpointDirectory {
         var parts: String {
             switch self {
             case .files: "model, state and DONE, which is empty"
-            case .directories: "config.json, model.safetensors and state.bin"
+            case .directories: "config.json, model.safetensors and state.bin (an adapter's begin with adapter_)"
             }
         }
     }
@@ -53,7 +55,10 @@ package struct CheckpointDirectory {
     package func donePath(_ step: Int) -> String { "\(path)/DONE_\(padded(step, 8))" }
     /// The parameters that did best on the validation data.
     package var bestPath: String { layout == .files ? "\(path)/model_best.bin" : "\(path)/best" }
-    package var hasBest: Bool { layout == .files ? fileExists(bestPath) : isHuggingFaceDirectory(bestPath) }
+    package var hasBest: Bool {
+        layout == .files
+            ? fileExists(bestPath) : isHuggingFaceDirectory(bestPath) || PEFTAdapter.isAdapter(bestPath)
+    }
 
     private func padded(_ number: Int, _ digits: Int) -> String { String(format: "%0\(digits)d", number) }
 
@@ -66,8 +71,11 @@ package struct CheckpointDirectory {
                 return fileExists(modelPath(step)) && fileExists(statePath(step)) ? step : nil
             case .directories:
                 guard let step = stepNumber(of: name) else { return nil }
-                let parts = ["config.json", "model.safetensors", "state.bin"]
-                return parts.allSatisfy { fileExists("\(modelPath(step))/\($0)") } ? step : nil
+                func has(_ parts: String...) -> Bool { parts.allSatisfy { fileExists("\(modelPath(step))/\($0)") } }
+                let isWhole =
+                    has("config.json", "model.safetensors", "state.bin")
+                    || has("adapter_config.json", "adapter_model.safetensors", "state.bin")
+                return isWhole ? step : nil
             }
         }.sorted()
     }

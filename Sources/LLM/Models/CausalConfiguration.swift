@@ -14,12 +14,23 @@ package protocol CausalConfiguration: Equatable {
     /// What stands before a tensor's name where Hugging Face names it in the whole model.
     var modulePrefix: String { get }
 
-    /// The memory that a model takes with passes of N rows, in bytes; a Double, because the sizes may not be checked
-    /// yet.
-    func bytes(rows N: Int, trains: Bool) -> Double
+    /// The memory that passes of N rows take beside the parameters, in bytes; a Double, because the sizes may not be
+    /// checked yet.
+    /// - Parameter trains: whether a backward pass follows.
+    func passBytes(rows N: Int, trains: Bool) -> Double
 }
 
 extension CausalConfiguration {
+    /// The memory that a model takes with passes of N rows, in bytes.
+    package func bytes(rows N: Int, trains: Bool) -> Double {
+        Parameters.bytes(table, trains: trains) + passBytes(rows: N, trains: trains)
+    }
+
+    /// The same where only some parameters are trained.
+    package func bytes(rows N: Int, trained: Int) -> Double {
+        Parameters.bytes(table, trains: false) + 16 * Double(trained) + passBytes(rows: N, trains: true)
+    }
+
     /// The tensors with a row for each token: the embeddings, and the classifier where it is a matrix of its own.
     package var tokenTensors: [Tensor] { table.tensors.filter { $0.name == "wte" || $0.isHead } }
     /// What Hugging Face calls the modules that have them.

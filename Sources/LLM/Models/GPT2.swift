@@ -422,9 +422,9 @@ extension GPT2Configuration {
     package var table: TensorTable { GPT2Tensors(self).table }
     package var modulePrefix: String { "transformer." }
 
-    package func bytes(rows N: Int, trains: Bool) -> Double {
+    package func passBytes(rows N: Int, trains: Bool) -> Double {
         let activations = GPT2Activations(self, N: N, trains: trains).table.count
         let logits = trains ? saturatingProduct(min(N, GPT2.logitRows), Vp) : 0
-        return Parameters.bytes(table, trains: trains) + 4 * Double(activations) + 4 * Double(logits)
+        return 4 * Double(activations) + 4 * Double(logits)
     }
 }

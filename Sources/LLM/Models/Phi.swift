@@ -427,10 +427,10 @@ extension PhiConfiguration {
     package var table: TensorTable { PhiTensors(self).table }
     package var modulePrefix: String { "" }
 
-    package func bytes(rows N: Int, trains: Bool) -> Double {
+    package func passBytes(rows N: Int, trains: Bool) -> Double {
         let activations = PhiActivations(self, N: N, trains: trains).table.count
         let logits = trains ? saturatingProduct(min(N, Phi.logitRows), V) : 0
-        return Parameters.bytes(table, trains: trains) + 4 * Double(activations) + 4 * Double(logits)
+        return 4 * Double(activations) + 4 * Double(logits)
             + 4 * Double(saturatingProduct(maxT, R))
     }
 }

@@ -43,6 +43,11 @@ package struct Option {
     }
 }
 
+extension Option {
+    /// The same with another default.
+    func withDefault(_ value: String) -> Option { Option(long, short, kind, placeholder, default: value, help) }
+}
+
 /// The words after the program's name. `CommandLine.arguments` has U+FFFD where they are not UTF-8, and a text would be
 /// another one without a word.
 /// - Parameter words: as the system gives them, the program's name first.
@@ -150,6 +155,9 @@ package struct Options {
             }
         }
     }
+
+    /// Whether the program has the option.
+    func has(_ long: String) -> Bool { table.contains { $0.long == long } }
 
     /// Whether the user wrote the option.
     package func isGiven(_ long: String) -> Bool { values[long] != nil }

@@ -12,8 +12,8 @@ package final class Trainer {
     private let model: any TrainableModel
     private let settings: TrainingSettings
     private let tokenizer: Tokenizer?
-    private let loader: DataLoader
-    private let validation: DataLoader?
+    private let loader: any TrainingData
+    private let validation: (any TrainingData)?
     /// Where checkpoints go; nil keeps nothing.
     private let directory: CheckpointDirectory?
     private let writeModel: CheckpointDirectory.ModelWriter
@@ -21,8 +21,8 @@ package final class Trainer {
     private let log: RunLog?
     private let schedule: Schedule
     private let microBatches: Int
-    /// Tokens of a step.
-    private let totalBatch: Int
+    /// The micro-batch, as a checkpoint remembers it.
+    private let (B, T): (Int, Int)
     /// The steps of the whole run.
     package let steps: Int
     /// The step that this run continued from; nil started from scratch.
@@ -40,8 +40,9 @@ package final class Trainer {
     private var (loss, norm, lossScore, normScore) = (0.0, 0.0, Double.nan, Double.nan)
     private var clipScale: Float = 1
     private var startOfStep = 0.0
-    /// A running mean.
-    private var secondsPerStep = 0.0
+    private var (tokensInStep, sequencesInStep) = (0, 0)
+    /// Running means.
+    private var (secondsPerStep, tokensPerStep) = (0.0, 0.0)
     /// Steps in a row whose loss or gradient was not finite.
     private var notFinite = 0
     /// The step of the last checkpoint that this start has written.
@@ -53,57 +54,49 @@ package final class Trainer {
 
     // MARK: - the beginning
 
-    /// A run at its beginning or, if it is resumed, where it was. What stops it is found before anything of an earlier
-    /// run is removed.
+    /// A run on token shards, at its beginning or, if it is resumed, where it was. What stops it is found before anything
+    /// of an earlier run is removed.
     /// - Parameters:
     ///   - directory: where checkpoints go, locked; nil keeps nothing.
     ///   - resumed: the state that belongs to the model; nil starts from scratch.
     ///   - V, T: the model's vocabulary, and the length of a row.
     ///   - say: takes what a person is to read, line by line.
     ///   - writeModel: writes the model in its own format.
-    package init(
+    package convenience init(
         _ model: any TrainableModel, _ settings: TrainingSettings, tokenizer: Tokenizer?,
         directory: CheckpointDirectory?, resumed: TrainingState?, V: Int, T: Int,
         say: @escaping (String) -> Void = { print($0) }, writeModel: @escaping CheckpointDirectory.ModelWriter
     ) throws {
+        let (data, validation) = try settings.loadShards(tokenizer, V: V, T: T)
+        let microBatches = try settings.microBatches(T: T)
+        try self.init(
+            model, settings, tokenizer: tokenizer, directory: directory, resumed: resumed, data: data,
+            validation: validation, microBatches: microBatches, T: T, say: say, writeModel: writeModel)
+    }
+
+    /// The same on any data.
+    /// - Parameters:
+    ///   - data: to learn from.
+    ///   - validation: nil never validates.
+    ///   - microBatches: of a step.
+    package init(
+        _ model: any TrainableModel, _ settings: TrainingSettings, tokenizer: Tokenizer?,
+        directory: CheckpointDirectory?, resumed: TrainingState?, data loader: any TrainingData,
+        validation: (any TrainingData)?, microBatches: Int, T: Int, say: @escaping (String) -> Void = { print($0) },
+        writeModel: @escaping CheckpointDirectory.ModelWriter
+    ) throws {
         (self.model, self.settings, self.tokenizer, self.directory) = (model, settings, tokenizer, directory)
+        (self.loader, self.validation, self.microBatches) = (loader, validation, microBatches)
         (self.say, self.writeModel) = (say, writeModel)
         self.resumed = resumed?.step
         let B = settings.B
-        let counted = try settings.lossOn.targets(tokenizer, answerMark: settings.answerMark)
-        loader = try DataLoader(
-            pattern: settings.trainData, B: B, T: T, vocabularySize: V,
-            shuffleSeed: settings.overfitsBatch ? nil : settings.seed, counted: counted)
-        validation =
-            try settings.validateEvery > 0
-            ? DataLoader(
-                pattern: settings.validationData, B: B, T: T, vocabularySize: V, shuffleSeed: nil, shrinks: true,
-                counted: counted) : nil
-        microBatches = try settings.microBatches(T: T)
-        totalBatch = microBatches * B * T
-        steps = try settings.steps(loader, totalBatch: totalBatch)
+        (self.B, self.T) = (B, T)
+        steps = try settings.steps(batches: loader.batchesPerEpoch, microBatches: microBatches)
         schedule = Schedule(
             shape: settings.schedule, learningRate: settings.learningRate, warmupSteps: settings.warmup, steps: steps,
             finalFraction: settings.finalFraction, conventions: settings.conventions)
-
-        if let tokenizer {
-            try loader.check(madeWith: tokenizer)
-            try validation?.check(madeWith: tokenizer)
-        }
         let data = try loader.check()
         _ = try validation?.check()
-        for (loader, name) in [(loader, "train"), (validation, "validation")] where settings.lossOn != .all {
-            guard let loader, try !loader.hasTarget() else { continue }
-            if settings.lossOn == .text {
-                throw UserError(
-                    "no text in the \(name) data: every token is end of text",
-                    hint: "make the shards again with tokenize")
-            }
-            throw UserError(
-                "no answer in the \(name) data: '\(settings.answerMark ?? "")' is not there",
-                hint: "give the words before the answers with --answer-mark, with the space before them if there is "
-                    + "one, or train with --loss-on all")
-        }
         state =
             resumed
             ?? TrainingState(
@@ -116,7 +109,7 @@ package final class Trainer {
                     state.data == 0 || state.data == data
                         ? "the checkpoint was made with batches of \(state.B) · \(state.T), not of \(B) · \(T)"
                         : "the checkpoint was made on other data: \(settings.trainData) has changed",
-                    hint: "resume with the shards, --batch-size and --sequence-length of the first start; to train on "
+                    hint: "resume with the data, --batch-size and --sequence-length of the first start; to train on "
                         + "other data, start from the model: -e FILE and another --output")
             }
             if state.bestBy != settings.bestBy { (state.best, state.bestBy) = (nil, settings.bestBy) }
@@ -145,12 +138,14 @@ package final class Trainer {
     package func introduce(_ description: String) {
         measurePeak()
         say("model       \(description)")
-        say("parameters  \(grouped(model.parameters.table.count))")
+        let (count, trained) = (model.parameters.table.count, model.parameters.trained.count)
         say(
-            "train data  \(grouped(loader.tokenCount)) tokens, \(loader.samplesPerEpoch) batches of "
-                + "\(loader.B) · \(loader.T)")
-        if let validation { say("val data    \(grouped(validation.tokenCount)) tokens") }
-        say("steps       \(steps) of \(grouped(totalBatch)) tokens in \(microBatches) micro-batches")
+            "parameters  \(grouped(count))"
+                + (trained == count ? "" : String(format: ", and %@ are trained, %.2f%%", grouped(trained), 100 * Double(trained) / Double(count))))
+        say("train data  \(loader.summary)")
+        if let validation { say("val data    \(validation.summary)") }
+        let tokens = loader.tokensPerBatch.map { "\(grouped($0 * microBatches)) tokens in " } ?? ""
+        say("steps       \(steps) of \(tokens)\(microBatches) micro-batches")
         say(String(format: "machine     %ld threads, %.0f GFLOP/s at most", threadCount, peak * 1e-9))
         if let resumed {
             say("resumed     at step \(resumed)")
@@ -278,12 +273,12 @@ package final class Trainer {
     /// share of sequences whose every target was the most probable token: greedy decoding then writes exactly this answer.
     /// - Returns: also the sequences with a target that counts.
     private func measure(
-        _ validation: DataLoader
+        _ validation: any TrainingData
     ) throws -> (loss: Double, accuracy: Double, exact: Double, sequences: Int) {
         var (loss, accuracy) = (0.0, 0.0)
         var (targets, sequences, exactOnes) = (0, 0, 0)
         validation.startEpoch()
-        for _ in 0..<min(settings.validationBatches, validation.samplesPerEpoch) {
+        for _ in 0..<min(settings.validationBatches, validation.batchesPerEpoch) {
             try checkStop()
             let batch = try validation.nextBatch()
             let result = model.loss(of: batch)
@@ -311,9 +306,9 @@ package final class Trainer {
         guard let model = model as? any CausalModel else { return }
         let start = Int32(tokenizer?.endOfText ?? (model.V == 50257 ? 50256 : 0))
         // Trained on answers, a model is asked a question of the validation data; it cannot make up its own.
-        let question = settings.lossOn == .answer ? try validation?.question(number: state.step) ?? [] : []
+        let (question, end) = settings.lossOn == .answer ? try validation?.question(number: state.step) ?? ([], nil) : ([], nil)
         let prompt = question.isEmpty ? [start] : question
-        let endOfText = question.isEmpty ? nil : start
+        let endOfText = question.isEmpty ? nil : end ?? start
         let generator = Generator(
             model, sequences: 1, capacity: prompt.count + settings.sampleLength, vocabulary: tokenizer?.vocabularySize)
         generator.start(with: prompt)
@@ -405,9 +400,12 @@ package final class Trainer {
         if settings.overfitsBatch { loader.startEpoch() }
         let targets = try countTargets()
         loss = 0
+        (tokensInStep, sequencesInStep) = (0, 0)
         for _ in 0..<microBatches {
             try checkStop()
             let batch = try loader.nextBatch()
+            tokensInStep += batch.inputs.count
+            sequencesInStep += batch.lengths.count
             withThreadsAwake {
                 loss += pass(batch, 1 / Float(targets)).mean * Double(batch.counted) / Double(targets)
             }
@@ -418,7 +416,7 @@ package final class Trainer {
     /// The targets that count in the step that begins here, at least 1. Where not all do, its batches are read once more
     /// for it.
     private func countTargets() throws -> Int {
-        if settings.lossOn == .all { return totalBatch }
+        if settings.lossOn == .all, let tokens = loader.tokensPerBatch { return tokens * microBatches }
         let start = loader.position
         var targets = 0
         for _ in 0..<microBatches {
@@ -471,14 +469,17 @@ package final class Trainer {
         let step = state.step
         let rate = schedule.rate(at: step)
         let seconds = now() - startOfStep
-        secondsPerStep = secondsPerStep == 0 ? seconds : 0.95 * secondsPerStep + 0.05 * seconds
-        let share = model.flopsPerToken(T: loader.T) * Double(totalBatch) / seconds / peak
+        func mean(_ old: Double, _ new: Double) -> Double { old == 0 ? new : 0.95 * old + 0.05 * new }
+        secondsPerStep = mean(secondsPerStep, seconds)
+        tokensPerStep = mean(tokensPerStep, Double(tokensInStep))
+        let T = tokensInStep / max(1, sequencesInStep)  // the mean length
+        let share = model.flopsPerToken(T: T) * Double(tokensInStep) / seconds / peak
         func text(_ score: Double) -> String { score.isNaN ? "" : String(format: "(%+.2fz)", score) }
         say(
             String(
                 format: "step %4ld/%ld | loss %.6f %@| norm %.4f %@| lr %.2e | %.2f ms | %.1f%% MFU | %.0f tok/s | "
                     + "%@ left", step + 1, steps, loss, text(lossScore), norm, text(normScore), rate, seconds * 1000,
-                100 * share, Double(totalBatch) / secondsPerStep,
+                100 * share, tokensPerStep / secondsPerStep,
                 durationText(secondsPerStep * Double(steps - step - 1))))
         fflush(nil)
         warn(log?.training(step: step, loss: loss, learningRate: rate, norm: norm), "its lines wait")

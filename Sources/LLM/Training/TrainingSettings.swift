@@ -53,7 +53,7 @@ package struct TrainingSettings {
 
     // MARK: - the command line
 
-    /// The table of a trainer's options.
+    /// The table of the options of a trainer on token shards.
     /// - Parameters:
     ///   - model: the rows that say which model.
     ///   - data: where the shards of a split are by default.
@@ -63,7 +63,34 @@ package struct TrainingSettings {
             Option(
                 "val-data", "j", .text, "PATTERN", default: data("val"),
                 "token shards to validate with; with --train-data and without this, val_*.bin beside those"),
-        ] + model + [
+        ] + model + shared + [
+            Option(
+                "total-batch-size", "d", .integer(1...Int.max), "N",
+                "tokens of a step, in micro-batches of B·T each (default B·T)"),
+            Option(
+                "overfit-batch", "a", .flag, "[0|1]",
+                "train on the first batch alone, to see whether the model can learn it"),
+            Option(
+                "loss-on", nil, .choice(LossOn.allCases.map(\.rawValue)), default: "all",
+                "all tokens; text: all but padding, with the end of text after each text; or answer: those between "
+                    + "--answer-mark and the next end of text"),
+            Option(
+                "answer-mark", nil, .text, "TEXT", default: "결과", "what stands between a question and its answer"),
+        ]
+    }
+
+    /// The table of the options of a trainer on other data: its own rows, and the shared ones that it does not have.
+    /// - Parameter defaults: of shared rows, in place of theirs.
+    package static func table(own rows: [Option], defaults: [String: String]) -> [Option] {
+        rows
+            + shared.filter { row in !rows.contains { $0.long == row.long } }.map { row in
+                defaults[row.long].map { row.withDefault($0) } ?? row
+            }
+    }
+
+    /// The rows that all trainers have.
+    private static var shared: [Option] {
+        [
             Option(
                 "tokenizer", nil, .text, "DIR",
                 "to print samples with, and to check the vocabulary (default: the train data's folder; without one, ids)"
@@ -91,24 +118,12 @@ package struct TrainingSettings {
                 "tokens of a sequence, and positions of a new model (default 1024, or fewer if the checkpoint has fewer)"
             ),
             Option(
-                "total-batch-size", "d", .integer(1...Int.max), "N",
-                "tokens of a step, in micro-batches of B·T each (default B·T)"),
-            Option(
                 "steps", "x", .integer(-1...Int(Int32.max)), "N", default: "-1",
                 "steps to train; -1 as many as --epochs asks for"),
             Option("epochs", nil, .number(0.0001...1e9), "X", default: "1", "how often to go through the train data"),
             Option(
-                "overfit-batch", "a", .flag, "[0|1]",
-                "train on the first batch alone, to see whether the model can learn it"),
-            Option(
                 "schedule", "k", .choice(Schedule.Shape.allCases.map(\.rawValue)), default: "cosine",
                 "how the learning rate falls after the warm-up; wsd is stable, then falls over the last fifth"),
-            Option(
-                "loss-on", nil, .choice(LossOn.allCases.map(\.rawValue)), default: "all",
-                "all tokens; text: all but padding, with the end of text after each text; or answer: those between "
-                    + "--answer-mark and the next end of text"),
-            Option(
-                "answer-mark", nil, .text, "TEXT", default: "결과", "what stands between a question and its answer"),
             Option("learning-rate", "l", .number(0...1e9), "X", default: "3e-4", "the highest learning rate"),
             Option(
                 "warmup", "u", .integer(0...Int.max), "N", default: "0", "steps in which the learning rate rises"),
@@ -165,12 +180,17 @@ package struct TrainingSettings {
         return try options.completed(from: kept)
     }
 
-    package init(_ options: Options) {
+    /// - Parameter own: options of the program alone whose defaults a checkpoint keeps, too.
+    package init(_ options: Options, keepingDefaultsOf own: [String] = []) {
         func given(_ name: String) -> Int? { options.isGiven(name) ? options.int(name) : nil }
-        let trainData = options.text("train-data") ?? ""
+        // Conversations are files that are named one by one, and in them the answers count.
+        let readsShards = options.has("train-data")
+        let trainData = readsShards ? options.text("train-data") ?? "" : options.texts("data").joined(separator: " ")
         self.trainData = trainData
         validationData =
-            options.isGiven("train-data") && !options.isGiven("val-data")
+            !readsShards
+            ? ""
+            : options.isGiven("train-data") && !options.isGiven("val-data")
             ? trainData[..<(trainData.lastIndex(of: "/").map { trainData.index(after: $0) } ?? trainData.startIndex)]
                 + "val_*.bin"
             : options.text("val-data") ?? ""
@@ -186,9 +206,9 @@ package struct TrainingSettings {
         givenTotalBatch = given("total-batch-size")
         givenSteps = options.int("steps") < 0 ? nil : options.int("steps")
         epochs = options.double("epochs")
-        overfitsBatch = options.flag("overfit-batch")
-        lossOn = LossOn(rawValue: options.text("loss-on") ?? "") ?? .all
-        answerMark = lossOn == .answer ? options.text("answer-mark") : nil
+        overfitsBatch = readsShards && options.flag("overfit-batch")
+        lossOn = readsShards ? LossOn(rawValue: options.text("loss-on") ?? "") ?? .all : .answer
+        answerMark = readsShards && lossOn == .answer ? options.text("answer-mark") : nil
         schedule = Schedule.Shape(rawValue: options.text("schedule") ?? "") ?? .cosine
         learningRate = options.double("learning-rate")
         warmup = options.int("warmup")
@@ -204,7 +224,7 @@ package struct TrainingSettings {
         seed = UInt32(options.int("seed"))
         threads = given("threads")
         isDryRun = options.flag("dry-run")
-        let names = Set(TrainingSettings.table(model: []) { $0 }.map(\.long))
+        let names = Set(TrainingSettings.table(model: []) { $0 }.map(\.long) + own)
         kept = options.kept(defaultsOf: names).filter { !TrainingSettings.momentary.contains($0.key) }
     }
 
@@ -236,17 +256,49 @@ package struct TrainingSettings {
     }
 
     /// Steps of the run.
-    package func steps(_ loader: DataLoader, totalBatch: Int) throws -> Int {
+    /// - Parameters:
+    ///   - batches: of an epoch.
+    ///   - microBatches: of a step.
+    func steps(batches: Int, microBatches: Int) throws -> Int {
         if let givenSteps { return givenSteps }
-        let tokens = Double(loader.samplesPerEpoch * loader.B * loader.T) * epochs
-        let steps = Int(min(tokens / Double(totalBatch), Double(Int32.max)))
+        let steps = Int(min(Double(batches) * epochs / Double(microBatches), Double(Int32.max)))
         guard steps > 0 else {
             throw UserError(
                 String(
-                    format: "%g epochs of the train data are less than one step of %ld tokens", epochs, totalBatch),
-                hint: "take a smaller --total-batch-size (-d), or more --epochs")
+                    format: "%g epochs of the train data are %ld batches, less than one step of %ld", epochs,
+                    Int(min(Double(batches) * epochs, 1e9)), microBatches),
+                hint: "take a smaller \(lossOn == .answer && answerMark == nil ? "--accumulate" : "--total-batch-size (-d)"), or more --epochs")
         }
         return steps
+    }
+
+    /// The token shards to learn from and to validate with.
+    func loadShards(_ tokenizer: Tokenizer?, V: Int, T: Int) throws -> (data: DataLoader, validation: DataLoader?) {
+        let counted = try lossOn.targets(tokenizer, answerMark: answerMark)
+        let data = try DataLoader(
+            pattern: trainData, B: B, T: T, vocabularySize: V, shuffleSeed: overfitsBatch ? nil : seed, counted: counted)
+        let validation =
+            try validateEvery > 0
+            ? DataLoader(
+                pattern: validationData, B: B, T: T, vocabularySize: V, shuffleSeed: nil, shrinks: true,
+                counted: counted) : nil
+        if let tokenizer {
+            try data.check(madeWith: tokenizer)
+            try validation?.check(madeWith: tokenizer)
+        }
+        for (loader, name) in [(data, "train"), (validation, "validation")] where lossOn != .all {
+            guard let loader, try !loader.hasTarget() else { continue }
+            if lossOn == .text {
+                throw UserError(
+                    "no text in the \(name) data: every token is end of text",
+                    hint: "make the shards again with tokenize")
+            }
+            throw UserError(
+                "no answer in the \(name) data: '\(answerMark ?? "")' is not there",
+                hint: "give the words before the answers with --answer-mark, with the space before them if there is "
+                    + "one, or train with --loss-on all")
+        }
+        return (data, validation)
     }
 
     /// Where the tokenizer is: as given, or beside the train data; nil if there is none.

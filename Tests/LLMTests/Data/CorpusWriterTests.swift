@@ -381,7 +381,7 @@ func `any tokenizer gives the ids of whole documents, however the text is cut`(k
             #expect(paths(matching: directory + "/out/train_*.bin").count == 16)
             let loader = try DataLoader(
                 pattern: directory + "/out/train_*.bin", B: 1, T: row, vocabularySize: 600, shuffleSeed: 4)
-            for _ in 0..<loader.samplesPerEpoch {
+            for _ in 0..<loader.batchesPerEpoch {
                 let inputs = try loader.nextBatch().inputs
                 let document = encoded.first { $0.elementsEqual(inputs.prefix($0.count)) }
                 try #require(document != nil && inputs.dropFirst(document?.count ?? 0).allSatisfy { $0 == 0 })

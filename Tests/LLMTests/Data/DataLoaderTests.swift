@@ -93,7 +93,7 @@ func `samples come in llm.c's order over shards and epochs`(seed: UInt32?) throw
         let shards = try makeShards([57, 20, 21, 111, 3071], in: directory)
         let loader = try loader(directory, seed: seed)
         #expect(loader.tokenCount == shards.reduce(0) { $0 + $1.count })
-        #expect(loader.samplesPerEpoch == 5 + 1 + 2 + 11 + 307)
+        #expect(loader.batchesPerEpoch == 5 + 1 + 2 + 11 + 307)
         let expected = twinSamples(shards, size: 10, seed: seed, batches: 1500)
         for sample in expected {
             let batch = try loader.nextBatch()
@@ -106,7 +106,7 @@ func `samples come in llm.c's order over shards and epochs`(seed: UInt32?) throw
     try withTemporaryDirectory { directory in
         let shards = try makeShards([31, 10, 45], in: directory)
         let loader = try loader(directory)
-        #expect(loader.samplesPerEpoch == 7 && loader.tokenCount == 76)
+        #expect(loader.batchesPerEpoch == 7 && loader.tokenCount == 76)
         for sample in twinSamples([shards[0], shards[2]], size: 10, seed: 42, batches: 30) {
             try #require(try loader.nextBatch().inputs == Array(sample.dropLast()))
         }
@@ -121,7 +121,7 @@ func `a loader resumes at any place`(seed: UInt32?) throws {
         // Three epochs, with the position before every batch.
         var places: [DataLoader.Position] = []
         var batches: [[Int32]] = []
-        for _ in 0..<3 * whole.samplesPerEpoch {
+        for _ in 0..<3 * whole.batchesPerEpoch {
             places.append(whole.position)
             batches.append(try whole.nextBatch().inputs)
         }
@@ -178,7 +178,7 @@ func `small validation data shrinks the batch`(tokens: Int, B: Int, T: Int) thro
     try withTemporaryDirectory { directory in
         let shards = try makeShards([tokens], in: directory)
         let loader = try loader(directory, B: 4, T: 8, seed: nil, shrinks: true)
-        #expect(loader.B == B && loader.T == T && loader.samplesPerEpoch == 1)
+        #expect(loader.B == B && loader.T == T && loader.batchesPerEpoch == 1)
         let batch = try loader.nextBatch()
         #expect(batch.inputs == Array(shards[0][..<(B * T)]) && batch.targets == Array(shards[0][1...B * T]))
         if tokens <= 32 {
