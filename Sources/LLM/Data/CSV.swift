@@ -2,7 +2,7 @@
 
 /// A reader of the records of a table. A field in quotes may contain separators, line ends, and quotes, which are
 /// doubled. Lines end with LF, CR LF or CR; empty ones are no records.
-struct CSV {
+package struct CSV {
     private let bytes: ArraySlice<UInt8>
     private let name: String
     private let separator: UInt8
@@ -11,7 +11,7 @@ struct CSV {
 
     /// The separator is the tab if the first line has tabs and no commas.
     /// - Parameter name: the file, for messages.
-    init(_ bytes: [UInt8], name: String) {
+    package init(_ bytes: [UInt8], name: String) {
         self.bytes = bytes[...]
         self.name = name
         let header = bytes.prefix { !CSV.isLineEnd($0) }
@@ -22,7 +22,7 @@ struct CSV {
 
     /// The next record, and the line that it begins in; nil if there is none.
     /// - Throws: if quotes do not match.
-    mutating func next() throws -> (line: Int, fields: [[UInt8]])? {
+    package mutating func next() throws -> (line: Int, fields: [[UInt8]])? {
         while position < bytes.count, CSV.isLineEnd(bytes[position]) { _ = lineEnd() }
         guard position < bytes.count else { return nil }
         let first = line

@@ -166,7 +166,9 @@ package struct ConversationFile {
             found = (q, a, input.flatMap { column($0) })
         }
         guard let (q, a, i) = found else {
-            let shown = names.map { JSON.shown(Array($0.utf8)) }.prefix(20).joined(separator: ", ")
+            let shown =
+                names.prefix(10).map { JSON.shown(Array($0.utf8)) }.joined(separator: ", ")
+                + (names.count > 10 ? ", …" : "")
             throw UserError(
                 "\(path), line \(header.line): "
                     + (given.map { "no columns \($0.question) and \($0.answer)" }

@@ -101,6 +101,10 @@ package struct ConversationEncoder {
                 try at(conversation) { try cut(conversation, longest, &result) }
             }
         }
+        guard !result.conversations.isEmpty else {
+            throw UserError(
+                "no conversation fits into \(grouped(longest)) tokens", hint: "choose a model with a longer context")
+        }
         return result
     }
 
