@@ -6,7 +6,7 @@
 // `fuzz ids PATH` is the other side of dev/reference/compare_tokenizers.py: texts on standard input, each behind its
 // length as UInt32; on standard output, for each: the ids, and the two decodings, each behind its length. `fuzz decode
 // PATH` takes lists of ids, as Int32; its answers are the text of each, that of its first half, and what the second half
-// adds to that.
+// adds to that. `fuzz conversations` and `fuzz chat` are in chat.swift.
 
 import Foundation
 import LLM
@@ -25,6 +25,10 @@ enum Fuzz {
                     let rest = tokenizer.decode(Array(ids.dropFirst(half.count)), after: half)
                     return [tokenizer.decode(ids), tokenizer.decode(half), rest].reduce(into: Data()) { put($1, &$0) }
                 }
+            } else if words.first == "conversations", words.count == 2 {
+                try printConversations(of: words[1])
+            } else if words.first == "chat", words.count == 5 {
+                try printChat(tokenizer: words[1], template: words[2], file: words[3], directory: words[4])
             } else {
                 let seconds = words.first.flatMap { Double($0) } ?? 60
                 let seed = words.dropFirst().first.flatMap { UInt64($0) } ?? UInt64(Date().timeIntervalSince1970)

@@ -34,21 +34,33 @@ package struct TextFile {
         }
     }
 
+    /// The whole text, for files of which none is long.
+    func contents() throws -> [UInt8] {
+        let bytes = try file.read(size - start, of: UInt8.self, at: start)
+        if let position = bytes.withUnsafeBufferPointer({ firstNonText(in: $0) }) {
+            throw try notText(at: start + position, canBeLossy: false)
+        }
+        return bytes
+    }
+
     /// The error for the byte at `offset`, which is not text: where it is, and what can be done.
-    func notText(at offset: Int) throws -> UserError {
+    /// - Parameter canBeLossy: whether the program has the option --lossy.
+    func notText(at offset: Int, canBeLossy: Bool = true) throws -> UserError {
         let place = "\(path), \(try lineAndByte(in: self, at: offset))"
-        let lossy = "--lossy replaces such bytes by U+FFFD"
+        func orLossy(_ hint: String, _ separator: String = "; or ") -> String {
+            canBeLossy ? "\(hint)\(separator)--lossy replaces such bytes by U+FFFD" : hint
+        }
         let after = try file.read(min(size - offset, 1 << 16), of: UInt8.self, at: offset)
         if after.contains(0) {
             let what = after[0] == 0 ? "a NUL byte, which no text has" : "not UTF-8, and NUL bytes after it"
-            return UserError("\(place): \(what)", hint: "is it a text file? \(lossy)")
+            return UserError("\(place): \(what)", hint: orLossy("is it a text file?", " "))
         }
         if offset + after.count == size, TextFile.isBeginningOfCharacter(after) {
             return UserError(
-                "\(place): the file ends inside a character", hint: "it was cut off: copy it again; or \(lossy)")
+                "\(place): the file ends inside a character", hint: orLossy("it was cut off: copy it again"))
         }
         guard CharacterEncoding.isCP949(after) else {
-            return UserError("\(place): not UTF-8", hint: "\(conversion(from: "ENCODING")); or \(lossy)")
+            return UserError("\(place): not UTF-8", hint: orLossy(conversion(from: "ENCODING")))
         }
         return UserError(
             "\(place): not UTF-8 but, it seems, CP949 (EUC-KR)",

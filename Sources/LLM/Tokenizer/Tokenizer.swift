@@ -238,7 +238,8 @@ package struct Tokenizer: Sendable {
 
     /// The tokenizer with more added tokens, each of which is one token from then on. Their ids follow the highest id
     /// in use; a token of the vocabulary keeps its id, and a token that was added before stays as it is.
-    package func adding(_ contents: [[UInt8]]) throws -> Tokenizer {
+    /// - Parameter special: whether they are special tokens; one that was added before becomes one, too.
+    package func adding(_ contents: [[UInt8]], special: Bool = false) throws -> Tokenizer {
         guard let model else {
             throw UserError("tokens cannot be added to a tokenizer.bin", hint: "use a directory with a tokenizer.json")
         }
@@ -247,9 +248,12 @@ package struct Tokenizer: Sendable {
         }
         var added = addedTokens
         var next = Int32(spellings.count)
-        for content in contents where !added.contains(where: { $0.content == content }) {
-            let known = spellings.firstIndex(of: content).map { Int32($0) }
-            added.append(AddedToken(id: known ?? next, content: content, isSpecial: false, isNormalized: true))
+        for content in contents {
+            let place = added.firstIndex { $0.content == content }
+            if let place, !special || added[place].isSpecial { continue }
+            let known = place.map { added[$0].id } ?? spellings.firstIndex(of: content).map { Int32($0) }
+            let token = AddedToken(id: known ?? next, content: content, isSpecial: special, isNormalized: !special)
+            if let place { added[place] = token } else { added.append(token) }
             if known == nil { next += 1 }
         }
         return try Tokenizer(

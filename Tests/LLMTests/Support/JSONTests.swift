@@ -50,3 +50,23 @@ func `what is no number is an error`(text: String) {
     }
     #expect(throws: UserError.self) { try JSON(Array("{\"a\":1,\"a\":1}".utf8), name: "x", allowsDuplicateKeys: false) }
 }
+
+@Test func `the elements of an array come with their lines`() throws {
+    func elements(_ text: String) throws -> [String] {
+        var result: [String] = []
+        try JSON.forEachElement(of: Array(text.utf8), name: "a.json") {
+            result.append("\($1): \(String(decoding: $0.text(), as: UTF8.self))")
+        }
+        return result
+    }
+    #expect(try elements(" [1,\n\n\"가\", [\n2],\nnull]\n") == ["1: 1", "3: \"가\"", "3: [\n  2\n]", "5: null"])
+    #expect(try elements("[]").isEmpty && elements("\n[ \n]").isEmpty)
+    for text in ["", "{}", "1", "[1", "[1,]", "[1] 2", "[1 2]", "[\u{1}]"] {
+        expectUserError(text) { _ = try elements(text) }
+    }
+    #expect(
+        userError { _ = try elements("[1,\n2,\n x]") }?.message == "a.json, line 3, byte 8: this is not a JSON value")
+    #expect(
+        userError { _ = try JSON(Array("{\n,".utf8), name: "a.json", line: 7) }?.message
+            == "a.json, line 8, byte 2: a key in quotes is missing")
+}

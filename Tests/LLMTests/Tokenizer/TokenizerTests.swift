@@ -15,3 +15,15 @@ import Testing
         #expect(try Tokenizer(directory: directory).json() == larger.json())
     }
 }
+
+@Test func `special tokens are added with the next ids`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    let names = ["<|im_start|>", "<|im_end|>"].map { Array($0.utf8) }
+    let plain = try tokenizer.adding([names[1]])
+    let grown = try plain.adding(names + [Array("<|endoftext|>".utf8)], special: true)
+    #expect(grown.addedTokens.map(\.id) == [0, 600, 601] && grown.addedTokens.allSatisfy(\.isSpecial))
+    #expect(grown.addedTokens.allSatisfy { !$0.isNormalized })
+    #expect(grown.addedTokens.map(\.content) == [Array("<|endoftext|>".utf8), names[1], names[0]])
+    #expect(try grown.encode(names[0] + names[1]) == [601, 600])
+    #expect(grown.endOfText == 0)
+}

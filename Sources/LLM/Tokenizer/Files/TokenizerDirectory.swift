@@ -11,15 +11,21 @@ extension Tokenizer {
     }
 
     /// Writes the same files as files of `set`, which the caller commits.
-    /// - Parameter longestText: tokens of a text at most, for transformers to warn about; nil for no limit.
-    package func writeAll(to directory: String, in set: DurableFiles, longestText: Int? = nil) throws {
+    /// - Parameters:
+    ///   - longestText: tokens of a text at most, for transformers to warn about; nil for no limit.
+    ///   - chatTemplate: the template of the conversations that a model learnt from, if it did.
+    package func writeAll(
+        to directory: String, in set: DurableFiles, longestText: Int? = nil, chatTemplate: ChatTemplate? = nil
+    ) throws {
         try write(to: directory, in: set)
+        let configuration = configuration(longestText, chatTemplate)
         for (name, contents) in [
-            ("vocab.txt", readableVocabulary()), ("tokenizer_config.json", configuration(longestText).text() + [10]),
+            ("vocab.txt", readableVocabulary()), ("tokenizer_config.json", configuration.text() + [10]),
             ("special_tokens_map.json", JSON.object(namedTokens()).text() + [10]),
         ] {
             try set.write("\(directory)/\(name)") { try $0.write(contents) }
         }
+        try chatTemplate?.write(to: directory, in: set)
     }
 
     /// The id of the special token that transformers has for a role, such as `pad_token`.
@@ -66,7 +72,7 @@ extension Tokenizer {
     }
 
     /// The contents of tokenizer_config.json, with sorted keys, as transformers writes it.
-    private func configuration(_ longestText: Int?) -> JSON {
+    private func configuration(_ longestText: Int?, _ chatTemplate: ChatTemplate?) -> JSON {
         let added = JSON.object(
             addedTokens.map { token in
                 let flags: JSON = [
@@ -89,6 +95,9 @@ extension Tokenizer {
             (Array("tokenizer_class".utf8), "PreTrainedTokenizerFast"),
         ]
         members += namedTokens()
+        if let chatTemplate {
+            members.append((Array("chat_template".utf8), .string(Array(chatTemplate.jinja.utf8))))
+        }
         return .object(members.sorted { $0.key.lexicographicallyPrecedes($1.key) })
     }
 }
