@@ -51,6 +51,7 @@ let package = Package(
         .executableTarget(name: "tokenize", dependencies: ["LLM"]),
         .executableTarget(name: "train_gpt2", dependencies: ["LLM"]),
         .executableTarget(name: "train_phi", dependencies: ["LLM", "Kernels"]),
+        .executableTarget(name: "finetune", dependencies: ["LLM", "Kernels"]),
         .executableTarget(name: "generate", dependencies: ["LLM"]),
         .executableTarget(name: "convert", dependencies: ["LLM"]),
         .executableTarget(name: "test_gpt2", dependencies: ["LLM"]),

@@ -24,7 +24,8 @@ package final class ConversationLoader: TrainingData {
         (self.conversations, self.B, self.T, self.answerEnd) = (conversations, B, T, answerEnd)
         rows =
             packs
-            ? ConversationLoader.packed(conversations.map { $0.ids.count - 1 }, into: T) : conversations.indices.map { [$0] }
+            ? ConversationLoader.packed(conversations.map { $0.ids.count - 1 }, into: T)
+            : conversations.indices.map { [$0] }
         position = DataLoader.Position(shard: 0, sample: 0, shuffle: nil)
         if let shuffleSeed {
             position.shuffle = .init(shards: [0], samples: [], random: MersenneTwister(seed: shuffleSeed))
@@ -55,11 +56,18 @@ package final class ConversationLoader: TrainingData {
     package var summary: String {
         let tokens = conversations.reduce(0) { $0 + $1.ids.count }
         let answers = conversations.reduce(0) { $0 + $1.isAnswer.count { $0 } }
-        return "\(grouped(conversations.count)) conversations, \(grouped(tokens)) tokens, of which \(grouped(answers)) count; "
+        return
+            "\(grouped(conversations.count)) conversations, \(grouped(tokens)) tokens, of which \(grouped(answers)) count; "
             + "\(batchesPerEpoch) batches of \(B)" + (rows.count < conversations.count ? " rows" : "")
     }
 
     package var tokensPerBatch: Int? { nil }
+
+    /// Tokens of a batch at most.
+    package var mostRows: Int {
+        let lengths = rows.map { $0.reduce(0) { $0 + conversations[$1].ids.count - 1 } }
+        return lengths.sorted(by: >).prefix(B).reduce(0, +)
+    }
 
     /// The last one may be smaller.
     package var batchesPerEpoch: Int { (rows.count + B - 1) / B }
@@ -92,7 +100,8 @@ package final class ConversationLoader: TrainingData {
 
     package func resume(at place: DataLoader.Position) throws {
         let order = place.shuffle?.samples.sorted()
-        guard (order == nil) == (position.shuffle == nil), order ?? [] == (order.map { _ in (0..<Int32(rows.count)).map { $0 } } ?? []),
+        guard (order == nil) == (position.shuffle == nil),
+            order ?? [] == (order.map { _ in (0..<Int32(rows.count)).map { $0 } } ?? []),
             (0...batchesPerEpoch).contains(place.sample), place.shard == 0
         else {
             throw UserError(

@@ -78,14 +78,27 @@ package enum HuggingFaceGPT2 {
 
     /// Writes a model and its tokenizer as a directory. No file gets its name before all are on the disk.
     package static func write(
-        _ model: GPT2, _ tokenizer: Tokenizer, to directory: String, precision: WeightPrecision = .float32
+        _ model: GPT2, _ tokenizer: Tokenizer, _ template: ChatTemplate? = nil, to directory: String,
+        precision: WeightPrecision = .float32
+    ) throws {
+        let set = DurableFiles()
+        try write(model, tokenizer, template, to: directory, precision: precision, hasChecksum: false, in: set)
+        try set.commit()
+    }
+
+    /// Writes the same files as files of `set`, which the caller commits.
+    /// - Parameter hasChecksum: whether the weights are to notice if they are damaged later.
+    package static func write(
+        _ model: GPT2, _ tokenizer: Tokenizer, _ template: ChatTemplate?, to directory: String,
+        precision: WeightPrecision = .float32, hasChecksum: Bool = true, in set: DurableFiles
     ) throws {
         func number(_ value: Int) -> JSON { .number(Double(value)) }
         let config = model.config
-        let set = DurableFiles()
         // There was no dropout in training, so there is none where it continues.
-        try HuggingFaceWriter(directory: directory, precision: precision, tokenizer: tokenizer).write(
-            model.parameters, prefix: "transformer.", maxT: config.maxT, hasChecksum: false,
+        try HuggingFaceWriter(
+            directory: directory, precision: precision, tokenizer: tokenizer, template: template
+        ).write(
+            model.parameters, prefix: "transformer.", maxT: config.maxT, hasChecksum: hasChecksum,
             settings: [
                 "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0,
                 "embd_pdrop": 0, "layer_norm_epsilon": .number(1e-5), "model_type": "gpt2",
@@ -93,6 +106,5 @@ package enum HuggingFaceGPT2 {
                 "n_layer": number(config.L), "n_positions": number(config.maxT), "resid_pdrop": 0,
                 "tie_word_embeddings": true, "vocab_size": number(config.V),
             ], in: set)
-        try set.commit()
     }
 }

@@ -153,6 +153,8 @@ struct HuggingFaceWriter {
     let precision: WeightPrecision
     /// Written with the model; nil writes none.
     let tokenizer: Tokenizer?
+    /// Of the conversations that the model learnt from; nil if it did not.
+    let template: ChatTemplate?
 
     /// Writes the files into a set, which the caller commits. config.json, which makes the directory a model, is the
     /// last.
@@ -185,7 +187,7 @@ struct HuggingFaceWriter {
         try write("model.safetensors") {
             try writeSafetensors(tensors, as: precision, hasChecksum: hasChecksum, to: $0)
         }
-        try tokenizer?.writeAll(to: directory, in: set, longestText: maxT)
+        try tokenizer?.writeAll(to: directory, in: set, longestText: maxT, chatTemplate: template)
         func id(_ role: String, else other: Int?) -> JSON? {
             (tokenizer?.id(ofRole: role) ?? other).map { .number(Double($0)) }
         }

@@ -98,17 +98,18 @@ package enum HuggingFacePhi {
 
     /// Writes a model and its tokenizer as a directory. No file gets its name before all are on the disk.
     package static func write(
-        _ model: Phi, _ tokenizer: Tokenizer?, to directory: String, precision: WeightPrecision = .float32
+        _ model: Phi, _ tokenizer: Tokenizer?, _ template: ChatTemplate? = nil, to directory: String,
+        precision: WeightPrecision = .float32
     ) throws {
         let set = DurableFiles()
-        try write(model, tokenizer, to: directory, precision: precision, in: set)
+        try write(model, tokenizer, template, to: directory, precision: precision, in: set)
         try set.commit()
     }
 
     /// Writes the same files as files of `set`, which the caller commits.
     package static func write(
-        _ model: Phi, _ tokenizer: Tokenizer?, to directory: String, precision: WeightPrecision = .float32,
-        in set: DurableFiles
+        _ model: Phi, _ tokenizer: Tokenizer?, _ template: ChatTemplate? = nil, to directory: String,
+        precision: WeightPrecision = .float32, in set: DurableFiles
     ) throws {
         func number(_ value: Int) -> JSON { .number(Double(value)) }
         let config = model.config
@@ -117,7 +118,9 @@ package enum HuggingFacePhi {
         var factor = Double(config.R) / Double(HS)
         if Int(Double(HS) * factor) < config.R { factor = factor.nextUp }
         let theta = JSON.number(Double(config.theta))
-        try HuggingFaceWriter(directory: directory, precision: precision, tokenizer: tokenizer).write(
+        try HuggingFaceWriter(
+            directory: directory, precision: precision, tokenizer: tokenizer, template: template
+        ).write(
             model.parameters, maxT: config.maxT, hasChecksum: true,
             settings: [
                 "architectures": ["PhiForCausalLM"], "attention_dropout": 0, "embd_pdrop": 0,

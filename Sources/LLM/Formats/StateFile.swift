@@ -149,6 +149,16 @@ enum StateFile {
             B: Int(header[40]), T: Int(header[41]), data: header[u64: 48], settings: settings)
     }
 
+    /// The run's settings alone, which are at the end; none if they cannot be read.
+    static func settings(_ path: String) -> [String: String] {
+        guard let file = try? InputFile(path, hint: "start over"), file.size >= headerBytes,
+            let header = try? file.read(headerBytes / 4, of: Int32.self, at: 0), header[0] == magic,
+            (0...file.size - headerBytes).contains(Int(header[45])),
+            let text = try? file.read(Int(header[45]), of: UInt8.self, at: file.size - Int(header[45]))
+        else { return [:] }
+        return (try? readSettings(text, path: path)) ?? [:]
+    }
+
     private static func readSettings(_ text: [UInt8], path: String) throws -> [String: String] {
         guard !text.isEmpty, case .object(let members) = try JSON(text, name: path) else { return [:] }
         return Dictionary(

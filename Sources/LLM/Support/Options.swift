@@ -18,7 +18,7 @@ package struct Option {
         case flag
     }
 
-    let long: String
+    package let long: String
     let short: String?
     let placeholder: String
     let kind: Kind
@@ -204,8 +204,8 @@ package struct Options {
     package func kept(defaultsOf names: Set<String>) -> [String: String] {
         var kept: [String: String] = [:]
         for option in table {
-            if let value = values[option.long]?.last {
-                kept[option.long] = value
+            if let value = values[option.long] {
+                kept[option.long] = value.joined(separator: "\n")
             } else if names.contains(option.long), let value = option.defaultValue {
                 if case .text = option.kind { continue }
                 kept[option.long] = value
@@ -218,16 +218,19 @@ package struct Options {
     package func completed(from kept: [String: String]) throws -> Options {
         var completed = self
         for (name, value) in kept where !isGiven(name) && table.contains(where: { $0.long == name }) {
-            let one = try Options(program: program, about: "", table: table, arguments: ["--\(name)=\(value)"])
+            var words = [value]
+            if case .texts = option(name).kind { words = value.split(separator: "\n").map { String($0) } }
+            let one = try Options(
+                program: program, about: "", table: table, arguments: words.map { "--\(name)=\($0)" })
             completed.values[name] = one.values[name]
         }
         return completed
     }
 
-    /// The given options whose kept value is another, in the table's order.
+    /// The given options whose kept value is another (of several texts, a line each), in the table's order.
     package func changes(from kept: [String: String]) -> [(name: String, was: String, now: String)] {
         table.compactMap { option in
-            guard let now = given(option.long) else { return nil }
+            guard let now = values[option.long]?.joined(separator: "\n") else { return nil }
             let was = kept[option.long] ?? option.defaultValue ?? "not given"
             guard now != was else { return nil }
             if let a = Double(was), let b = Double(now), a == b { return nil }

@@ -141,7 +141,11 @@ package final class Trainer {
         let (count, trained) = (model.parameters.table.count, model.parameters.trained.count)
         say(
             "parameters  \(grouped(count))"
-                + (trained == count ? "" : String(format: ", and %@ are trained, %.2f%%", grouped(trained), 100 * Double(trained) / Double(count))))
+                + (trained == count
+                    ? ""
+                    : String(
+                        format: ", and %@ are trained, %.2f%%", grouped(trained), 100 * Double(trained) / Double(count)))
+        )
         say("train data  \(loader.summary)")
         if let validation { say("val data    \(validation.summary)") }
         let tokens = loader.tokensPerBatch.map { "\(grouped($0 * microBatches)) tokens in " } ?? ""
@@ -306,7 +310,8 @@ package final class Trainer {
         guard let model = model as? any CausalModel else { return }
         let start = Int32(tokenizer?.endOfText ?? (model.V == 50257 ? 50256 : 0))
         // Trained on answers, a model is asked a question of the validation data; it cannot make up its own.
-        let (question, end) = settings.lossOn == .answer ? try validation?.question(number: state.step) ?? ([], nil) : ([], nil)
+        let (question, end) =
+            settings.lossOn == .answer ? try validation?.question(number: state.step) ?? ([], nil) : ([], nil)
         let prompt = question.isEmpty ? [start] : question
         let endOfText = question.isEmpty ? nil : end ?? start
         let generator = Generator(

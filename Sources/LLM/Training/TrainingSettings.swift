@@ -191,9 +191,10 @@ package struct TrainingSettings {
             !readsShards
             ? ""
             : options.isGiven("train-data") && !options.isGiven("val-data")
-            ? trainData[..<(trainData.lastIndex(of: "/").map { trainData.index(after: $0) } ?? trainData.startIndex)]
-                + "val_*.bin"
-            : options.text("val-data") ?? ""
+                ? trainData[
+                    ..<(trainData.lastIndex(of: "/").map { trainData.index(after: $0) } ?? trainData.startIndex)]
+                    + "val_*.bin"
+                : options.text("val-data") ?? ""
         tokenizer = options.text("tokenizer")
         output = options.text("output")
         resume = !options.isGiven("resume") ? .unspecified : options.flag("resume") ? .continues : .startsOver
@@ -267,7 +268,9 @@ package struct TrainingSettings {
                 String(
                     format: "%g epochs of the train data are %ld batches, less than one step of %ld", epochs,
                     Int(min(Double(batches) * epochs, 1e9)), microBatches),
-                hint: "take a smaller \(lossOn == .answer && answerMark == nil ? "--accumulate" : "--total-batch-size (-d)"), or more --epochs")
+                hint:
+                    "take a smaller \(lossOn == .answer && answerMark == nil ? "--accumulate" : "--total-batch-size (-d)"), or more --epochs"
+            )
         }
         return steps
     }
@@ -276,7 +279,8 @@ package struct TrainingSettings {
     func loadShards(_ tokenizer: Tokenizer?, V: Int, T: Int) throws -> (data: DataLoader, validation: DataLoader?) {
         let counted = try lossOn.targets(tokenizer, answerMark: answerMark)
         let data = try DataLoader(
-            pattern: trainData, B: B, T: T, vocabularySize: V, shuffleSeed: overfitsBatch ? nil : seed, counted: counted)
+            pattern: trainData, B: B, T: T, vocabularySize: V, shuffleSeed: overfitsBatch ? nil : seed, counted: counted
+        )
         let validation =
             try validateEvery > 0
             ? DataLoader(
@@ -349,6 +353,12 @@ package struct TrainingSettings {
                 hint: "copy what is missing, start over and remove it with -y 0, or choose another --output")
         }
         return directory
+    }
+
+    /// The options of the run that is to continue, as its newest checkpoint has them; none if it starts from scratch.
+    package func keptSettings(in directory: CheckpointDirectory?) -> [String: String] {
+        guard resume == .continues, let directory, let last = directory.steps().last else { return [:] }
+        return StateFile.settings(directory.statePath(last)).filter { !TrainingSettings.momentary.contains($0.key) }
     }
 
     /// The checkpoint to continue from; nil starts from scratch.
