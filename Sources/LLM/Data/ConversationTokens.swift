@@ -7,6 +7,11 @@ package struct ConversationTokens: Sendable {
     package fileprivate(set) var ids: [Int32]
     /// For each id, whether it belongs to an answer or ends one.
     package fileprivate(set) var isAnswer: [Bool]
+
+    package init(ids: [Int32], isAnswer: [Bool]) {
+        precondition(ids.count == isAnswer.count)
+        (self.ids, self.isAnswer) = (ids, isAnswer)
+    }
 }
 
 /// Conversations as tokens, none longer than a context, and what that took.
