@@ -50,7 +50,7 @@ private func counted(_ tokens: ConversationTokens, _ tokenizer: Tokenizer) -> St
     let tokenizer = try Tokenizer(
         trainer.train(minimumFrequency: 0),
         addedTokens: [AddedToken(id: 0, content: Array("<|endoftext|>".utf8))])
-    #expect(try tokenizer.encode(Array("\n\n".utf8)).count == 1 && tokenizer.encode(Array("\n\na".utf8)).count == 2)
+    #expect(try tokenizer.encode(Array("\n\n".utf8)).count == 1 && tokenizer.encode(Array("\n\na".utf8)).count == 3)
     let template = try ChatTemplate(["user": "Q {content}", "assistant": "\n\n{content}\n\n"], name: "own")
     var encoder = try ConversationEncoder(tokenizer, template)
     let talk = try conversation([(.user, "q"), (.assistant, "a"), (.user, "r"), (.assistant, "b")])
