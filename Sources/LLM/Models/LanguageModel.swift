@@ -3,6 +3,9 @@
 
 /// A model that generates, and that learns to.
 package protocol LanguageModel: CausalModel, TrainableModel {
+    /// The rate of dropout, in batches that bring a key for it.
+    var dropout: Float { get set }
+
     /// The cross entropy of targets (N) after `forward`; a negative one does not count.
     /// - Parameter gradientScale: of a target's loss in the total; nil only measures.
     func classify(targets: UnsafePointer<Int32>, gradientScale: Float?) -> Loss
@@ -17,10 +20,10 @@ extension LanguageModel {
         return classify(targets: batch.targets, gradientScale: nil)
     }
 
-    /// Forward and backward pass of a batch; the gradients are added to those that are there.
+    /// Forward and backward pass of a batch, with its dropout; the gradients are added to those that are there.
     /// - Parameter gradientScale: of a target's loss in the total.
     @discardableResult package func learn(from batch: Batch, gradientScale: Float) -> Loss {
-        forward(inputs: batch.inputs, .batch(lengths: batch.lengths))
+        forward(inputs: batch.inputs, .batch(lengths: batch.lengths, dropout: batch.dropoutKey))
         let loss = classify(targets: batch.targets, gradientScale: gradientScale)
         backward(inputs: batch.inputs)
         return loss

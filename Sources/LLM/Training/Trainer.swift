@@ -405,9 +405,10 @@ package final class Trainer {
         if settings.overfitsBatch { loader.startEpoch() }
         let targets = try countTargets()
         loss = 0
-        for _ in 0..<microBatches {
+        for i in 0..<microBatches {
             try checkStop()
-            let batch = try loader.nextBatch()
+            var batch = try loader.nextBatch()
+            batch.dropoutKey = DropoutKey(seed: settings.seed, microBatch: state.step &* microBatches &+ i)
             withThreadsAwake {
                 loss += pass(batch, 1 / Float(targets)).mean * Double(batch.counted) / Double(targets)
             }

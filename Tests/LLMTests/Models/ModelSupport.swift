@@ -1,6 +1,7 @@
 // What the tests of the models share.
 
 import Foundation
+import Kernels
 import LLM
 import Testing
 
@@ -9,9 +10,12 @@ func hidingSome(_ targets: [Int32]) -> [Int32] { targets.indices.map { $0 % 3 ==
 
 /// A check of a model's gradients, which must be there, against finite differences of its loss: single parameters, and
 /// each tensor along its gradient.
-/// - Parameter used: floats of a tensor that the batch uses, from the first; all where there is no entry.
+/// - Parameters:
+///   - used: floats of a tensor that the batch uses, from the first; all where there is no entry.
+///   - dropout: the key whose masks stay the same all the while.
 func expectDerivative(
-    _ model: any LanguageModel, _ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, used: [String: Int] = [:]
+    _ model: any LanguageModel, _ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, used: [String: Int] = [:],
+    dropout: DropoutKey? = nil
 ) {
     let values = model.parameters.values
     let gradients = model.parameters.array(model.parameters.gradients)
@@ -30,7 +34,7 @@ func expectDerivative(
             let i = random.below(used[tensor.name] ?? tensor.count)
             let expected = slope { distance in
                 (values + tensor)[i] = before[i] + distance
-                return model.loss(inputs, targets, B: B, T: T)
+                return model.loss(inputs, targets, B: B, T: T, dropout: dropout)
             }
             (values + tensor)[i] = before[i]
             let error = abs(Double(part[i]) - expected)
@@ -40,7 +44,7 @@ func expectDerivative(
         let norm = part.reduce(0) { $0 + $1 * $1 }.squareRoot()
         let expected = slope { distance in
             for i in 0..<tensor.count { (values + tensor)[i] = before[i] + distance * part[i] / norm }
-            return model.loss(inputs, targets, B: B, T: T)
+            return model.loss(inputs, targets, B: B, T: T, dropout: dropout)
         }
         for i in 0..<tensor.count { (values + tensor)[i] = before[i] }
         #expect(norm > 0 && abs(expected / Double(norm) - 1) < 1e-3, "\(tensor.name) along its gradient")

@@ -1,6 +1,7 @@
 // What the tests of the model, its files and its data share.
 
 import Foundation
+import Kernels
 import LLM
 import Testing
 
@@ -99,8 +100,8 @@ extension LanguageModel {
         return loss
     }
 
-    func loss(_ inputs: [Int32], _ targets: [Int32], B: Int, T: Int) -> Double {
-        forward(inputs, B: B, T: T)
+    func loss(_ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, dropout: DropoutKey? = nil) -> Double {
+        forward(inputs: inputs, .batch(lengths: Array(repeating: T, count: B), dropout: dropout))
         return classify(targets: targets, gradientScale: nil).mean
     }
 }
