@@ -9,6 +9,9 @@
 //
 // A batch is sequences of any lengths, one after another without padding; a token sees those of its own sequence.
 //
+// Dropout is of the probabilities, after the softmax: out_t = Σ_k factor (t, k) · prob (t, k) · value_k, where the factors
+// (Dropout.swift) are computed with each tile of scores, forward and backward.
+//
 // A task is one head of one sequence. It writes only its own columns of the result, so tasks share nothing.
 
 #if canImport(Glibc)
@@ -48,16 +51,19 @@ private struct AttentionTask {
 
 /// The attention of every token: out (N,C) from qkv (N,3C), with C = NH·HS. Also gives lse (N,NH), the log-sum-exp of
 /// each row of scores, which the backward pass needs: (NH,T) for each sequence, from NH · its first row on.
-/// - Parameter lengths: of the sequences, one after another; N is their sum.
+/// - Parameters:
+///   - lengths: of the sequences, one after another; N is their sum.
+///   - dropout: of the probabilities; nil drops none.
 package func attentionForward(
     out: UnsafeMutablePointer<Float>, lse: UnsafeMutablePointer<Float>, qkv: UnsafePointer<Float>,
-    lengths: [Int], C: Int, NH: Int
+    lengths: [Int], C: Int, NH: Int, dropout: (rate: Float, key: DropoutKey)? = nil
 ) {
     let start = startTiming()
     defer { endTiming(start, "attention forward") }
     let HS = C / NH
     let scale = 1 / Float(HS).squareRoot()
     let paddedHS = roundedUp(HS)
+    let mask = dropout.map { DropoutMask(rate: $0.rate, key: $0.key) }
     let tasks = AttentionTask.all(lengths: lengths, NH: NH)
     parallelFor(tasks.count) { number in
         let task = tasks[number]
@@ -70,6 +76,8 @@ package func attentionForward(
         let values = buffers.floats(T * paddedHS)
         let scores = buffers.floats(tileRows * paddedT)
         let tile = buffers.floats(tileRows * paddedHS)
+        let factorStride = roundedUp(paddedT, to: 16)
+        let factors = buffers.floats(mask == nil ? 0 : (tileRows + 8) * factorStride)
         packKeys(keys, from: q + C, stride: 3 * C, T: T, HS: HS)
         copyRows(values, from: q + 2 * C, stride: 3 * C, rows: T, HS: HS)
 
@@ -91,6 +99,13 @@ package func attentionForward(
                 for k in count..<keysSeen { row[k] = 0 }
                 inverse[i] = 1 / sum
                 lse[task.lse + t0 + i] = logSum
+            }
+            if let mask {
+                let rowFactors = fillAttentionFactors(
+                    factors, stride: factorStride, mask, firstRow: firstRow, t0: t0, queries: rows, k0: 0,
+                    keys: keysSeen, head: head, NH: NH)
+                multiply(
+                    scores, stride: paddedT, by: rowFactors, stride: factorStride, rows: rows, columns: keysSeen)
             }
             // out (rows, HS) = probabilities (rows, keysSeen) · values (keysSeen, HS)
             multiplyRows(
@@ -115,15 +130,20 @@ package func attentionForward(
 ///     dquery_t = Σ_k dscore (t,k) · key_k       dkey_k = Σ_t dscore (t,k) · query_t
 ///
 /// D_t is Σ_k prob · dprob without a sum over k, because Σ_k prob · (dout · value_k) = dout · out.
+///
+/// With dropout, out = Σ factor · prob · value. Then dvalue_k = Σ_t factor · prob · dout_t and
+/// dprob (t,k) = factor · (dout_t · value_k), and D_t stays what it was: Σ_k prob · factor · (dout · value_k) = dout · out.
 package func attentionBackward(
     dqkv: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, qkv: UnsafePointer<Float>,
-    out: UnsafePointer<Float>, lse: UnsafePointer<Float>, lengths: [Int], C: Int, NH: Int
+    out: UnsafePointer<Float>, lse: UnsafePointer<Float>, lengths: [Int], C: Int, NH: Int,
+    dropout: (rate: Float, key: DropoutKey)? = nil
 ) {
     let start = startTiming()
     defer { endTiming(start, "attention backward") }
     let HS = C / NH
     let scale = 1 / Float(HS).squareRoot()
     let paddedHS = roundedUp(HS)
+    let mask = dropout.map { DropoutMask(rate: $0.rate, key: $0.key) }
     let tasks = AttentionTask.all(lengths: lengths, NH: NH)
     parallelFor(tasks.count) { number in
         let task = tasks[number]
@@ -147,6 +167,8 @@ package func attentionBackward(
         let dvalues = buffers.floats(roundedUp(panelWidth, to: tileRows) * paddedHS)
         let probs = buffers.floats(queryBlock * panelWidth)
         let dscores = buffers.floats(queryBlock * panelWidth)
+        let factorStride = roundedUp(panelWidth, to: 16)
+        let factors = buffers.floats(mask == nil ? 0 : (queryBlock + 8) * factorStride)
         packKeys(keyPanels, from: q + C, stride: 3 * C, T: T, HS: HS)
         packKeys(valuePanels, from: q + 2 * C, stride: 3 * C, T: T, HS: HS)
         copyRows(queries, from: q, stride: 3 * C, rows: T, HS: HS)
@@ -173,11 +195,26 @@ package func attentionBackward(
                 multiplyRows(  // dprobs (rows, keys) = dout · valuesᵀ
                     dscores, outStride: panelWidth, rows: rows, columns: panelWidth, d + t0 * C, rowStride: C,
                     kStride: 1, valuePanels + k0 * HS, bStride: panelWidth, K: HS, accumulate: false)
+                let blockFactors = mask.map {
+                    fillAttentionFactors(
+                        factors, stride: factorStride, $0, firstRow: firstRow, t0: t0, queries: rows, k0: k0,
+                        keys: keyCount, head: head, NH: NH)
+                }
+                if let blockFactors {
+                    multiply(
+                        dscores, stride: panelWidth, by: blockFactors, stride: factorStride, rows: rows,
+                        columns: keyCount)
+                }
                 for i in 0..<rows {
                     let t = t0 + i
                     softmaxBackward(
                         probs: probs + i * panelWidth, dscores: dscores + i * panelWidth,
                         count: min(keyCount, t - k0 + 1), scale: scale, logSum: logSums[t], dot: dots[t])
+                }
+                if let blockFactors {
+                    multiply(
+                        probs, stride: panelWidth, by: blockFactors, stride: factorStride, rows: rows,
+                        columns: keyCount)
                 }
                 multiplyRows(  // dqueries (rows, HS) += dscores (rows, keys) · keys (keys, HS)
                     dqueries + t0 * paddedHS, outStride: paddedHS, rows: rows, columns: paddedHS, dscores,
@@ -259,6 +296,21 @@ private func multiplyRows(
                 rowStride: rowStride, kStride: kStride, b + column, bStride: bStride, K: K,
                 vectors: min(3, (columns - column) / Vector.scalarCount),
                 start: accumulate ? UnsafePointer(out + row * outStride + column) : nil, startStride: outStride)
+        }
+    }
+}
+
+/// The product of each element with its factor: matrix (rows, columns) ·= factors (rows, columns). Both have room for
+/// whole vectors.
+@inline(never)
+private func multiply(
+    _ matrix: UnsafeMutablePointer<Float>, stride: Int, by factors: UnsafePointer<Float>, stride factorStride: Int,
+    rows: Int, columns: Int
+) {
+    for row in 0..<rows {
+        for c in Swift.stride(from: 0, to: columns, by: Vector.scalarCount) {
+            let product = Vector.load(matrix + row * stride + c) * .load(factors + row * factorStride + c)
+            product.store(matrix + row * stride + c)
         }
     }
 }

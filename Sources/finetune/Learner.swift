@@ -78,6 +78,7 @@ final class Learner: TrainableModel {
     private func train(_ options: Options) {
         let parameters = model.parameters
         guard let adapter else {
+            model.dropout = Float(options.double("dropout"))
             let frozen = options.flag("freeze-embeddings") ? ["wte", "wpe"] : []
             return parameters.train(parameters.table.tensors.filter { !frozen.contains($0.name) })
         }

@@ -112,7 +112,7 @@ enum Main {
             guard try trainer.continues() else { return }
 
             try trainer.forEachBatch { batch, gradientScale in
-                model.forward(inputs: batch.inputs, .batch(lengths: batch.lengths))
+                model.forward(inputs: batch.inputs, .batch(lengths: batch.lengths, dropout: batch.dropoutKey))
                 let loss = model.classify(targets: batch.targets, gradientScale: gradientScale)
                 model.backward(inputs: batch.inputs)
                 return loss

@@ -63,6 +63,7 @@ enum Main {
         ) { path, files in
             try files.write(path) { try LLMCModelFile.write(model, to: $0) }
         }
+        model.dropout = settings.dropout
         trainer.introduce("\(origin): \(config.summary)")
         if settings.isDryRun { return }
 
@@ -74,7 +75,7 @@ enum Main {
             guard try trainer.continues() else { return }
 
             try trainer.forEachBatch { batch, gradientScale in
-                model.forward(inputs: batch.inputs, .batch(lengths: batch.lengths))
+                model.forward(inputs: batch.inputs, .batch(lengths: batch.lengths, dropout: batch.dropoutKey))
                 let loss = model.classify(targets: batch.targets, gradientScale: gradientScale)
                 model.backward(inputs: batch.inputs)
                 return loss

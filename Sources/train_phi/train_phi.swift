@@ -85,6 +85,7 @@ enum Main {
         ) { path, files in
             try HuggingFacePhi.write(model, writable, to: path, in: files)
         }
+        model.dropout = settings.dropout
         trainer.introduce(
             "\(origin): \(config.summary), \(config.R) of \(config.C / config.NH) channels of a head turn")
         if settings.isDryRun { return }
@@ -97,7 +98,7 @@ enum Main {
             guard try trainer.continues() else { return }
 
             try trainer.forEachBatch { batch, gradientScale in
-                model.forward(inputs: batch.inputs, .batch(lengths: batch.lengths))
+                model.forward(inputs: batch.inputs, .batch(lengths: batch.lengths, dropout: batch.dropoutKey))
                 let loss = model.classify(targets: batch.targets, gradientScale: gradientScale)
                 model.backward(inputs: batch.inputs)
                 return loss

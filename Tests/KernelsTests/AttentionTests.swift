@@ -33,8 +33,17 @@ private func naiveProbabilities(qkv: [Double], lengths: [Int], C: Int, NH: Int) 
     }
 }
 
+/// What a probability is multiplied by: 1 without dropout.
+private func factor(
+    _ dropout: (rate: Float, key: DropoutKey)?, first: Int, t: Int, k: Int, head: Int, NH: Int
+) -> Double {
+    dropout.map { naiveAttentionFactor(first: first, t: t, k: k, head: head, NH: NH, dropout: $0) } ?? 1
+}
+
 /// The attention out (N,C): for each head, the mean of the values, weighted by the probabilities.
-func naiveAttentionForward(qkv: [Double], lengths: [Int], C: Int, NH: Int) -> [Double] {
+func naiveAttentionForward(
+    qkv: [Double], lengths: [Int], C: Int, NH: Int, dropout: (rate: Float, key: DropoutKey)? = nil
+) -> [Double] {
     let HS = C / NH
     let prob = naiveProbabilities(qkv: qkv, lengths: lengths, C: C, NH: NH)
     var out = [Double](repeating: 0, count: lengths.reduce(0, +) * C)
@@ -44,7 +53,8 @@ func naiveAttentionForward(qkv: [Double], lengths: [Int], C: Int, NH: Int) -> [D
             for t in 0..<T {
                 for k in 0...t {
                     let value = (first + k) * 3 * C + 2 * C + h * HS
-                    for i in 0..<HS { out[(first + t) * C + h * HS + i] += prob[s][h][t][k] * qkv[value + i] }
+                    let p = prob[s][h][t][k] * factor(dropout, first: first, t: t, k: k, head: h, NH: NH)
+                    for i in 0..<HS { out[(first + t) * C + h * HS + i] += p * qkv[value + i] }
                 }
             }
         }
@@ -54,7 +64,9 @@ func naiveAttentionForward(qkv: [Double], lengths: [Int], C: Int, NH: Int) -> [D
 
 /// The gradient dqkv (N,3C) from dout (N,C), through the three steps in reverse: the weighted mean, the softmax, the
 /// products.
-private func naiveAttentionBackward(dout: [Double], qkv: [Double], lengths: [Int], C: Int, NH: Int) -> [Double] {
+private func naiveAttentionBackward(
+    dout: [Double], qkv: [Double], lengths: [Int], C: Int, NH: Int, dropout: (rate: Float, key: DropoutKey)? = nil
+) -> [Double] {
     let HS = C / NH
     let scale = 1 / Double(HS).squareRoot()
     let probs = naiveProbabilities(qkv: qkv, lengths: lengths, C: C, NH: NH)
@@ -66,13 +78,14 @@ private func naiveAttentionBackward(dout: [Double], qkv: [Double], lengths: [Int
                 let query = (first + t) * 3 * C + h * HS
                 let d = (first + t) * C + h * HS
                 let prob = probs[s][h][t]
-                // out was Σ_k prob[k] · value_k, so both factors get dout times the other.
+                // out was Σ_k f · prob[k] · value_k, so both factors get dout times the other, and f.
                 var dprob = [Double](repeating: 0, count: t + 1)
                 for k in 0...t {
                     let value = (first + k) * 3 * C + 2 * C + h * HS
+                    let f = factor(dropout, first: first, t: t, k: k, head: h, NH: NH)
                     for i in 0..<HS {
-                        dprob[k] += dout[d + i] * qkv[value + i]
-                        dqkv[value + i] += prob[k] * dout[d + i]
+                        dprob[k] += f * dout[d + i] * qkv[value + i]
+                        dqkv[value + i] += f * prob[k] * dout[d + i]
                     }
                 }
                 // softmax: changing one score changes all probabilities, because they share one sum.
@@ -98,11 +111,19 @@ func `the naive attention's backward pass is its forward pass's derivative`(leng
     let N = lengths.reduce(0, +)
     let qkv = doubles(noise(N * 3 * C, seed: 1))
     let dout = doubles(noise(N * C, seed: 2))
-    let gradient = naiveAttentionBackward(dout: dout, qkv: qkv, lengths: lengths, C: C, NH: NH)
-    expectSameGradient(
-        gradient,
-        finiteDifferences(at: qkv) { dot(naiveAttentionForward(qkv: $0, lengths: lengths, C: C, NH: NH), dout) })
+    for dropout in [nil, someDropout] {
+        let gradient = naiveAttentionBackward(
+            dout: dout, qkv: qkv, lengths: lengths, C: C, NH: NH, dropout: dropout)
+        expectSameGradient(
+            gradient,
+            finiteDifferences(at: qkv) {
+                dot(naiveAttentionForward(qkv: $0, lengths: lengths, C: C, NH: NH, dropout: dropout), dout)
+            })
+    }
 }
+
+private let someDropout: (rate: Float, key: DropoutKey)? =
+    (0.3, DropoutKey(seed: 42, microBatch: 3).at(site: 1, layer: 2))
 
 // MARK: - the kernels
 
@@ -110,29 +131,33 @@ func `the naive attention's backward pass is its forward pass's derivative`(leng
 private struct Pass {
     let lengths: [Int]
     let C, NH: Int
+    let dropout: (rate: Float, key: DropoutKey)?
     let qkv, out, lse, dout, dqkv: Fenced
 
-    init(lengths: [Int], C: Int, NH: Int, scale: Float = 1) {
-        (self.lengths, self.C, self.NH) = (lengths, C, NH)
+    init(
+        lengths: [Int], C: Int, NH: Int, scale: Float = 1, dropout: (rate: Float, key: DropoutKey)? = nil
+    ) {
+        (self.lengths, self.C, self.NH, self.dropout) = (lengths, C, NH, dropout)
         let N = lengths.reduce(0, +)
         qkv = Fenced(noise(N * 3 * C, seed: 1, scale: scale))
         out = Fenced(unwritten: N * C)
         lse = Fenced(unwritten: N * NH)
         dout = Fenced(noise(N * C, seed: 2))
         dqkv = Fenced(unwritten: N * 3 * C)
-        attentionForward(out: out.pointer, lse: lse.pointer, qkv: qkv.pointer, lengths: lengths, C: C, NH: NH)
+        attentionForward(
+            out: out.pointer, lse: lse.pointer, qkv: qkv.pointer, lengths: lengths, C: C, NH: NH, dropout: dropout)
         attentionBackward(
             dqkv: dqkv.pointer, dout: dout.pointer, qkv: qkv.pointer, out: out.pointer, lse: lse.pointer,
-            lengths: lengths, C: C, NH: NH)
+            lengths: lengths, C: C, NH: NH, dropout: dropout)
     }
 
     func expectReference(tolerance: Double) {
         let values = doubles(qkv.values)
         expectClose(
-            out.values, naiveAttentionForward(qkv: values, lengths: lengths, C: C, NH: NH), tolerance: tolerance,
-            "of out")
+            out.values, naiveAttentionForward(qkv: values, lengths: lengths, C: C, NH: NH, dropout: dropout),
+            tolerance: tolerance, "of out")
         let expected = naiveAttentionBackward(
-            dout: doubles(dout.values), qkv: values, lengths: lengths, C: C, NH: NH)
+            dout: doubles(dout.values), qkv: values, lengths: lengths, C: C, NH: NH, dropout: dropout)
         let ours = dqkv.values
         // The gradients of queries, keys and values are compared separately, because they differ in size.
         for (part, name) in ["dquery", "dkey", "dvalue"].enumerated() {
@@ -177,6 +202,25 @@ func `sequences of any lengths attend to themselves alone`(lengths: [Int], C: In
             out: out.pointer, lse: lse.pointer, lengths: [T], C: C, NH: NH)
         expectEqual(out.bits + lse.bits + dqkv.bits, rows(all.out, C) + rows(all.lse, NH) + rows(all.dqkv, 3 * C))
         expectIntact(outputs: [out, lse, dqkv], inputs: [all.qkv, all.dout])
+    }
+}
+
+/// The same sizes, and blocks of queries that begin anywhere in eight.
+@Test(
+    arguments: [
+        ([1], 1, 1), ([3, 3], 6, 2), ([1, 7, 64, 65, 130], 34, 2), ([97], 99, 3), ([193], 128, 2),
+        ([48, 47, 49], 13, 1),
+    ])
+func `attention drops its probabilities`(lengths: [Int], C: Int, NH: Int) {
+    Pass(lengths: lengths, C: C, NH: NH, dropout: someDropout).expectReference(tolerance: 2e-6)
+    // Dropping none changes no bit, and the log-sum-exps do not know of it.
+    let plain = Pass(lengths: lengths, C: C, NH: NH)
+    let none = Pass(lengths: lengths, C: C, NH: NH, dropout: someDropout.map { (0, $0.key) })
+    expectEqual(none.out.bits + none.lse.bits + none.dqkv.bits, plain.out.bits + plain.lse.bits + plain.dqkv.bits)
+    let half = Pass(lengths: lengths, C: C, NH: NH, dropout: someDropout.map { (0.5, $0.key) })
+    expectEqual(half.lse.bits, plain.lse.bits)
+    for pass in [plain, none, half] {
+        expectIntact(outputs: [pass.out, pass.lse, pass.dqkv], inputs: [pass.qkv, pass.dout])
     }
 }
 

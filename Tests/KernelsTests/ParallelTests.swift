@@ -91,7 +91,24 @@ import Testing
         expectIntact(outputs: [], inputs: [inp, weight, dout])
     }
 
-    @Test func `attention`() {
+    @Test func `dropout`() {
+        let count = 100_001
+        let inp = Fenced(noise(count, seed: 1))
+        let key = DropoutKey(seed: 1, microBatch: 2)
+        expectSameBits("dropout") {
+            let (out, dinp) = (Fenced(unwritten: count), Fenced(inp.values))
+            dropoutForward(
+                out: out.pointer, inp: inp.pointer, residual: inp.pointer, count: count, rate: 0.1, key: key)
+            dropoutBackward(
+                dinp: dinp.pointer, dout: inp.pointer, count: count, rate: 0.1, key: key, accumulate: true)
+            return out.bits + dinp.bits
+        }
+        expectIntact(outputs: [], inputs: [inp])
+    }
+
+    @Test(arguments: [nil, 0.1] as [Float?])
+    func `attention`(rate: Float?) {
+        let dropout = rate.map { (rate: $0, key: DropoutKey(seed: 1, microBatch: 2)) }
         let (lengths, C, NH) = ([97, 1, 15, 65, 16, 97], 66, 3)
         let N = lengths.reduce(0, +)
         let qkv = Fenced(noise(N * 3 * C, seed: 1))
@@ -100,10 +117,12 @@ import Testing
             let out = Fenced(unwritten: N * C)
             let lse = Fenced(unwritten: N * NH)
             let dqkv = Fenced(unwritten: N * 3 * C)
-            attentionForward(out: out.pointer, lse: lse.pointer, qkv: qkv.pointer, lengths: lengths, C: C, NH: NH)
+            attentionForward(
+                out: out.pointer, lse: lse.pointer, qkv: qkv.pointer, lengths: lengths, C: C, NH: NH,
+                dropout: dropout)
             attentionBackward(
                 dqkv: dqkv.pointer, dout: dout.pointer, qkv: qkv.pointer, out: out.pointer, lse: lse.pointer,
-                lengths: lengths, C: C, NH: NH)
+                lengths: lengths, C: C, NH: NH, dropout: dropout)
             return out.bits + lse.bits + dqkv.bits
         }
         expectIntact(outputs: [], inputs: [qkv, dout])

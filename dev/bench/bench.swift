@@ -170,8 +170,23 @@ func kernels(quick: Bool) {
         show("attention forward", .flops(2 * pairs)) {
             attentionForward(out: b[0], lse: b[1], qkv: b[2], lengths: lengths, C: C, NH: NH)
         }
+        let dropout = (rate: Float(0.1), key: DropoutKey(seed: 1, microBatch: 0))
+        show("  with dropout", .flops(2 * pairs)) {
+            attentionForward(out: b[0], lse: b[1], qkv: b[2], lengths: lengths, C: C, NH: NH, dropout: dropout)
+        }
         show("attention backward", .flops(5 * pairs)) {
             attentionBackward(dqkv: b[4], dout: b[3], qkv: b[2], out: b[0], lse: b[1], lengths: lengths, C: C, NH: NH)
+        }
+        show("  with its dropout", .flops(5 * pairs)) {
+            attentionBackward(
+                dqkv: b[4], dout: b[3], qkv: b[2], out: b[0], lse: b[1], lengths: lengths, C: C, NH: NH,
+                dropout: dropout)
+        }
+    }
+    with([N * C, N * C, N * C]) { b in
+        let key = DropoutKey(seed: 1, microBatch: 0)
+        show("dropout forward", .updates(floats(3 * N * C))) {
+            dropoutForward(out: b[0], inp: b[1], residual: b[2], count: N * C, rate: 0.1, key: key)
         }
     }
     with([N * C, N, N, N * C, C, C, N * C, C, C]) { b in

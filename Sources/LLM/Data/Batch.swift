@@ -1,5 +1,7 @@
 // What a model learns from in one pass.
 
+import Kernels
+
 /// Sequences of tokens, one after another without padding, and for each token the one after it.
 package struct Batch {
     /// The length of each sequence.
@@ -8,6 +10,8 @@ package struct Batch {
     package let inputs: [Int32]
     /// (N); −1 where a target does not count.
     package let targets: [Int32]
+    /// What a model drops by, if it has a rate of dropout; nil does without, to measure.
+    package var dropoutKey: DropoutKey?
     /// Targets that count.
     package var counted: Int { targets.count { $0 >= 0 } }
 

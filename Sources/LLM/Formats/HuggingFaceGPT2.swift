@@ -94,16 +94,17 @@ package enum HuggingFaceGPT2 {
     ) throws {
         func number(_ value: Int) -> JSON { .number(Double(value)) }
         let config = model.config
-        // There was no dropout in training, so there is none where it continues.
+        // What continues the training there drops what was dropped here.
+        let dropout = decimal(model.dropout)
         try HuggingFaceWriter(
             directory: directory, precision: precision, tokenizer: tokenizer, template: template
         ).write(
             model.parameters, prefix: "transformer.", maxT: config.maxT, hasChecksum: hasChecksum,
             settings: [
-                "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0,
-                "embd_pdrop": 0, "layer_norm_epsilon": .number(1e-5), "model_type": "gpt2",
+                "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": dropout,
+                "embd_pdrop": dropout, "layer_norm_epsilon": .number(1e-5), "model_type": "gpt2",
                 "n_embd": number(config.C), "n_head": number(config.NH), "n_inner": .null,
-                "n_layer": number(config.L), "n_positions": number(config.maxT), "resid_pdrop": 0,
+                "n_layer": number(config.L), "n_positions": number(config.maxT), "resid_pdrop": dropout,
                 "tie_word_embeddings": true, "vocab_size": number(config.V),
             ], in: set)
     }

@@ -78,6 +78,9 @@ struct HuggingFaceConfig {
 /// What a size in a file can be. Products of a few of them saturate in the table instead of overflowing.
 package let sizeLimit = 1...(1 << 24)
 
+/// A float as it was typed: 0.1, and not the 0.10000000149011612 that it is in double precision.
+func decimal(_ value: Float) -> JSON { .number(Double(value.description) ?? Double(value)) }
+
 extension Tensor {
     /// A tensor's counterpart at Hugging Face, or one of several: its name, its shape there, without padding, and where
     /// it begins in one layer of ours.

@@ -117,13 +117,14 @@ package enum HuggingFacePhi {
         // transformers rounds down, so the quotient must not be a bit too small.
         var factor = Double(config.R) / Double(HS)
         if Int(Double(HS) * factor) < config.R { factor = factor.nextUp }
+        let dropout = decimal(model.dropout)
         let theta = JSON.number(Double(config.theta))
         try HuggingFaceWriter(
             directory: directory, precision: precision, tokenizer: tokenizer, template: template
         ).write(
             model.parameters, maxT: config.maxT, hasChecksum: true,
             settings: [
-                "architectures": ["PhiForCausalLM"], "attention_dropout": 0, "embd_pdrop": 0,
+                "architectures": ["PhiForCausalLM"], "attention_dropout": dropout, "embd_pdrop": dropout,
                 "hidden_act": "gelu_new", "hidden_size": number(config.C), "intermediate_size": number(config.FC),
                 "layer_norm_eps": .number(1e-5), "max_position_embeddings": number(config.maxT), "model_type": "phi",
                 "num_attention_heads": number(config.NH), "num_hidden_layers": number(config.L),
@@ -133,7 +134,7 @@ package enum HuggingFacePhi {
                 "rope_parameters": [
                     "partial_rotary_factor": .number(factor), "rope_theta": theta, "rope_type": "default",
                 ],
-                "qk_layernorm": false, "resid_pdrop": 0, "tie_word_embeddings": false,
+                "qk_layernorm": false, "resid_pdrop": dropout, "tie_word_embeddings": false,
                 "vocab_size": number(config.V),
             ], in: set)
     }

@@ -1,10 +1,12 @@
 // What a model's walk must know about its rows beside their tokens: which of them see each other.
 
+import Kernels
+
 /// The source of the keys and values that a token attends to: the only difference between training and generating.
 package enum Context {
     /// Whole sequences of these lengths, one after another. A token sees itself and those before it in its sequence;
-    /// nothing is kept.
-    case batch(lengths: [Int])
+    /// nothing is kept. With a key, a model that has a rate of dropout drops.
+    case batch(lengths: [Int], dropout: DropoutKey? = nil)
     /// Tokens that continue sequences, whose earlier keys and values the cache holds (`KVCache.begin` says which).
     case cache(KVCache)
 
@@ -14,7 +16,7 @@ package enum Context {
     /// Tokens in the pass.
     package var rows: Int {
         switch self {
-        case .batch(let lengths): lengths.reduce(0, +)
+        case .batch(let lengths, _): lengths.reduce(0, +)
         case .cache(let cache): cache.rows
         }
     }
@@ -22,7 +24,7 @@ package enum Context {
     /// Each row's place in its sequence, from 0.
     package var positions: [Int32] {
         switch self {
-        case .batch(let lengths): lengths.flatMap { 0..<Int32($0) }
+        case .batch(let lengths, _): lengths.flatMap { 0..<Int32($0) }
         case .cache(let cache): cache.positions
         }
     }

@@ -162,6 +162,8 @@ package final class GPT2: LanguageModel {
     package let parameters: Parameters
     /// What its ids mean: the tokenizer it was trained with; nil if that is not known. Nothing is computed from it.
     package var tokenizer: TokenizerFingerprint?
+    /// The rate of dropout, in batches that bring a key for it. GPT-2 has one for all places.
+    package var dropout: Float = 0
 
     /// Rows of logits at a time. A chunk is all there ever is of the (N,V) logits, the largest tensor by far. wte and
     /// its gradient come from memory once for each chunk and product; with 1024 rows that is 2% of the products' time,
@@ -178,8 +180,9 @@ package final class GPT2: LanguageModel {
     private var workspace: GPT2Workspace
     private var N = 0
     private var positions: [Int32] = []
-    /// Of the sequences of the last batch.
+    /// Of the sequences of the last batch, and what it drops by; nil without dropout.
     private var lengths: [Int] = []
+    private var dropoutKey: DropoutKey?
 
     /// A model with all parameters zero: to be filled by `parameters.initialize` or from a checkpoint.
     package convenience init(_ config: GPT2Configuration, trains: Bool) {
@@ -223,12 +226,15 @@ package final class GPT2: LanguageModel {
         N = context.rows
         positions = context.positions
         switch context {
-        case .batch(let lengths):
+        case .batch(let lengths, let key):
             precondition(lengths.allSatisfy { $0 <= maxT })
             self.lengths = lengths
+            dropoutKey = key
+            precondition(key == nil || parameters.trains)
             workspace = parameters.trains ? trainingWorkspace(rows: N) : inferenceWorkspace(rows: N)
         case .cache(let cache):
             precondition(cache.capacity <= maxT)
+            dropoutKey = nil
             workspace = inferenceWorkspace(rows: N)
         }
         let (activations, a) = (workspace.activations, workspace.floats)
@@ -238,8 +244,14 @@ package final class GPT2: LanguageModel {
         embeddingForward(
             out: a.at(activations.residual, 0), inp: inputs, positions: positions, wte: p + t.wte, wpe: p + t.wpe,
             N: N, C: C)
+        if let drop = dropped(.embedding) {
+            let residual = a.at(activations.residual, 0)
+            dropoutForward(
+                out: residual, inp: residual, residual: nil, count: N * C, rate: drop.rate, key: drop.key)
+        }
         let ln = a + activations.ln  // (N,C)
         let gelu = a + activations.gelu  // (N,4C)
+        let scratch = a + activations.dln  // (N,C): for dropout; the backward pass is not there yet
         for l in 0..<config.L {
             let residual = a.at(activations.residual, l)  // (N,C)
             let residual2 = a.at(activations.residual2, l)  // (N,C)
@@ -254,8 +266,10 @@ package final class GPT2: LanguageModel {
                 weight: p.at(t.ln1w, l), bias: p.at(t.ln1b, l), N: N, C: C)
             linear.forward(out: qkv, inp: ln, weight: t.qkvw, bias: t.qkvb, layer: l, N: N, C: C, OC: 3 * C)
             switch context {
-            case .batch(let lengths):
-                attentionForward(out: atty, lse: lse, qkv: qkv, lengths: lengths, C: C, NH: NH)
+            case .batch:
+                attentionForward(
+                    out: atty, lse: lse, qkv: qkv, lengths: lengths, C: C, NH: NH,
+                    dropout: dropped(.attention, layer: l))
             case .cache(let cache):
                 cache.store(qkv, layer: l)
                 // Only the last token of each sequence has a successor to predict. Of all others only the keys and
@@ -264,8 +278,8 @@ package final class GPT2: LanguageModel {
                 cache.attention(out: atty, lse: lse, qkv: qkv, layer: l)
             }
             linear.forward(
-                out: residual2, inp: atty, weight: t.attprojw, bias: t.attprojb, layer: l, residual: residual, N: N,
-                C: C, OC: C)
+                out: residual2, inp: atty, weight: t.attprojw, bias: t.attprojb, layer: l, residual: residual,
+                dropout: dropped(.attentionProjection, layer: l), scratch: scratch, N: N, C: C, OC: C)
 
             layerNormForward(
                 out: ln, mean: a.at(activations.ln2mean, l), rstd: a.at(activations.ln2rstd, l), inp: residual2,
@@ -273,8 +287,8 @@ package final class GPT2: LanguageModel {
             linear.forward(out: fch, inp: ln, weight: t.fcw, bias: t.fcb, layer: l, N: N, C: C, OC: 4 * C)
             geluForward(out: gelu, inp: fch, count: N * 4 * C)
             linear.forward(
-                out: residual3, inp: gelu, weight: t.fcprojw, bias: t.fcprojb, layer: l, residual: residual2, N: N,
-                C: 4 * C, OC: C)
+                out: residual3, inp: gelu, weight: t.fcprojw, bias: t.fcprojb, layer: l, residual: residual2,
+                dropout: dropped(.mlp, layer: l), scratch: scratch, N: N, C: 4 * C, OC: C)
         }
         layerNormForward(
             out: a + activations.lnf, mean: a + activations.lnfmean, rstd: a + activations.lnfrstd,
@@ -299,7 +313,7 @@ package final class GPT2: LanguageModel {
         precondition(gradientScale == nil || parameters.trains)
         reserveLogits(rows: min(N, logitRows))
         let (activations, a) = (workspace.activations, workspace.floats)
-        let linear = Linear(parameters: parameters)
+        let linear = Linear(parameters: parameters, dropout: dropoutKey)
         let (logits, C, V, Vp) = (logits, config.C, config.V, config.Vp)
         for row in stride(from: 0, to: N, by: logitRows) {
             let rows = min(logitRows, N - row)
@@ -338,7 +352,7 @@ package final class GPT2: LanguageModel {
     package func backward(inputs: UnsafePointer<Int32>) {
         precondition(parameters.trains && workspace === training)
         let (activations, a) = (workspace.activations, workspace.floats)
-        let linear = Linear(parameters: parameters)
+        let linear = Linear(parameters: parameters, dropout: dropoutKey)
         let (p, g, t, C, NH) = (parameters.values, parameters.trained, tensors, config.C, config.NH)
         let dresidual = a + activations.dresidual  // (N,C): the gradient with respect to the residual at this point
         let dln = a + activations.dln  // (N,C)
@@ -364,8 +378,8 @@ package final class GPT2: LanguageModel {
             // terms, so dresidual serves for both.
             geluForward(out: gelu, inp: fch, count: N * 4 * C)
             linear.backward(
-                dinp: dfch, dout: dresidual, inp: gelu, weight: t.fcprojw, bias: t.fcprojb, layer: l, N: N, C: 4 * C,
-                OC: C)
+                dinp: dfch, dout: dresidual, inp: gelu, weight: t.fcprojw, bias: t.fcprojb, layer: l,
+                dropout: dropped(.mlp, layer: l), scratch: dln, N: N, C: 4 * C, OC: C)
             geluBackward(dinp: dfch, dout: dfch, inp: fch, count: N * 4 * C)
             layerNormRecompute(
                 out: ln, mean: a.at(activations.ln2mean, l), rstd: a.at(activations.ln2rstd, l), inp: residual2,
@@ -379,11 +393,11 @@ package final class GPT2: LanguageModel {
 
             // residual2 = residual + attproj(attention(qkv(layernorm(residual))))
             linear.backward(
-                dinp: datty, dout: dresidual, inp: atty, weight: t.attprojw, bias: t.attprojb, layer: l, N: N, C: C,
-                OC: C)
+                dinp: datty, dout: dresidual, inp: atty, weight: t.attprojw, bias: t.attprojb, layer: l,
+                dropout: dropped(.attentionProjection, layer: l), scratch: dln, N: N, C: C, OC: C)
             attentionBackward(
                 dqkv: dqkv, dout: datty, qkv: qkv, out: atty, lse: a.at(activations.lse, l), lengths: lengths, C: C,
-                NH: NH)
+                NH: NH, dropout: dropped(.attention, layer: l))
             layerNormRecompute(
                 out: ln, mean: a.at(activations.ln1mean, l), rstd: a.at(activations.ln1rstd, l), inp: residual,
                 weight: p.at(t.ln1w, l), bias: p.at(t.ln1b, l), N: N, C: C)
@@ -394,8 +408,17 @@ package final class GPT2: LanguageModel {
                 weight: p.at(t.ln1w, l), mean: a.at(activations.ln1mean, l), rstd: a.at(activations.ln1rstd, l),
                 N: N, C: C)
         }
+        if let drop = dropped(.embedding) {
+            dropoutBackward(
+                dinp: dresidual, dout: dresidual, count: N * C, rate: drop.rate, key: drop.key, accumulate: false)
+        }
         embeddingBackward(
             dwte: g.rows(of: t.wte), dwpe: g + t.wpe, dout: dresidual, inp: inputs, positions: positions, N: N, C: C)
+    }
+
+    /// The last batch's dropout at one place; nil without.
+    private func dropped(_ site: DropoutSite, layer l: Int = 0) -> (rate: Float, key: DropoutKey)? {
+        dropout > 0 ? dropoutKey.map { (dropout, $0.at(site: site.rawValue, layer: l)) } : nil
     }
 
     // MARK: memory

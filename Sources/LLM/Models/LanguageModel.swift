@@ -9,6 +9,9 @@ package protocol LanguageModel: CausalModel, TrainableModel {
     /// A model with all parameters zero.
     init(_ config: Configuration, trains: Bool)
 
+    /// The rate of dropout, in batches that bring a key for it.
+    var dropout: Float { get set }
+
     /// The cross entropy of targets (N) after `forward`; a negative one does not count.
     /// - Parameter gradientScale: of a target's loss in the total; nil only measures.
     func classify(targets: UnsafePointer<Int32>, gradientScale: Float?) -> Loss
@@ -23,10 +26,10 @@ extension LanguageModel {
         return classify(targets: batch.targets, gradientScale: nil)
     }
 
-    /// Forward and backward pass of a batch; the gradients are added to those that are there.
+    /// Forward and backward pass of a batch, with its dropout; the gradients are added to those that are there.
     /// - Parameter gradientScale: of a target's loss in the total.
     @discardableResult package func learn(from batch: Batch, gradientScale: Float) -> Loss {
-        forward(inputs: batch.inputs, .batch(lengths: batch.lengths))
+        forward(inputs: batch.inputs, .batch(lengths: batch.lengths, dropout: batch.dropoutKey))
         let loss = classify(targets: batch.targets, gradientScale: gradientScale)
         backward(inputs: batch.inputs)
         return loss

@@ -10,6 +10,7 @@ package struct Linear {
     private let parameters: Parameters
     private let generates: Bool
     private let packed: PackedWeights?
+    private let dropout: DropoutKey?
 
     /// From so many rows on, training's product is as fast as the one with packed weights (measured with GPT-2 124M).
     private static let manyRows = 128
@@ -18,14 +19,17 @@ package struct Linear {
     ///   - generates: whether few rows take kernels of their own. They add in a different order from training's,
     ///     so a batch never takes them: its results must not depend on where it is cut.
     ///   - packed: a copy of the weights for few rows; nil takes the weights themselves.
-    package init(parameters: Parameters, generates: Bool = false, packed: PackedWeights? = nil) {
-        (self.parameters, self.generates, self.packed) = (parameters, generates, packed)
+    ///   - dropout: what an adapter drops its inputs by; nil drops nothing.
+    package init(
+        parameters: Parameters, generates: Bool = false, packed: PackedWeights? = nil, dropout: DropoutKey? = nil
+    ) {
+        (self.parameters, self.generates, self.packed, self.dropout) = (parameters, generates, packed, dropout)
     }
 
     /// The linear layers as a pass needs them.
     init(parameters: Parameters, _ context: Context) {
         switch context {
-        case .batch: self.init(parameters: parameters)
+        case .batch(_, let dropout): self.init(parameters: parameters, dropout: dropout)
         case .cache(let cache): self.init(parameters: parameters, generates: true, packed: cache.packed)
         }
     }
@@ -54,7 +58,9 @@ package struct Linear {
         }
         guard let adapter = parameters.adapter else { return }
         for product in adapter.products(of: weight, layer: l) {
-            product.forward(out: out, inp: inp, values: adapter.values, N: N, outStride: outStride ?? OC)
+            product.forward(
+                out: out, inp: inp, values: adapter.values, dropout: adapter.dropout(dropout, product), N: N,
+                outStride: outStride ?? OC)
         }
     }
 
@@ -89,7 +95,8 @@ package struct Linear {
         for product in adapter.products(of: weight, layer: l) {
             product.backward(
                 dinp: dinp, dout: dout, inp: inp, values: adapter.values, da: g.atAdapter(product.a),
-                db: g.atAdapter(product.b), N: N, doutStride: doutStride ?? OC)
+                db: g.atAdapter(product.b), dropout: adapter.dropout(dropout, product), N: N,
+                doutStride: doutStride ?? OC)
         }
     }
 }

@@ -7,6 +7,8 @@
 // which is the layer with the weight W + s·B·A. B begins as zero, so training begins with the model as it was. A and B
 // have r·(C + OC) parameters, W has C·OC: with rank 8 about a hundredth of a GPT-2's. Only they need gradients and moments.
 //
+// (In training, A's input is dropped out first; the model's own product sees all of it.)
+//
 // In the backward pass, with h = s · inp · Aᵀ (N,r):
 //
 //     dh = dout · B        dB += doutᵀ · h        dA += s · dhᵀ · inp        dinp += s · dh · A
@@ -152,6 +154,8 @@ package final class Adapter {
         package let rank: Int
         /// s.
         package let scale: Float
+        /// Its place among a layer's dropouts, after the model's own.
+        let site: Int
     }
 
     /// An adapter with all values zero: to be filled by `initialize` or from a file.
@@ -173,7 +177,8 @@ package final class Adapter {
             let a = table.add(
                 module.name + ".lora_A.weight", rank, module.C, initialValues: .uniform(bound: bound), decays: true)
             let b = table.add(module.name + ".lora_B.weight", module.rows.count, rank, decays: true)
-            products.append(Product(module: module, a: a, b: b, rank: rank, scale: scale))
+            let site = 128 + products.count { $0.module.layer == module.layer }
+            products.append(Product(module: module, a: a, b: b, rank: rank, scale: scale, site: site))
         }
         guard !products.isEmpty else {
             let names = Set(modules.map { $0.name.split(separator: ".").last ?? "" }).sorted().joined(separator: ", ")
@@ -196,6 +201,12 @@ package final class Adapter {
 
     /// What it adds to a layer's weight: one product, or one for each part of the weight's rows, or none.
     func products(of weight: Tensor, layer l: Int) -> [Product] { ofWeight[weight.index]?[l] ?? [] }
+
+    /// What a product drops its inputs by; nil drops nothing.
+    func dropout(_ key: DropoutKey?, _ product: Product) -> (rate: Float, key: DropoutKey)? {
+        guard let key, configuration.dropout > 0 else { return nil }
+        return (configuration.dropout, key.at(site: product.site, layer: product.module.layer))
+    }
 
     /// Lets the adapter have values of its own in place of a model's.
     /// - Parameter place: of the first, in floats from the beginning of the model's buffer.
@@ -235,12 +246,14 @@ extension Adapter.Product {
     /// - Parameters:
     ///   - out: the outputs of the whole weight, outStride floats from one row to the next.
     ///   - values: the adapter's.
+    ///   - dropout: of the inputs.
     func forward(
-        out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, values: UnsafeMutablePointer<Float>, N: Int,
-        outStride: Int
+        out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, values: UnsafeMutablePointer<Float>,
+        dropout: (rate: Float, key: DropoutKey)?, N: Int, outStride: Int
     ) {
-        let h = hidden(inp, values, N: N)
+        let h = allocateAligned(N * rank)
         defer { freeAligned(h) }
+        withInput(inp, dropout, N: N) { hidden(h, $0, values, N: N) }
         let part = out + module.rows.lowerBound
         if N == 1 {
             matmulRow(
@@ -259,8 +272,8 @@ extension Adapter.Product {
     ///   - da, db: nil where the adapter is not trained.
     func backward(
         dinp: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, inp: UnsafePointer<Float>,
-        values: UnsafeMutablePointer<Float>, da: UnsafeMutablePointer<Float>?, db: UnsafeMutablePointer<Float>?, N: Int,
-        doutStride: Int
+        values: UnsafeMutablePointer<Float>, da: UnsafeMutablePointer<Float>?, db: UnsafeMutablePointer<Float>?,
+        dropout: (rate: Float, key: DropoutKey)?, N: Int, doutStride: Int
     ) {
         let (C, rows) = (module.C, module.rows.count)
         let dout = dout + module.rows.lowerBound
@@ -270,26 +283,48 @@ extension Adapter.Product {
             dinp: dh, dout: dout, weight: values + b, N: N, C: rank, OC: rows, doutStride: doutStride)
         for i in 0..<N * rank { dh[i] *= scale }
         if let da, let db {
-            let h = hidden(inp, values, N: N)
+            let h = allocateAligned(N * rank)
             defer { freeAligned(h) }
-            matmulBackwardWeight(
-                dweight: db, dbias: nil, dout: dout, inp: h, N: N, C: rank, OC: rows, doutStride: doutStride)
-            matmulBackwardWeight(dweight: da, dbias: nil, dout: dh, inp: inp, N: N, C: C, OC: rank)
+            withInput(inp, dropout, N: N) { inp in
+                hidden(h, inp, values, N: N)
+                matmulBackwardWeight(
+                    dweight: db, dbias: nil, dout: dout, inp: h, N: N, C: rank, OC: rows, doutStride: doutStride)
+                matmulBackwardWeight(dweight: da, dbias: nil, dout: dh, inp: inp, N: N, C: C, OC: rank)
+            }
         }
-        matmulBackwardInput(dinp: dinp, dout: dh, weight: values + a, N: N, C: C, OC: rank, accumulate: true)
+        guard let dropout else {
+            return matmulBackwardInput(
+                dinp: dinp, dout: dh, weight: values + a, N: N, C: C, OC: rank, accumulate: true)
+        }
+        let dropped = allocateAligned(N * C)
+        defer { freeAligned(dropped) }
+        matmulBackwardInput(dinp: dropped, dout: dh, weight: values + a, N: N, C: C, OC: rank)
+        dropoutBackward(
+            dinp: dinp, dout: dropped, count: N * C, rate: dropout.rate, key: dropout.key, accumulate: true)
     }
 
-    /// h (N,r) = s · inp (N,C) · Aᵀ; the caller frees it.
+    /// h (N,r) = s · inp (N,C) · Aᵀ.
     private func hidden(
-        _ inp: UnsafePointer<Float>, _ values: UnsafeMutablePointer<Float>, N: Int
-    ) -> UnsafeMutablePointer<Float> {
-        let h = allocateAligned(N * rank)
+        _ h: UnsafeMutablePointer<Float>, _ inp: UnsafePointer<Float>, _ values: UnsafeMutablePointer<Float>, N: Int
+    ) {
         if N == 1 {
             matmulRow(out: h, inp: inp, weight: values + a, bias: nil, C: module.C, OC: rank)
         } else {
             matmulForward(out: h, inp: inp, weight: values + a, bias: nil, N: N, C: module.C, OC: rank)
         }
         for i in 0..<N * rank { h[i] *= scale }
-        return h
+    }
+
+    /// Calls `body` with A's input (N,C): `inp`, dropped out.
+    private func withInput(
+        _ inp: UnsafePointer<Float>, _ dropout: (rate: Float, key: DropoutKey)?, N: Int,
+        _ body: (UnsafePointer<Float>) -> Void
+    ) {
+        guard let dropout else { return body(inp) }
+        let dropped = allocateAligned(N * module.C)
+        defer { freeAligned(dropped) }
+        dropoutForward(
+            out: dropped, inp: inp, residual: nil, count: N * module.C, rate: dropout.rate, key: dropout.key)
+        body(dropped)
     }
 }

@@ -175,6 +175,8 @@ package final class Phi: LanguageModel {
     package let config: PhiConfiguration
     package let tensors: PhiTensors
     package let parameters: Parameters
+    /// The rate of dropout at all places, in batches that bring a key for it.
+    package var dropout: Float = 0
     /// (maxT,R): cosines and sines of the angles that queries and keys turn by.
     private let rotaryTable: UnsafeMutablePointer<Float>
 
@@ -191,8 +193,9 @@ package final class Phi: LanguageModel {
     private var workspace: PhiWorkspace
     private var N = 0
     private var positions: [Int32] = []
-    /// Of the sequences of the last batch.
+    /// Of the sequences of the last batch, and what it drops by; nil without dropout.
     private var lengths: [Int] = []
+    private var dropoutKey: DropoutKey?
 
     /// A model with all parameters zero: to be filled by `parameters.initialize` or from a checkpoint.
     package convenience init(_ config: PhiConfiguration, trains: Bool) {
@@ -245,12 +248,15 @@ package final class Phi: LanguageModel {
         N = context.rows
         positions = context.positions
         switch context {
-        case .batch(let lengths):
+        case .batch(let lengths, let key):
             precondition(lengths.allSatisfy { $0 <= maxT })
             self.lengths = lengths
+            dropoutKey = key
+            precondition(key == nil || parameters.trains)
             workspace = parameters.trains ? trainingWorkspace(rows: N) : inferenceWorkspace(rows: N)
         case .cache(let cache):
             precondition(cache.capacity <= maxT)
+            dropoutKey = nil
             workspace = inferenceWorkspace(rows: N)
         }
         let (activations, a) = (workspace.activations, workspace.floats)
@@ -260,8 +266,14 @@ package final class Phi: LanguageModel {
         embeddingForward(
             out: a.at(activations.residual, 0), inp: inputs, positions: positions, wte: p + t.wte, wpe: nil, N: N,
             C: C)
+        if let drop = dropped(.embedding) {
+            let residual = a.at(activations.residual, 0)
+            dropoutForward(
+                out: residual, inp: residual, residual: nil, count: N * C, rate: drop.rate, key: drop.key)
+        }
         let ln = a + activations.ln  // (N,C)
         let gelu = a + activations.gelu  // (N,FC)
+        let scratch = a + activations.dln  // (N,C): for dropout; the backward pass is not there yet
         for l in 0..<config.L {
             let residual = a.at(activations.residual, l)  // (N,C)
             let residual2 = a.at(activations.residual, l + 1)  // (N,C): the next layer's residual
@@ -276,8 +288,10 @@ package final class Phi: LanguageModel {
             linear.forward(out: qkv, inp: ln, weight: t.qkvw, bias: t.qkvb, layer: l, N: N, C: C, OC: 3 * C)
             rotaryForward(qkv: qkv, table: rotaryTable, positions: positions, N: N, C: C, NH: NH, R: config.R)
             switch context {
-            case .batch(let lengths):
-                attentionForward(out: atty, lse: lse, qkv: qkv, lengths: lengths, C: C, NH: NH)
+            case .batch:
+                attentionForward(
+                    out: atty, lse: lse, qkv: qkv, lengths: lengths, C: C, NH: NH,
+                    dropout: dropped(.attention, layer: l))
             case .cache(let cache):
                 cache.store(qkv, layer: l)
                 // Only the last token of each sequence has a successor to predict. Of all others only the keys and
@@ -286,15 +300,15 @@ package final class Phi: LanguageModel {
                 cache.attention(out: atty, lse: lse, qkv: qkv, layer: l)
             }
             linear.forward(
-                out: residual2, inp: atty, weight: t.attprojw, bias: t.attprojb, layer: l, residual: residual, N: N,
-                C: C, OC: C)
+                out: residual2, inp: atty, weight: t.attprojw, bias: t.attprojb, layer: l, residual: residual,
+                dropout: dropped(.attentionProjection, layer: l), scratch: scratch, N: N, C: C, OC: C)
 
             // The MLP reads the same ln, and adds to what the attention has just written.
             linear.forward(out: fch, inp: ln, weight: t.fcw, bias: t.fcb, layer: l, N: N, C: C, OC: FC)
             geluForward(out: gelu, inp: fch, count: N * FC)
             linear.forward(
-                out: residual2, inp: gelu, weight: t.fcprojw, bias: t.fcprojb, layer: l, residual: residual2, N: N,
-                C: FC, OC: C)
+                out: residual2, inp: gelu, weight: t.fcprojw, bias: t.fcprojb, layer: l, residual: residual2,
+                dropout: dropped(.mlp, layer: l), scratch: scratch, N: N, C: FC, OC: C)
         }
         layerNormForward(
             out: a + activations.lnf, mean: a + activations.lnfmean, rstd: a + activations.lnfrstd,
@@ -319,7 +333,7 @@ package final class Phi: LanguageModel {
         precondition(gradientScale == nil || parameters.trains)
         reserveLogits(rows: min(N, logitRows))
         let (activations, a) = (workspace.activations, workspace.floats)
-        let linear = Linear(parameters: parameters)
+        let linear = Linear(parameters: parameters, dropout: dropoutKey)
         let (logits, t, C, V, Vp) = (logits, tensors, config.C, config.V, logitStride)
         for row in stride(from: 0, to: N, by: logitRows) {
             let rows = min(logitRows, N - row)
@@ -347,7 +361,7 @@ package final class Phi: LanguageModel {
     package func backward(inputs: UnsafePointer<Int32>) {
         precondition(parameters.trains && workspace === training)
         let (activations, a) = (workspace.activations, workspace.floats)
-        let linear = Linear(parameters: parameters)
+        let linear = Linear(parameters: parameters, dropout: dropoutKey)
         let (p, g, t, C, FC, NH) = (
             parameters.values, parameters.trained, tensors, config.C, config.FC, config.NH
         )
@@ -374,8 +388,8 @@ package final class Phi: LanguageModel {
             // layernorm(residual); a sum passes its gradient on to all its terms, so dresidual serves for the three.
             geluForward(out: gelu, inp: fch, count: N * FC)
             linear.backward(
-                dinp: dfch, dout: dresidual, inp: gelu, weight: t.fcprojw, bias: t.fcprojb, layer: l, N: N, C: FC,
-                OC: C)
+                dinp: dfch, dout: dresidual, inp: gelu, weight: t.fcprojw, bias: t.fcprojb, layer: l,
+                dropout: dropped(.mlp, layer: l), scratch: dln, N: N, C: FC, OC: C)
             geluBackward(dinp: dfch, dout: dfch, inp: fch, count: N * FC)
             layerNormRecompute(
                 out: ln, mean: a.at(activations.lnmean, l), rstd: a.at(activations.lnrstd, l), inp: residual,
@@ -384,11 +398,11 @@ package final class Phi: LanguageModel {
                 dinp: dln, dout: dfch, inp: ln, weight: t.fcw, bias: t.fcb, layer: l, N: N, C: C, OC: FC)
 
             linear.backward(
-                dinp: datty, dout: dresidual, inp: atty, weight: t.attprojw, bias: t.attprojb, layer: l, N: N, C: C,
-                OC: C)
+                dinp: datty, dout: dresidual, inp: atty, weight: t.attprojw, bias: t.attprojb, layer: l,
+                dropout: dropped(.attentionProjection, layer: l), scratch: dqkv, N: N, C: C, OC: C)
             attentionBackward(
                 dqkv: dqkv, dout: datty, qkv: qkv, out: atty, lse: a.at(activations.lse, l), lengths: lengths, C: C,
-                NH: NH)
+                NH: NH, dropout: dropped(.attention, layer: l))
             rotaryBackward(dqkv: dqkv, table: rotaryTable, positions: positions, N: N, C: C, NH: NH, R: config.R)
             // The layer norm fed both branches, so dln is the sum of what comes back from them.
             linear.backward(
@@ -399,8 +413,17 @@ package final class Phi: LanguageModel {
                 weight: p.at(t.lnw, l), mean: a.at(activations.lnmean, l), rstd: a.at(activations.lnrstd, l),
                 N: N, C: C)
         }
+        if let drop = dropped(.embedding) {
+            dropoutBackward(
+                dinp: dresidual, dout: dresidual, count: N * C, rate: drop.rate, key: drop.key, accumulate: false)
+        }
         embeddingBackward(
             dwte: g.rows(of: t.wte), dwpe: nil, dout: dresidual, inp: inputs, positions: positions, N: N, C: C)
+    }
+
+    /// The last batch's dropout at one place; nil without.
+    private func dropped(_ site: DropoutSite, layer l: Int = 0) -> (rate: Float, key: DropoutKey)? {
+        dropout > 0 ? dropoutKey.map { (dropout, $0.at(site: site.rawValue, layer: l)) } : nil
     }
 
     // MARK: memory

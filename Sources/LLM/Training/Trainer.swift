@@ -406,9 +406,10 @@ package final class Trainer {
         let targets = try countTargets()
         loss = 0
         (tokensInStep, sequencesInStep) = (0, 0)
-        for _ in 0..<microBatches {
+        for i in 0..<microBatches {
             try checkStop()
-            let batch = try loader.nextBatch()
+            var batch = try loader.nextBatch()
+            batch.dropoutKey = DropoutKey(seed: settings.seed, microBatch: state.step &* microBatches &+ i)
             tokensInStep += batch.inputs.count
             sequencesInStep += batch.lengths.count
             withThreadsAwake {

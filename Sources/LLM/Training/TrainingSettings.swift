@@ -31,6 +31,7 @@ package struct TrainingSettings {
     package let warmup: Int
     package let finalFraction: Double
     package let decay: Double
+    package let dropout: Float
     package let conventions: Conventions
     /// 0 never skips.
     package let skipLossZ: Double
@@ -132,6 +133,9 @@ package struct TrainingSettings {
                 "the learning rate at the end, as a fraction of the highest"),
             Option("weight-decay", "c", .number(0...1e9), "X", default: "0", "AdamW's decay of the matrices"),
             Option(
+                "dropout", nil, .number(0...0.999), "X", default: "0",
+                "the share of embeddings, attention probabilities and layers' outputs that each step sets to 0"),
+            Option(
                 "trainer", nil, .choice(Conventions.allCases.map(\.rawValue)), default: "llm.c",
                 "whose conventions, to compare runs: the warm-up over N steps begins at 1/N (llm.c; none if constant) or "
                     + "at 0 (transformers), AdamW's β₂ is 0.95 or 0.999, and gradients are divided by ‖g‖ or ‖g‖ + 1e-6. "
@@ -152,7 +156,7 @@ package struct TrainingSettings {
             Option("sample-length", "g", .integer(1...1_000_000), "N", default: "64", "tokens of a sample"),
             Option(
                 "seed", nil, .integer(0...Int(UInt32.max)), "N", default: "42",
-                "seed of the initial weights, the order of the data and the samples"),
+                "seed of the initial weights, the order of the data, the dropout and the samples"),
             Option(
                 "threads", nil, .integer(1...1024), "N",
                 "threads to compute with (default: all cores); the result is the same"),
@@ -215,6 +219,7 @@ package struct TrainingSettings {
         warmup = options.int("warmup")
         finalFraction = options.double("final-lr-fraction")
         decay = options.double("weight-decay")
+        dropout = Float(options.double("dropout"))
         conventions = Conventions(rawValue: options.text("trainer") ?? "") ?? .llmC
         skipLossZ = options.double("skip-loss-z")
         skipNormZ = options.double("skip-norm-z")

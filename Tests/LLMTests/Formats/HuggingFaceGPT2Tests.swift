@@ -193,6 +193,17 @@ func `the ids of special tokens are the tokenizer's`(special: [String], ids: [In
     }
 }
 
+@Test func `config.json says what was dropped in training, and reading it drops nothing`() throws {
+    try withTemporaryDirectory { folder in
+        let model = try readGPT2(try fixture("gpt2_small.bin"), trains: false)
+        model.dropout = 0.1
+        try HuggingFaceGPT2.write(model, try smallTokenizer(), to: folder)
+        let config = try JSON(try contents(of: folder + "/config.json"), name: "config")
+        #expect(["attn_pdrop", "embd_pdrop", "resid_pdrop"].allSatisfy { config[$0]?.number == 0.1 })
+        #expect(try readGPT2(folder, trains: true).dropout == 0)
+    }
+}
+
 @Test(arguments: WeightPrecision.allCases)
 func `a model comes back from Hugging Face's format`(precision: WeightPrecision) throws {
     try withTemporaryDirectory { folder in

@@ -194,6 +194,17 @@ func `a configuration of another Phi is refused by name`(old: String, new: Strin
 
 // MARK: - writing
 
+@Test func `config.json says what a Phi dropped in training, and reading it drops nothing`() throws {
+    try withTemporaryDirectory { folder in
+        let model = noisyPhi(tinyPhi)
+        model.dropout = 0.15
+        try HuggingFacePhi.write(model, nil, to: folder)
+        let config = try JSON(Array(try bytes(folder + "/config.json")), name: "config")
+        #expect(["attention_dropout", "embd_pdrop", "resid_pdrop"].allSatisfy { config[$0]?.number == 0.15 })
+        #expect(try readPhi(folder, trains: true).dropout == 0)
+    }
+}
+
 @Test(arguments: WeightPrecision.allCases)
 func `a Phi comes back from its directory`(precision: WeightPrecision) throws {
     for config in [

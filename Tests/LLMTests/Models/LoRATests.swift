@@ -132,6 +132,33 @@ func `an adapter's gradients are the derivatives of the loss`(kind: ModelKind, p
     #expect(gradients(model).allSatisfy { $0 == 0 })
 }
 
+/// The inputs of A are dropped out, those of the model's own weights are not; the masks are the same in both passes.
+@Test(arguments: [ModelKind.gpt2, .phi]) func `an adapter's gradients with dropout`(kind: ModelKind) throws {
+    var settings = configuration()
+    settings.dropout = 0.4
+    let (model, adapter) = try newModel(kind, settings)
+    let key = DropoutKey(seed: 3, microBatch: 5)
+    model.parameters.train([], adapter: adapter)
+    let without = model.loss(inputs, targets, B: B, T: T)
+    #expect(model.loss(inputs, targets, B: B, T: T, dropout: key) != without)
+    #expect(
+        model.loss(inputs, targets, B: B, T: T, dropout: key)
+            != model.loss(inputs, targets, B: B, T: T, dropout: DropoutKey(seed: 3, microBatch: 6)))
+    model.accumulate(inputs, targets, B: B, T: T, scale: 1 / Float(targets.count), dropout: key)
+    let all = gradients(model)
+    for tensor in adapter.table.tensors {
+        expectDerivative(
+            model, tensor.name, at: adapter.values + tensor, Array(all[tensor.offset..<tensor.offset + tensor.count]),
+            inputs, targets, B: B, T: T, dropout: key)
+    }
+    // Where the adapter adds nothing, dropout changes nothing.
+    for tensor in adapter.table.tensors where tensor.name.contains("lora_B") {
+        (adapter.values + tensor).update(repeating: 0, count: tensor.count)
+    }
+    #expect(
+        model.loss(inputs, targets, B: B, T: T, dropout: key) == model.loss(inputs, targets, B: B, T: T))
+}
+
 /// A frozen model is trained in part as a whole one is.
 @Test(arguments: [ModelKind.gpt2, .phi]) func `frozen tensors change nothing of the others' gradients`(kind: ModelKind)
     throws

@@ -1,6 +1,7 @@
 // What the tests of the models share.
 
 import Foundation
+import Kernels
 import LLM
 import Testing
 
@@ -9,16 +10,19 @@ func hidingSome(_ targets: [Int32]) -> [Int32] { targets.indices.map { $0 % 3 ==
 
 /// A check of a model's gradients, which must be there, against finite differences of its loss: single parameters, and
 /// each tensor along its gradient.
-/// - Parameter used: floats of a tensor that the batch uses, from the first; all where there is no entry.
+/// - Parameters:
+///   - used: floats of a tensor that the batch uses, from the first; all where there is no entry.
+///   - dropout: the key whose masks stay the same all the while.
 func expectDerivative(
-    _ model: any LanguageModel, _ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, used: [String: Int] = [:]
+    _ model: any LanguageModel, _ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, used: [String: Int] = [:],
+    dropout: DropoutKey? = nil
 ) {
     let gradients = model.parameters.array(model.parameters.gradients)
     for tensor in model.parameters.table.tensors {
         let part = Array(gradients[tensor.offset..<tensor.offset + tensor.count])
         expectDerivative(
             model, tensor.name, at: model.parameters.values + tensor, part, inputs, targets, B: B, T: T,
-            used: used[tensor.name])
+            used: used[tensor.name], dropout: dropout)
     }
 }
 
@@ -26,7 +30,7 @@ func expectDerivative(
 /// - Parameter part: their gradients.
 func expectDerivative(
     _ model: any LanguageModel, _ name: String, at values: UnsafeMutablePointer<Float>, _ part: [Float],
-    _ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, used: Int? = nil
+    _ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, used: Int? = nil, dropout: DropoutKey? = nil
 ) {
     var random = Xorshift(seed: 3)
     /// f′(0) from four values (Richardson's extrapolation of the central difference), so that ε may be large: float32
@@ -41,7 +45,7 @@ func expectDerivative(
         let i = random.below(used ?? part.count)
         let expected = slope { distance in
             values[i] = before[i] + distance
-            return model.loss(inputs, targets, B: B, T: T)
+            return model.loss(inputs, targets, B: B, T: T, dropout: dropout)
         }
         values[i] = before[i]
         #expect(abs(Double(part[i]) - expected) <= 1e-3 * abs(expected) + 1e-4, "\(name)[\(i)]")
@@ -50,7 +54,7 @@ func expectDerivative(
     let norm = part.reduce(0) { $0 + $1 * $1 }.squareRoot()
     let expected = slope { distance in
         for i in part.indices { values[i] = before[i] + distance * part[i] / norm }
-        return model.loss(inputs, targets, B: B, T: T)
+        return model.loss(inputs, targets, B: B, T: T, dropout: dropout)
     }
     for i in part.indices { values[i] = before[i] }
     #expect(norm > 0 && abs(expected / Double(norm) - 1) < 1e-3, "\(name) along its gradient")

@@ -1,6 +1,7 @@
 // What the tests of the model, its files and its data share.
 
 import Foundation
+import Kernels
 import LLM
 import Testing
 
@@ -92,15 +93,17 @@ extension LanguageModel {
     }
 
     /// Forward and backward pass; the gradients are added to those that are there.
-    @discardableResult func accumulate(_ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, scale: Float) -> Double {
-        forward(inputs, B: B, T: T)
+    @discardableResult func accumulate(
+        _ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, scale: Float, dropout: DropoutKey? = nil
+    ) -> Double {
+        forward(inputs: inputs, .batch(lengths: Array(repeating: T, count: B), dropout: dropout))
         let loss = classify(targets: targets, gradientScale: scale).mean
         backward(inputs: inputs)
         return loss
     }
 
-    func loss(_ inputs: [Int32], _ targets: [Int32], B: Int, T: Int) -> Double {
-        forward(inputs, B: B, T: T)
+    func loss(_ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, dropout: DropoutKey? = nil) -> Double {
+        forward(inputs: inputs, .batch(lengths: Array(repeating: T, count: B), dropout: dropout))
         return classify(targets: targets, gradientScale: nil).mean
     }
 }

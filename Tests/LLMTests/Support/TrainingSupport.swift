@@ -77,6 +77,7 @@ final class TestRun {
                 TrainingSettings(try TrainingSettings.continuing(try trainingOptions(arguments), from: $0.state))
             } ?? given
         model = checkpoint?.model.pupil ?? new()
+        (model as? any LanguageModel)?.dropout = settings.dropout
         step = checkpoint?.state.step ?? 0
         final class Lines { var lines: [String] = [] }
         let lines = Lines()

@@ -1,6 +1,7 @@
 // The loop, with GPT-2 and with a model of another kind: what it learns, keeps, skips, refuses and resumes.
 
 import Foundation
+import Kernels
 import LLM
 import Testing
 
@@ -494,18 +495,23 @@ private func interrupted(at step: Int, midway: Bool, _ arguments: [String]) thro
     return second.said
 }
 
-@Test(arguments: [("loss", false), ("accuracy", true)])
-func `a run killed at any step and resumed ends in the same bytes`(bestBy: String, midway: Bool) throws {
+@Test(arguments: [("loss", false, "0"), ("accuracy", true, "0"), ("loss", true, "0.2")])
+func `a run killed at any step and resumed ends in the same bytes`(
+    bestBy: String, midway: Bool, dropout: String
+) throws {
     try withTemporaryDirectory { folder in
         try makeEventfulData(folder)
-        let whole = try TestRun(newTiny(), eventful(folder, folder + "/whole", "--best-by", bestBy))
+        func arguments(_ out: String) -> [String] {
+            eventful(folder, out, "--best-by", bestBy, "--dropout", dropout)
+        }
+        let whole = try TestRun(newTiny(), arguments(folder + "/whole"))
         try whole.train()
         let expected = try filesInside(folder + "/whole")
         #expect(
             Set(expected.keys).isSuperset(of: ["DONE_00000013", "model_best.bin", "main.log", "model_00000006.bin"]))
         for step in 0...(midway ? 12 : 13) {
             let out = folder + "/out\(step)"
-            let said = try interrupted(at: step, midway: midway, eventful(folder, out, "--best-by", bestBy))
+            let said = try interrupted(at: step, midway: midway, arguments(out))
             let files = try filesInside(out)
             expectSame(files, expected, "step \(step)")
             // Its samples and validation are the same, too, as far as they are told again.
@@ -543,6 +549,49 @@ func `a run killed at any step and resumed ends in the same bytes`(bestBy: Strin
         var files = try filesInside(out)
         #expect(files.removeValue(forKey: "notes.txt") == [2])
         expectSame(files, try filesInside(folder + "/fresh"), "fresh")
+    }
+}
+
+/// Else a run would drop the same elements at every step, or at every start.
+@Test func `every micro-batch drops by a key of its own, whenever the run was started`() throws {
+    try withTemporaryDirectory { folder in
+        try makeEventfulData(folder)
+        func keys(_ arguments: [String], until last: Int) throws -> [DropoutKey?] {
+            let run = try TestRun(newTiny(), arguments) { try readGPT2($0, trains: true) }
+            var (step, keys) = (run.step, [DropoutKey?]())
+            try run.trainer.run(until: { false }) {
+                if run.trainer.checkpointIsDue { run.trainer.save() }
+                guard try run.trainer.continues() else { return }
+                try run.trainer.forEachBatch {
+                    keys.append($0.dropoutKey)
+                    return run.model.learn($0, scale: $1)
+                }
+                run.trainer.clip()
+                try run.trainer.update()
+                step += 1
+            }
+            #expect(step == last)
+            return keys
+        }
+        let expected = (0..<26).map { DropoutKey(seed: 42, microBatch: $0) }
+        #expect(try keys(eventful(folder, folder + "/out", "-x", "7"), until: 7) == Array(expected[..<14]))
+        let more = eventful(folder, folder + "/out", "-x", "13", "-y", "1")
+        #expect(try keys(more, until: 13) == Array(expected[14...]))
+        let other = eventful(folder, folder + "/other", "-x", "1", "--seed", "7")
+        #expect(try keys(other, until: 1) == [0, 1].map { DropoutKey(seed: 7, microBatch: $0) })
+    }
+}
+
+@Test func `training drops, and validating doesn't`() throws {
+    try withTemporaryDirectory { folder in
+        try makeEventfulData(folder)
+        for rate in ["0", "0.5"] {
+            try TestRun(newTiny(), eventful(folder, folder + "/out" + rate, "-x", "2", "--dropout", rate)).train()
+        }
+        let (plain, dropped) = (folder + "/out0", folder + "/out0.5")
+        #expect(try logged("tel", in: plain)[0] == logged("tel", in: dropped)[0])
+        #expect(try logged("trl", in: plain)[0] != logged("trl", in: dropped)[0])
+        #expect(try logged("tel", in: plain)[2] != logged("tel", in: dropped)[2])
     }
 }
 

@@ -14,7 +14,7 @@ import Testing
     #expect(settings.learningRate == 3e-4 && settings.warmup == 0 && settings.finalFraction == 1 && settings.decay == 0)
     #expect(settings.skipLossZ == 0 && settings.skipNormZ == 0 && settings.validateEvery == 20)
     #expect(settings.validationBatches == 20 && settings.sampleEvery == 20 && settings.sampleLength == 64)
-    #expect(settings.seed == 42 && settings.newModelT == 1024)
+    #expect(settings.seed == 42 && settings.newModelT == 1024 && settings.dropout == 0)
 }
 
 @Test func `every option reaches its setting`() throws {
@@ -23,7 +23,9 @@ import Testing
             .split(separator: " ").map { String($0) }
             + "--epochs 9 -a 1 -k wsd --loss-on answer --answer-mark A -l 0.1 -u 11 -q 0.2 -c 0.3 -sl 1.5 -sg 2.5"
             .split(separator: " ").map { String($0) }
-            + "-v 12 -m 13 -s 14 -g 15 --seed 16 --trainer transformers".split(separator: " ").map { String($0) })
+            + "-v 12 -m 13 -s 14 -g 15 --seed 16 --trainer transformers --dropout 0.1".split(separator: " ").map {
+                String($0)
+            })
     #expect(settings.trainData == "a/t_*.bin" && settings.validationData == "b/v_*.bin")
     #expect(settings.tokenizer == "tok" && settings.output == "out" && settings.checkpointEvery == 3)
     #expect(settings.keep == 4 && settings.majorEvery == 5 && settings.bestBy == .accuracy)
@@ -32,6 +34,10 @@ import Testing
     #expect(settings.overfitsBatch && settings.schedule == .wsd && settings.answerMark == "A")
     #expect(settings.lossOn == .answer && settings.conventions == .transformers)
     #expect(settings.learningRate == 0.1 && settings.warmup == 11 && settings.finalFraction == 0.2)
+    #expect(settings.dropout == 0.1 && settings.kept["dropout"] == "0.1")
+    for wrong in ["1", "-0.1", "nan"] {
+        expectUserError(wrong) { _ = try trainingSettings(["--dropout", wrong]) }
+    }
     #expect(settings.decay == 0.3 && settings.skipLossZ == 1.5 && settings.skipNormZ == 2.5)
     #expect(settings.validateEvery == 12 && settings.validationBatches == 13)
     #expect(settings.sampleEvery == 14 && settings.sampleLength == 15 && settings.seed == 16)
