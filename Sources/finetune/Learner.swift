@@ -65,12 +65,8 @@ final class Learner: TrainableModel {
             train(options)
             return
         }
-        let files = try PEFTAdapter(place)
-        let base = try readModel(path, trains: false)
-        fingerprint = base.parameters.fingerprint
-        let V = files.vocabulary(of: base.V)
-        model = V > base.V ? base.grown(to: V) : base
-        adapter = try files.read(on: model, fingerprint: fingerprint)
+        let (base, adapters) = try readModel(path, adapters: [PEFTAdapter(place)])
+        (model, adapter, fingerprint) = (base, adapters[0], adapters[0].modelFingerprint ?? 0)
         train(options)
     }
 

@@ -74,7 +74,7 @@ enum Main {
         // A run knows its options. Which part of a model is trained must be known before its state is read.
         let kept = TrainingSettings(given).keptSettings(in: directory)
         let first = try given.completed(from: kept)
-        try checkTogether(first)
+        if kept.isEmpty { try checkTogether(given) }
         let example = "finetune --model DIR --data FILE --output DIR"
         let path = try first.required("model", example: example)
         guard !first.texts("data").isEmpty else {

@@ -80,6 +80,14 @@ def main():
     for module in model.modules():  # the base's own dropout is not ours to compare
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+    # A classifier that was saved whole: only the new tokens' rows learn, and no bias.
+    for name, parameter in model.named_parameters():
+        if "modules_to_save" in name and name.endswith("weight"):
+            old = torch.ones(len(parameter), 1)
+            old[model.peft_config["default"].trainable_token_indices["embed_tokens"]] = 0
+            parameter.register_hook(lambda gradient, old=old: gradient * (1 - old))
+        elif "modules_to_save" in name:
+            parameter.requires_grad_(False)
     rows = [example(tokenizer, messages) for messages in read_conversations(options.data)]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     print(f"{len(rows)} rows, {sum(p.numel() for p in trained)} parameters are trained")
@@ -112,6 +120,8 @@ def main():
 
     theirs = {name.replace(".default", ""): value for name, value in model.state_dict().items()
               if "lora_" in name or "trainable_tokens_delta" in name}
+    theirs |= {name.replace(".modules_to_save.default", ""): value for name, value in model.state_dict().items()
+               if "modules_to_save" in name}
     end, failed = load_file(options.end + "/adapter_model.safetensors"), worst > 1e-3
     difference = square = 0.0
     for name, value in end.items():

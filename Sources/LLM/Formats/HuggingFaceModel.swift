@@ -27,6 +27,12 @@ struct HuggingFaceConfig {
         guard case .object = json else { throw refuse("it is not a JSON object") }
     }
 
+    /// The names of all settings.
+    var names: [String] {
+        guard case .object(let members) = json else { return [] }
+        return members.map { String(decoding: $0.key, as: UTF8.self) }
+    }
+
     /// The kind of model, such as `gpt2`; nil if it does not say.
     var modelType: String? { json["model_type"]?.text }
 
@@ -198,7 +204,14 @@ struct HuggingFaceWriter {
         let end = id("eos_token", else: tokenizer?.endOfText) ?? .null
         let padding = id("pad_token", else: nil)
         // Where no token is for padding, transformers' generate() takes the end of text, and says so unless told.
-        let generation: JSON = ["bos_token_id": beginning, "eos_token_id": end, "pad_token_id": padding ?? end]
+        // An answer may end with another token than a text.
+        let answerEnd = template?.endMark.flatMap { mark in
+            tokenizer?.addedTokens.first { $0.isSpecial && $0.content == mark }.map { JSON.number(Double($0.id)) }
+        }
+        let generation: JSON = [
+            "bos_token_id": beginning, "eos_token_id": answerEnd.map { .array([$0, end]) } ?? end,
+            "pad_token_id": padding ?? end,
+        ]
         let newline = [UInt8(ascii: "\n")]
         try write("generation_config.json") { try $0.write(generation.text() + newline) }
         var settings = settings

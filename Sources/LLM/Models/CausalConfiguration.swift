@@ -37,6 +37,10 @@ extension CausalConfiguration {
     var tokenModules: [String] {
         tokenTensors.compactMap { $0.huggingFace?(layer: 0).first.map { modulePrefix + $0.dropLast(".weight".count) } }
     }
+    /// The classifier's own weight and bias.
+    var headTensors: [Tensor] {
+        table.tensors.filter { $0.huggingFace?.patterns.first?.hasPrefix("lm_head.") ?? false }
+    }
     /// Whether the classifier is the embeddings' matrix.
     var hasTiedHead: Bool { !table.tensors.contains(where: \.isHead) }
 
