@@ -44,6 +44,21 @@ private let tasksPerThread = 4
 /// the time of one.
 private let maxWeightRows = 48
 
+/// The most rows of dweight that are shared by all tasks, because there are too few for each task to have some.
+private let maxSharedRows = 64
+
+/// A second product of two thin matrices, added to the first one while that is in the cache: out += a (N,rank) · b.
+package struct LowRank {
+    package let a: UnsafePointer<Float>
+    /// (OC,rank) in the forward pass, (rank,C) in the backward pass.
+    package let b: UnsafePointer<Float>
+    package let rank: Int
+
+    package init(a: UnsafePointer<Float>, b: UnsafePointer<Float>, rank: Int) {
+        (self.a, self.b, self.rank) = (a, b, rank)
+    }
+}
+
 // MARK: - the three products
 
 /// The output of a linear layer: out (N,OC) = inp (N,C) · weight (OC,C)ᵀ + bias (OC) + residual (N,OC).
@@ -51,52 +66,70 @@ private let maxWeightRows = 48
 ///   - bias: nil for none.
 ///   - residual: added to the result if not nil; may be `out` itself.
 ///   - outStride: floats from one row of `out` (and of `residual`) to the next, at least OC.
+///   - lowRank: a (N,rank) · b (OC,rank)ᵀ, added to the result; nil for none.
 package func matmulForward(
     out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, weight: UnsafePointer<Float>,
-    bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int, outStride: Int? = nil
+    bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int, outStride: Int? = nil,
+    lowRank: LowRank? = nil
 ) {
     let start = startTiming()
     defer { endTiming(start, "matmul forward") }
     product(
         out: out, outStride: outStride ?? OC, rows: N, columns: OC, K: C, a: inp, aStride: C, bias: bias,
-        addend: residual
-    ) { packTransposed($0, from: weight, stride: C, firstColumn: $1, columns: $2, firstK: $3, countK: $4) }
+        addend: residual, lowRank: lowRank
+    ) { panel, isLowRank, column, columns, firstK, countK in
+        let source = isLowRank ? lowRank?.b ?? weight : weight
+        packTransposed(
+            panel, from: source, stride: isLowRank ? countK : C, firstColumn: column, columns: columns, firstK: firstK,
+            countK: countK)
+    }
 }
 
 /// The gradient of a linear layer's input: dinp (N,C) = or += dout (N,OC) · weight (OC,C).
 /// - Parameters:
 ///   - doutStride: floats from one row of `dout` to the next, at least OC.
 ///   - accumulate: whether to add to what is in `dinp`.
+///   - lowRank: a (N,rank) · b (rank,C), added to the result; nil for none.
 package func matmulBackwardInput(
     dinp: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, weight: UnsafePointer<Float>,
-    N: Int, C: Int, OC: Int, doutStride: Int? = nil, accumulate: Bool = false
+    N: Int, C: Int, OC: Int, doutStride: Int? = nil, accumulate: Bool = false, lowRank: LowRank? = nil
 ) {
     let start = startTiming()
     defer { endTiming(start, "matmul dinp") }
     let stride = doutStride ?? OC
     product(
         out: dinp, outStride: C, rows: N, columns: C, K: OC, a: dout, aStride: stride, bias: nil,
-        addend: accumulate ? UnsafePointer(dinp) : nil
-    ) { packStraight($0, from: weight, stride: C, firstColumn: $1, columns: $2, firstK: $3, countK: $4) }
+        addend: accumulate ? UnsafePointer(dinp) : nil, lowRank: lowRank
+    ) { panel, isLowRank, column, columns, firstK, countK in
+        packStraight(
+            panel, from: isLowRank ? lowRank?.b ?? weight : weight, stride: C, firstColumn: column, columns: columns,
+            firstK: firstK, countK: countK)
+    }
 }
 
 /// The gradients of a linear layer's parameters: dweight (OC,C) += dout (N,OC)ᵀ · inp (N,C), and dbias (OC) += the sum
 /// of the rows of dout.
 /// - Parameters:
 ///   - dbias: nil for none.
-///   - doutStride: floats from one row of `dout` to the next, at least OC.
+///   - doutStride, inpStride: floats from one row to the next, at least OC and at least C.
 package func matmulBackwardWeight(
     dweight: UnsafeMutablePointer<Float>, dbias: UnsafeMutablePointer<Float>?, dout: UnsafePointer<Float>,
-    inp: UnsafePointer<Float>, N: Int, C: Int, OC: Int, doutStride: Int? = nil
+    inp: UnsafePointer<Float>, N: Int, C: Int, OC: Int, doutStride: Int? = nil, inpStride: Int? = nil
 ) {
     let start = startTiming()
     defer { endTiming(start, "matmul dweight") }
     let stride = doutStride ?? OC
+    let inpStride = inpStride ?? C
     let parts = (N + maxPartK - 1) / maxPartK
     let partK = (N + parts - 1) / parts
     let panels = (C + panelWidth - 1) / panelWidth
     let wantedRows = (OC / (tasksPerThread * threadCount) + tileRows - 1) / tileRows * tileRows
     let taskRows = max(tileRows, min(wantedRows, maxWeightRows))
+    if OC <= maxSharedRows, dbias == nil {
+        return backwardFewRows(
+            dweight: dweight, dout: dout, inp: inp, N: N, C: C, OC: OC, doutStride: stride, inpStride: inpStride,
+            partK: partK)
+    }
 
     let packed = allocateAligned(panels * panelWidth * partK)
     defer { freeAligned(packed) }
@@ -105,7 +138,7 @@ package func matmulBackwardWeight(
         parallelFor(panels) { panel in
             let column = panel * panelWidth
             packStraight(
-                packed + column * K, from: inp, stride: C, firstColumn: column,
+                packed + column * K, from: inp, stride: inpStride, firstColumn: column,
                 columns: min(panelWidth, C - column), firstK: n0, countK: K)
         }
         parallelFor((OC + taskRows - 1) / taskRows) { task in
@@ -135,18 +168,52 @@ package func matmulBackwardWeight(
     }
 }
 
+/// dweight of so few rows that the tasks split its columns: each packs a panel of inp, and all share the rows of doutᵀ.
+/// The sums are the same, in the same order.
+private func backwardFewRows(
+    dweight: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, inp: UnsafePointer<Float>, N: Int, C: Int,
+    OC: Int, doutStride: Int, inpStride: Int, partK: Int
+) {
+    let strips = (OC + tileRows - 1) / tileRows * tileRows
+    let a = allocateAligned(strips * partK)
+    defer { freeAligned(a) }
+    for n0 in stride(from: 0, to: N, by: partK) {
+        let K = min(partK, N - n0)
+        packStrips(a, from: dout + n0 * doutStride, stride: doutStride, rows: OC, K: K)
+        parallelFor((C + panelWidth - 1) / panelWidth) { panel in
+            let column = panel * panelWidth
+            let columns = min(panelWidth, C - column)
+            let b = allocateAligned(panelWidth * (K + strips))
+            defer { freeAligned(b) }
+            let sums = b + panelWidth * K  // (strips, panelWidth)
+            packStraight(b, from: inp, stride: inpStride, firstColumn: column, columns: columns, firstK: n0, countK: K)
+            multiplyPanel(
+                out: sums, outStride: panelWidth, rows: OC, columns: columns, K: K, a: a, aRowStride: 1,
+                aKStride: tileRows, aStripStride: tileRows * K, b: b, bias: nil, addend: nil)
+            for i in 0..<OC {
+                let destination = dweight + i * C + column
+                for j in stride(from: 0, to: columns, by: Vector.scalarCount) {
+                    let sum = Vector.load(sums + i * panelWidth + j) + .load(destination + j, upTo: columns - j)
+                    sum.store(destination + j, upTo: columns - j)
+                }
+            }
+        }
+    }
+}
+
 // MARK: - the core
 
 /// The product out (rows, columns) = Σ_k A (rows, k) · B (k, columns) + bias (columns) + addend (rows, columns).
 /// - Parameters:
 ///   - a: the rows of A, `aStride` floats apart.
 ///   - addend: has the strides of `out`, and may be `out` itself.
-///   - pack: writes one panel (countK, panelWidth) of B: (destination, first column, columns, first k, count of k).
+///   - pack: writes one panel (countK, panelWidth) of B: (destination, whether of lowRank's, first column, columns, first
+///     k, count of k).
 @inline(__always)
 private func product(
     out: UnsafeMutablePointer<Float>, outStride: Int, rows: Int, columns: Int, K: Int, a: UnsafePointer<Float>,
-    aStride: Int, bias: UnsafePointer<Float>?, addend: UnsafePointer<Float>?,
-    pack: (UnsafeMutablePointer<Float>, Int, Int, Int, Int) -> Void
+    aStride: Int, bias: UnsafePointer<Float>?, addend: UnsafePointer<Float>?, lowRank: LowRank?,
+    pack: (UnsafeMutablePointer<Float>, Bool, Int, Int, Int, Int) -> Void
 ) {
     let panels = (columns + panelWidth - 1) / panelWidth
     // The number of tasks does not change the result: each element is one sum, in the order of k.
@@ -159,18 +226,26 @@ private func product(
         let column = task % panels * panelWidth
         let row = task / panels * taskRows
         let count = min(panelWidth, columns - column)
-        let b = allocateAligned(panelWidth * partK)
+        let b = allocateAligned(panelWidth * max(partK, lowRank?.rank ?? 0))
         defer { freeAligned(b) }
         let part = out + row * outStride + column
         for k0 in stride(from: 0, to: K, by: partK) {
             let countK = min(partK, K - k0)
-            pack(b, column, count, k0, countK)
+            pack(b, false, column, count, k0, countK)
             multiplyPanel(
                 out: part, outStride: outStride, rows: min(taskRows, rows - row), columns: count, K: countK,
                 a: a + row * aStride + k0, aRowStride: aStride, aKStride: 1, aStripStride: tileRows * aStride, b: b,
                 bias: k0 == 0 ? bias.map { $0 + column } : nil,
                 addend: k0 == 0 ? addend.map { $0 + row * outStride + column } : UnsafePointer(part))
         }
+        guard let lowRank else { return }
+        // The part is in the L2 cache; a product of its own would take it through memory once more.
+        let rank = lowRank.rank
+        pack(b, true, column, count, 0, rank)
+        multiplyPanel(
+            out: part, outStride: outStride, rows: min(taskRows, rows - row), columns: count, K: rank,
+            a: lowRank.a + row * rank, aRowStride: rank, aKStride: 1, aStripStride: tileRows * rank, b: b, bias: nil,
+            addend: UnsafePointer(part))
     }
 }
 

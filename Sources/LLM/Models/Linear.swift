@@ -44,24 +44,34 @@ package struct Linear {
     ) {
         let p = parameters.values
         let bias = bias.map { UnsafePointer(p.at($0, l)) }
-        if generates, let packed, N < Linear.manyRows {
-            precondition(outStride ?? OC == OC)
+        let stride = outStride ?? OC
+        if generates, N == 1, packed == nil {
+            matmulRow(out: out, inp: inp, weight: p.at(weight, l), bias: bias, residual: residual, C: C, OC: OC)
+            parameters.adapter?.addRow(out: out, inp: inp, weight: weight, layer: l)
+            return
+        }
+        withLowRank(of: weight, layer: l, inp: inp, N: N, OC: OC) { lowRank in
+            guard generates, let packed, N < Linear.manyRows else {
+                return matmulForward(
+                    out: out, inp: inp, weight: p.at(weight, l), bias: bias, residual: residual, N: N, C: C, OC: OC,
+                    outStride: stride, lowRank: lowRank)
+            }
+            precondition(stride == OC)
             matmulBlocks(
                 out: out, inp: inp, blocks: packed.blocks(of: weight, layer: l, C: C, OC: OC), bias: bias,
                 residual: residual, N: N, C: C, OC: OC)
-        } else if generates, N == 1 {
-            matmulRow(out: out, inp: inp, weight: p.at(weight, l), bias: bias, residual: residual, C: C, OC: OC)
-        } else {
+            guard let lowRank else { return }
             matmulForward(
-                out: out, inp: inp, weight: p.at(weight, l), bias: bias, residual: residual, N: N, C: C, OC: OC,
-                outStride: outStride)
+                out: out, inp: lowRank.a, weight: lowRank.b, bias: nil, residual: out, N: N, C: lowRank.rank, OC: OC)
         }
-        guard let adapter = parameters.adapter else { return }
-        for product in adapter.products(of: weight, layer: l) {
-            product.forward(
-                out: out, inp: inp, values: adapter.values, dropout: adapter.dropout(dropout, product), N: N,
-                outStride: outStride ?? OC)
-        }
+    }
+
+    /// Calls `body` with what an adapter adds to a product; nil for nothing.
+    private func withLowRank(
+        of weight: Tensor, layer l: Int, inp: UnsafePointer<Float>, N: Int, OC: Int, _ body: (LowRank?) -> Void
+    ) {
+        guard let adapter = parameters.adapter else { return body(nil) }
+        adapter.withLowRank(of: weight, layer: l, inp: inp, dropout: dropout, N: N, OC: OC, body)
     }
 
     /// The layer's backward pass: dinp (N,C) = or += dout (N,OC) · weight (OC,C); the gradients of weight and bias, as
@@ -88,15 +98,14 @@ package struct Linear {
                 dweight: part.gradient, dbias: nil, dout: dout + part.rows.lowerBound, inp: inp, N: N, C: C,
                 OC: part.rows.count, doutStride: doutStride ?? OC)
         }
-        matmulBackwardInput(
-            dinp: dinp, dout: dout, weight: p.at(weight, l), N: N, C: C, OC: OC, doutStride: doutStride,
-            accumulate: accumulate)
-        guard let adapter = parameters.adapter else { return }
-        for product in adapter.products(of: weight, layer: l) {
-            product.backward(
-                dinp: dinp, dout: dout, inp: inp, values: adapter.values, da: g.atAdapter(product.a),
-                db: g.atAdapter(product.b), dropout: adapter.dropout(dropout, product), N: N,
-                doutStride: doutStride ?? OC)
+        func backwardInput(_ lowRank: LowRank?) {
+            matmulBackwardInput(
+                dinp: dinp, dout: dout, weight: p.at(weight, l), N: N, C: C, OC: OC, doutStride: doutStride,
+                accumulate: accumulate, lowRank: lowRank)
         }
+        guard let adapter = parameters.adapter else { return backwardInput(nil) }
+        adapter.backward(
+            dinp: dinp, dout: dout, inp: inp, weight: weight, layer: l, trained: g, dropout: dropout, N: N, C: C,
+            doutStride: doutStride ?? OC, backwardInput)
     }
 }

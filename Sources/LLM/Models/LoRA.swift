@@ -259,82 +259,164 @@ package final class Adapter {
 
 // MARK: - its part of a linear layer
 
-extension Adapter.Product {
-    /// out (N,rows) += s · (inp (N,C) · Aᵀ) · Bᵀ.
+extension Adapter {
+    /// Calls `body` with what the adapter adds to the product with a weight (OC,C), h (N,R) · B (OC,R)ᵀ; nil for nothing.
+    /// Where several layers of Hugging Face are one here, R is the sum of their ranks, and B is 0 where the rows of one
+    /// meet the h of another.
     /// - Parameters:
-    ///   - out: the outputs of the whole weight, outStride floats from one row to the next.
-    ///   - values: the adapter's.
-    ///   - dropout: of the inputs.
-    func forward(
-        out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, values: UnsafeMutablePointer<Float>,
-        dropout: (rate: Float, key: DropoutKey)?, N: Int, outStride: Int
+    ///   - inp: (N,C).
+    ///   - dropout: of the batch; nil drops nothing.
+    func withLowRank(
+        of weight: Tensor, layer l: Int, inp: UnsafePointer<Float>, dropout key: DropoutKey?, N: Int, OC: Int,
+        _ body: (LowRank?) -> Void
     ) {
-        let h = allocateAligned(N * rank)
+        let products = products(of: weight, layer: l)
+        guard !products.isEmpty else { return body(nil) }
+        let R = products.reduce(0) { $0 + $1.rank }
+        let h = allocateAligned(N * R)
         defer { freeAligned(h) }
-        withInput(inp, dropout, N: N) { hidden(h, $0, values, N: N) }
-        let part = out + module.rows.lowerBound
-        if N == 1 {
+        var column = 0
+        for product in products {
+            product.withInput(inp, dropout(key, product), N: N) {
+                product.hidden(h + column, $0, values, N: N, stride: R)
+            }
+            column += product.rank
+        }
+        if products.count == 1, products[0].module.rows.count == OC {
+            return body(LowRank(a: h, b: values + products[0].b, rank: R))
+        }
+        let b = allocateAligned(OC * R)
+        defer { freeAligned(b) }
+        b.update(repeating: 0, count: OC * R)
+        column = 0
+        for product in products {
+            for (i, row) in product.module.rows.enumerated() {
+                (b + row * R + column).update(from: values + product.b + i * product.rank, count: product.rank)
+            }
+            column += product.rank
+        }
+        body(LowRank(a: h, b: b, rank: R))
+    }
+
+    /// out (OC) += what the adapter adds for one row, which is not worth a product of matrices.
+    func addRow(out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, weight: Tensor, layer l: Int) {
+        for product in products(of: weight, layer: l) {
+            let (r, part) = (product.rank, out + product.module.rows.lowerBound)
+            let h = allocateAligned(r)
+            defer { freeAligned(h) }
+            matmulRow(out: h, inp: inp, weight: values + product.a, bias: nil, C: product.module.C, OC: r)
+            for i in 0..<r { h[i] *= product.scale }
             matmulRow(
-                out: part, inp: h, weight: values + b, bias: nil, residual: part, C: rank, OC: module.rows.count)
-        } else {
-            matmulForward(
-                out: part, inp: h, weight: values + b, bias: nil, residual: part, N: N, C: rank, OC: module.rows.count,
-                outStride: outStride)
+                out: part, inp: h, weight: values + product.b, bias: nil, residual: part, C: r,
+                OC: product.module.rows.count)
         }
     }
 
-    /// The gradients of A and B, and dinp (N,C) += s · (dout (N,rows) · B) · A.
+    /// The gradients of A and B of a weight's products, and the part of dinp (N,C) that comes through them,
+    /// s · (dout · B) · A. Without dropout it is given to `body`, which adds it to the weight's own; otherwise it is added
+    /// afterwards.
     /// - Parameters:
     ///   - inp: what the forward pass had. h is computed again: it is cheap, and (N,r) for every layer is not.
-    ///   - dout: of the whole weight, doutStride floats from one row to the next.
-    ///   - da, db: nil where the adapter is not trained.
+    ///   - dout: doutStride floats from one row to the next.
+    ///   - trained: where their gradients are, if the adapter is trained.
     func backward(
-        dinp: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, inp: UnsafePointer<Float>,
+        dinp: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, inp: UnsafePointer<Float>, weight: Tensor,
+        layer l: Int, trained: Trained, dropout key: DropoutKey?, N: Int, C: Int, doutStride: Int,
+        _ body: (LowRank?) -> Void
+    ) {
+        let products = products(of: weight, layer: l)
+        guard !products.isEmpty else { return body(nil) }
+        let R = products.reduce(0) { $0 + $1.rank }
+        let dh = allocateAligned(N * R)  // product after product, (N,r) each
+        defer { freeAligned(dh) }
+        var first = 0
+        for product in products {
+            product.backward(
+                dh: dh + N * first, dout: dout, inp: inp, values: values, da: trained.atAdapter(product.a),
+                db: trained.atAdapter(product.b), dropout: dropout(key, product), N: N, doutStride: doutStride)
+            first += product.rank
+        }
+        guard key == nil || configuration.dropout == 0 else {
+            body(nil)
+            first = 0
+            for product in products {
+                product.addInputGradient(
+                    dinp: dinp, dh: dh + N * first, values: values, dropout: dropout(key, product), N: N)
+                first += product.rank
+            }
+            return
+        }
+        if products.count == 1 { return body(LowRank(a: dh, b: values + products[0].a, rank: R)) }
+        let (all, a) = (allocateAligned(N * R), allocateAligned(R * C))
+        defer {
+            freeAligned(all)
+            freeAligned(a)
+        }
+        first = 0
+        for product in products {
+            let r = product.rank
+            (a + first * C).update(from: values + product.a, count: r * C)
+            for n in 0..<N { (all + n * R + first).update(from: dh + N * first + n * r, count: r) }
+            first += r
+        }
+        body(LowRank(a: all, b: a, rank: R))
+    }
+}
+
+extension Adapter.Product {
+    /// h (N,r) = s · inp (N,C) · Aᵀ.
+    /// - Parameter stride: floats from one row of h to the next.
+    fileprivate func hidden(
+        _ h: UnsafeMutablePointer<Float>, _ inp: UnsafePointer<Float>, _ values: UnsafeMutablePointer<Float>, N: Int,
+        stride: Int
+    ) {
+        matmulForward(
+            out: h, inp: inp, weight: values + a, bias: nil, N: N, C: module.C, OC: rank, outStride: stride)
+        for n in 0..<N { for i in 0..<rank { h[n * stride + i] *= scale } }
+    }
+
+    /// dh (N,r) = s · dout (N,rows) · B, and the gradients dA += dhᵀ · inp and dB += doutᵀ · h.
+    /// - Parameter da, db: nil where the adapter is not trained.
+    fileprivate func backward(
+        dh: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, inp: UnsafePointer<Float>,
         values: UnsafeMutablePointer<Float>, da: UnsafeMutablePointer<Float>?, db: UnsafeMutablePointer<Float>?,
         dropout: (rate: Float, key: DropoutKey)?, N: Int, doutStride: Int
     ) {
         let (C, rows) = (module.C, module.rows.count)
         let dout = dout + module.rows.lowerBound
-        let dh = allocateAligned(N * rank)
-        defer { freeAligned(dh) }
         matmulBackwardInput(
             dinp: dh, dout: dout, weight: values + b, N: N, C: rank, OC: rows, doutStride: doutStride)
         for i in 0..<N * rank { dh[i] *= scale }
-        if let da, let db {
-            let h = allocateAligned(N * rank)
-            defer { freeAligned(h) }
-            withInput(inp, dropout, N: N) { inp in
-                hidden(h, inp, values, N: N)
-                matmulBackwardWeight(
-                    dweight: db, dbias: nil, dout: dout, inp: h, N: N, C: rank, OC: rows, doutStride: doutStride)
-                matmulBackwardWeight(dweight: da, dbias: nil, dout: dh, inp: inp, N: N, C: C, OC: rank)
-            }
+        guard let da, let db else { return }
+        let h = allocateAligned(N * rank + rank * rows)
+        defer { freeAligned(h) }
+        // dBᵀ (r,rows) = hᵀ · dout is a product of few rows, like dA, and fast; dB itself has few columns.
+        let transposed = h + N * rank
+        transposed.update(repeating: 0, count: rank * rows)
+        withInput(inp, dropout, N: N) { inp in
+            hidden(h, inp, values, N: N, stride: rank)
+            matmulBackwardWeight(
+                dweight: transposed, dbias: nil, dout: h, inp: dout, N: N, C: rows, OC: rank, inpStride: doutStride)
+            matmulBackwardWeight(dweight: da, dbias: nil, dout: dh, inp: inp, N: N, C: C, OC: rank)
         }
-        guard let dropout else {
-            return matmulBackwardInput(
-                dinp: dinp, dout: dh, weight: values + a, N: N, C: C, OC: rank, accumulate: true)
-        }
-        let dropped = allocateAligned(N * C)
-        defer { freeAligned(dropped) }
-        matmulBackwardInput(dinp: dropped, dout: dh, weight: values + a, N: N, C: C, OC: rank)
-        dropoutBackward(
-            dinp: dinp, dout: dropped, count: N * C, rate: dropout.rate, key: dropout.key, accumulate: true)
+        for row in 0..<rows { for i in 0..<rank { db[row * rank + i] += transposed[i * rows + row] } }
     }
 
-    /// h (N,r) = s · inp (N,C) · Aᵀ.
-    private func hidden(
-        _ h: UnsafeMutablePointer<Float>, _ inp: UnsafePointer<Float>, _ values: UnsafeMutablePointer<Float>, N: Int
+    /// dinp (N,C) += dropped(dh (N,r) · A), with the masks of the forward pass.
+    fileprivate func addInputGradient(
+        dinp: UnsafeMutablePointer<Float>, dh: UnsafePointer<Float>, values: UnsafeMutablePointer<Float>,
+        dropout: (rate: Float, key: DropoutKey)?, N: Int
     ) {
-        if N == 1 {
-            matmulRow(out: h, inp: inp, weight: values + a, bias: nil, C: module.C, OC: rank)
-        } else {
-            matmulForward(out: h, inp: inp, weight: values + a, bias: nil, N: N, C: module.C, OC: rank)
-        }
-        for i in 0..<N * rank { h[i] *= scale }
+        guard let dropout else { return }
+        let dropped = allocateAligned(N * module.C)
+        defer { freeAligned(dropped) }
+        matmulBackwardInput(dinp: dropped, dout: dh, weight: values + a, N: N, C: module.C, OC: rank)
+        dropoutBackward(
+            dinp: dinp, dout: dropped, count: N * module.C, rate: dropout.rate, key: dropout.key, accumulate: true)
     }
 
     /// Calls `body` with A's input (N,C): `inp`, dropped out.
-    private func withInput(
+    fileprivate func withInput(
         _ inp: UnsafePointer<Float>, _ dropout: (rate: Float, key: DropoutKey)?, N: Int,
         _ body: (UnsafePointer<Float>) -> Void
     ) {
