@@ -124,7 +124,7 @@ test-kill: all
 
 # The thread sanitizer over the whole pipeline. Built again, with the sanitizer in it.
 test-threads:
-	for program in lotto train_tokenizer tokenize train_gpt2 train_phi generate; do LLM_SANITIZE=thread \
+	for program in lotto train_tokenizer tokenize train_gpt2 train_phi finetune generate; do LLM_SANITIZE=thread \
 		swift build -c release --scratch-path .build-threads --sanitize=thread --product $$program || exit 1; done
 	dev/test_threads.sh .build-threads/release
 

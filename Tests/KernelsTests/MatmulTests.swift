@@ -182,7 +182,59 @@ func `matmulBackwardWeight`(N: Int, C: Int, OC: Int) {
         dweight: fromGaps.pointer, dbias: nil, dout: withGaps.pointer, inp: inp.pointer, N: N, C: C, OC: OC,
         doutStride: stride)
     expectEqual(fromGaps.bits, dweight.bits)
-    expectIntact(outputs: [dweight, dbias, fromGaps], inputs: [dout, inp, withGaps])
+
+    let inpWithGaps = Fenced(spread(inp.values, rows: N, columns: C, stride: C + 2))
+    for bias in [nil, Fenced(oldBias)] {
+        let fromGaps = Fenced(oldWeight)
+        matmulBackwardWeight(
+            dweight: fromGaps.pointer, dbias: bias?.pointer, dout: dout.pointer, inp: inpWithGaps.pointer, N: N, C: C,
+            OC: OC, inpStride: C + 2)
+        expectEqual(fromGaps.bits, dweight.bits)
+    }
+    expectIntact(outputs: [dweight, dbias, fromGaps], inputs: [dout, inp, withGaps, inpWithGaps])
+}
+
+/// A product of thin matrices that is added to the first one, in both directions.
+@Test(arguments: sizes, [1, 3, 8, 17])
+func `products with a low-rank part`(size: (N: Int, C: Int, OC: Int), rank: Int) {
+    let (N, C, OC) = size
+    let inp = Fenced(noise(N * C, seed: 1))
+    let weight = Fenced(noise(OC * C, seed: 2))
+    let bias = Fenced(noise(OC, seed: 3))
+    let a = Fenced(noise(N * rank, seed: 4))
+    let b = Fenced(noise(OC * rank, seed: 5))
+    let nothing = [Double](repeating: 0, count: OC)
+    let thin = naiveMatmulForward(
+        inp: doubles(a.values), weight: doubles(b.values), bias: nothing, N: N, C: rank, OC: OC)
+    let whole = naiveMatmulForward(
+        inp: doubles(inp.values), weight: doubles(weight.values), bias: doubles(bias.values), N: N, C: C, OC: OC)
+    let stride = OC + 5
+    let out = Fenced([Float](repeating: 7, count: N * stride))
+    matmulForward(
+        out: out.pointer, inp: inp.pointer, weight: weight.pointer, bias: bias.pointer, N: N, C: C, OC: OC,
+        outStride: stride, lowRank: LowRank(a: a.pointer, b: b.pointer, rank: rank))
+    for n in 0..<N {
+        expectClose(
+            Array(out.values[n * stride..<n * stride + OC]),
+            (0..<OC).map { whole[n * OC + $0] + thin[n * OC + $0] }, tolerance: 4e-6)
+        #expect(out.values[n * stride + OC..<(n + 1) * stride].allSatisfy { $0 == 7 })
+    }
+
+    let dout = Fenced(noise(N * OC, seed: 6))
+    let second = Fenced(noise(rank * C, seed: 7))
+    let dinp = Fenced(unwritten: N * C)
+    matmulBackwardInput(
+        dinp: dinp.pointer, dout: dout.pointer, weight: weight.pointer, N: N, C: C, OC: OC,
+        lowRank: LowRank(a: a.pointer, b: second.pointer, rank: rank))
+    let zeros = [Double](repeating: 0, count: N * C)
+    let own = naiveMatmulBackward(
+        dout: doubles(dout.values), inp: zeros, weight: doubles(weight.values), N: N, C: C, OC: OC
+    ).dinp
+    let added = naiveMatmulBackward(
+        dout: doubles(a.values), inp: zeros, weight: doubles(second.values), N: N, C: C, OC: rank
+    ).dinp
+    expectClose(dinp.values, zip(own, added).map { $0 + $1 }, tolerance: 4e-6)
+    expectIntact(outputs: [out, dinp], inputs: [inp, weight, bias, a, b, dout, second])
 }
 
 /// If all numbers have the same sign, rounding errors accumulate; one float32 sum over all rows, as in llm.c, loses two
