@@ -8,17 +8,21 @@ import LLM
 let aboutConverting =
     "takes a GPT-2 from Hugging Face's format to llm.c's, or the other way round\n\n"
     + "A directory with config.json is a Hugging Face model; a file is llm.c's. The tokenizer comes along: into the\n"
-    + "directory, or beside the file. A Phi is a directory only: here it changes its precision or its tokenizer.\n\n"
+    + "directory, or beside the file. A Phi is a directory only: here it changes its precision or its tokenizer. With\n"
+    + "--merge an adapter becomes part of the model: the new one needs no adapter.\n\n"
     + "  convert --from downloads/gpt2 --to models/gpt2.bin\n"
-    + "  convert --from data/model/model_best.bin --to my-gpt2\n\n"
+    + "  convert --from data/model/model_best.bin --to my-gpt2\n"
+    + "  convert --merge my-adapter --to my-phi\n\n"
     + "Then, in Python: AutoModelForCausalLM.from_pretrained(\"my-gpt2\")"
 
 let table: [Option] = [
-    Option("from", "i", .text, "DIR|FILE", "the model to read"),
+    Option("from", "i", .text, "DIR|FILE", "the model to read (with --merge: default is the adapter's)"),
     Option("to", "o", .text, "DIR|FILE.bin", "where to write it: a name that ends in .bin is llm.c's file"),
+    Option("merge", nil, .text, "DIR", "an adapter that is to become part of the model"),
     Option(
         "tokenizer", "k", .text, "DIR",
-        "the tokenizer to write with it (default: the one in the model's folder, or in the folder above)"),
+        "the tokenizer to write with it (default: the one in the adapter's folder, in the model's, or in the folder "
+            + "above)"),
     Option(
         "dtype", nil, .choice(WeightPrecision.allCases.map(\.rawValue)), default: "float32",
         "how the weights are stored; bfloat16 takes half the space, rounded to nearest"),
@@ -30,7 +34,14 @@ enum Convert {
         runReportingErrors {
             let options = try Options(program: "convert", about: aboutConverting, table: table)
             let example = "convert --from data/model/model_best.bin --to my-gpt2"
-            let from = try options.required("from", example: example)
+            let adapters = try NamedAdapter.open(options.texts("merge"))
+            let adapter = adapters.first?.adapter
+            let from = try modelPath(of: adapters, given: options.text("from"), else: "")
+            guard !from.isEmpty else {
+                throw UserError(
+                    "--from is missing" + (adapter.map { ", and \($0.path) does not say what its model is" } ?? ""),
+                    hint: example, exitCode: 2)
+            }
             let to = try options.required("to", example: example)
             let precision = WeightPrecision(rawValue: options.text("dtype") ?? "") ?? .float32
             let writesFile = to.hasSuffix(".bin")
@@ -48,7 +59,11 @@ enum Convert {
                 throw UserError(
                     "rounding \(from) in place would lose the original", hint: "choose another name with --to")
             }
-            let found = try findTokenizer(options, from, isNeeded: !writesFile)
+            if let adapter, isSame || realPath(adapter.path) == realPath(to) {
+                throw UserError(
+                    "merging into \(to) in place would lose the original", hint: "choose another name with --to")
+            }
+            let found = try findTokenizer(options, from, adapter, isNeeded: !writesFile)
             let tokenizer = found?.tokenizer
             if let (tokenizer, place) = found {
                 guard tokenizer.model != nil else {
@@ -56,27 +71,32 @@ enum Convert {
                         "a tokenizer.bin has no merges, and tokenizer.json needs them",
                         hint: "name a directory with tokenizer.json: --tokenizer DIR")
                 }
-                try checkTokenizer(tokenizer, from: place, belongsTo: from)
+                try checkTokenizer(
+                    tokenizer, from: place, belongsTo: from, vocabulary: try vocabulary(ofModel: from, with: adapter))
                 try checkTarget(writesFile ? folder(of: to) : to, tokenizer, isFile: writesFile)
             }
-            let config = try readConfiguration(from)
-            switch try modelKind(from) {
-            case .gpt2:
-                let model = try readGPT2(from, trains: false)
-                if model.tokenizer == nil { model.tokenizer = tokenizer?.fingerprint() }
+            if writesFile, try modelKind(from) == .phi {
+                throw UserError(
+                    "\(from) is a Phi, and llm.c's file holds a GPT-2 only",
+                    hint: "name a directory: --to \(to.dropLast(4))", exitCode: 2)
+            }
+            let (model, read) = try readModel(from, adapters: adapter.map { [$0] } ?? [])
+            for adapter in read { adapter.merge(into: model.parameters) }
+            switch model {
+            case let model as GPT2:
+                // What has grown with an adapter has the tokenizer that has grown with it.
+                if model.tokenizer == nil || adapter != nil {
+                    model.tokenizer = tokenizer?.fingerprint() ?? model.tokenizer
+                }
                 if writesFile {
                     try write(model, tokenizer, to: to, precision)
                 } else if let tokenizer {
                     try HuggingFaceGPT2.write(model, tokenizer, to: to, precision: precision)
                 }
-            case .phi:
-                guard !writesFile else {
-                    throw UserError(
-                        "\(from) is a Phi, and llm.c's file holds a GPT-2 only",
-                        hint: "name a directory: --to \(to.dropLast(4))", exitCode: 2)
-                }
-                try HuggingFacePhi.write(readPhi(from, trains: false), tokenizer, to: to, precision: precision)
+            case let model as Phi: try HuggingFacePhi.write(model, tokenizer, to: to, precision: precision)
+            default: preconditionFailure("there are two kinds of models")
             }
+            let config = model.config
             print("\(to): \(config.summary), \(config.maxT) positions, \(precision.rawValue)")
             if tokenizer == nil { note("note: no tokenizer was written") }
         }
@@ -84,14 +104,16 @@ enum Convert {
 
     static func realPath(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
 
-    /// The tokenizer that was given, or is in the model's folder, or in the folder above, where `make run` has it.
+    /// The tokenizer that was given, or is in the adapter's folder, or in the model's, or in the folder above, where
+    /// `make run` has it.
     /// - Returns: also the place, as a person would name it.
     static func findTokenizer(
-        _ options: Options, _ from: String, isNeeded: Bool
+        _ options: Options, _ from: String, _ adapter: PEFTAdapter?, isNeeded: Bool
     ) throws -> (tokenizer: Tokenizer, place: String)? {
         if let path = options.text("tokenizer") { return (try Tokenizer(at: path), path) }
         let own = isDirectory(from) ? from : folder(of: from)
-        for place in isDirectory(from) ? [own] : [own, own == "." ? ".." : folder(of: own)] {
+        let places = isDirectory(from) ? [own] : [own, own == "." ? ".." : folder(of: own)]
+        for place in (adapter.map { [$0.path] } ?? []) + places {
             guard let path = Tokenizer.file(in: place) else { continue }
             do {
                 return (try Tokenizer(path: path), place)

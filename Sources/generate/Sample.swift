@@ -27,12 +27,13 @@ struct Sample {
         waiting += new
     }
 
-    func json(index: Int, prompt: String, promptTokens: [Int32]) -> String {
+    /// - Parameter name: of the adapter that is on the model, if there is one.
+    func json(name: String?, index: Int, prompt: String, promptTokens: [Int32]) -> String {
         func list(_ ids: [Int32]) -> String { "[" + ids.map(String.init).joined(separator: ",") + "]" }
         func quoted(_ text: String) -> String {
             String(decoding: JSON.quoted(Array(text.utf8)), as: UTF8.self)
         }
-        return "{\"sample\":\(index),\"prompt\":\(quoted(prompt)),\"prompt_tokens\":\(list(promptTokens)),"
+        return "{" + (name.map { "\"name\":\(quoted($0))," } ?? "") + "\"sample\":\(index),\"prompt\":\(quoted(prompt)),\"prompt_tokens\":\(list(promptTokens)),"
             + "\"text\":\(quoted(text)),\"tokens\":\(list(tokens)),\"finish_reason\":\"\(end?.rawValue ?? "length")\"}"
     }
 }

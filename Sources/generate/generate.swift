@@ -1,4 +1,4 @@
-// generate continues a text with a trained GPT-2: prompt → tokens → one pass → a token at a time, shown as it comes.
+// generate continues a text with a trained model: prompt → tokens → one pass → a token at a time, shown as it comes.
 //
 // How the next token is chosen: Sources/LLM/Generation/Sampler.swift. How the model continues what it has read:
 // Sources/LLM/Generation/Generator.swift.
@@ -10,7 +10,9 @@ let aboutGenerating =
     "continues a text with a trained model\n\n"
     + "Without a prompt it begins a new text, after <|endoftext|>. A prompt is continued as it is; write <|endoftext|>\n"
     + "before it where it begins a text of its own. The output is the prompt and what follows; between samples is a line\n"
-    + "with ---."
+    + "with ---.\n\n"
+    + "With adapters each is put on the model in turn, and writes its samples under its name:\n\n"
+    + "  generate --model phi --adapter poems=out/poems letters=out/letters --prompt \"Dear\""
 
 let table: [Option] = [
     Option(
@@ -19,6 +21,9 @@ let table: [Option] = [
     Option(
         "tokenizer", "k", .text, "DIR", default: "data",
         "the tokenizer it was trained with; a Hugging Face directory brings its own"),
+    Option(
+        "adapter", "a", .texts, "DIR|NAME=DIR…",
+        "adapters (LoRA) of finetune or of peft, to be put on the model; without --model on the one that they name"),
     Option("prompt", "p", .text, "TEXT", "the text to continue"),
     Option(
         "prompt-file", "f", .text, "FILE",
@@ -59,26 +64,45 @@ enum Generate {
             let sampler = try readSampler(options)
             try checkTogether(options)
             if options.isGiven("threads") { useThreads(options.int("threads")) }
-            try checkModel(options)
-            let place = tokenizerPath(
-                ofModel: options.text("model") ?? "", given: options.given("tokenizer"),
-                else: options.text("tokenizer") ?? "")
-            let tokenizer = try Tokenizer(at: place)
-            let prompt = try tokenizer.encode(try readPrompt(options))
-            let model = try openModel(options, tokenizer, from: place, promptLength: prompt.count)
-            if options.flag("interactive") {
-                try converse(options, model, tokenizer, sampler, prompt)
-            } else {
-                try write(options, model, tokenizer, sampler, prompt)
+            let adapters = try NamedAdapter.open(options.texts("adapter"))
+            let path = try modelPath(of: adapters, given: options.given("model"), else: options.text("model") ?? "")
+            try checkModel(path, isDefault: path == options.text("model") && !options.isGiven("model"))
+            let voices = try (adapters.isEmpty ? [nil] : adapters.map(Optional.init)).map { named in
+                let tokenizer = try readTokenizer(
+                    ofModel: path, named?.adapter, given: options.given("tokenizer"),
+                    else: options.text("tokenizer") ?? ""
+                ).tokenizer
+                return Voice(
+                    name: named?.name, tokenizer: tokenizer, prompt: try tokenizer.encode(try readPrompt(options)))
+            }
+            try checkRoom(options, path, promptLength: voices.map(\.prompt.count).max() ?? 0)
+            let (model, read) = try readModel(path, adapters: adapters.map(\.adapter))
+            for (i, voice) in voices.enumerated() {
+                if !read.isEmpty { model.parameters.put(read[i]) }
+                if voices.count > 1, !options.flag("json") { printNow("=== \(voice.name ?? "")\n") }
+                if options.flag("interactive") {
+                    try converse(options, model, voice.tokenizer, sampler, voice.prompt)
+                } else {
+                    try write(options, model, voice, sampler)
+                }
             }
         }
+    }
+
+    /// What one adapter, or the model without any, reads and writes by.
+    struct Voice {
+        /// Of the adapter.
+        let name: String?
+        let tokenizer: Tokenizer
+        let prompt: [Int32]
     }
 
     // MARK: - samples
 
     static func write(
-        _ options: Options, _ model: any CausalModel, _ tokenizer: Tokenizer, _ sampler: Sampler, _ given: [Int32]
+        _ options: Options, _ model: any CausalModel, _ voice: Voice, _ sampler: Sampler
     ) throws {
+        let (tokenizer, given) = (voice.tokenizer, voice.prompt)
         let count = options.int("num-samples")
         let limit = options.int("max-new-tokens")
         let stops = options.texts("stop").map { Array($0.utf8) }
@@ -121,7 +145,7 @@ enum Generate {
         show()
         if printsJSON {
             for (i, sample) in samples.enumerated() {
-                printNow(sample.json(index: i, prompt: promptText, promptTokens: prompt) + "\n")
+                printNow(sample.json(name: voice.name, index: i, prompt: promptText, promptTokens: prompt) + "\n")
             }
         }
         let tokens = samples.reduce(0) { $0 + $1.tokens.count }
@@ -246,6 +270,9 @@ enum Generate {
             if options.int("num-samples") > 1 || options.flag("json") {
                 throw refuse("a conversation has one answer, as text", "leave --num-samples and --json out")
             }
+            if options.texts("adapter").count > 1 {
+                throw refuse("a conversation is with one model", "leave all but one --adapter out")
+            }
         }
     }
 
@@ -268,23 +295,19 @@ enum Generate {
     }
 
     /// Refuses what is no model before anything is said about its tokenizer.
-    static func checkModel(_ options: Options) throws {
-        let path = options.text("model") ?? ""
+    static func checkModel(_ path: String, isDefault: Bool) throws {
         guard fileExists(path) else {
             throw UserError(
                 "there is no model \(path)",
-                hint: options.isGiven("model")
-                    ? "name a checkpoint of train_gpt2 or train_phi, or make one: make run"
-                    : "make one with make run, or name one by --model FILE --tokenizer DIR")
+                hint: isDefault
+                    ? "make one with make run, or name one by --model FILE --tokenizer DIR"
+                    : "name a checkpoint of train_gpt2 or train_phi, or make one: make run")
         }
         _ = try modelKind(path)
     }
 
-    static func openModel(
-        _ options: Options, _ tokenizer: Tokenizer, from place: String, promptLength: Int
-    ) throws -> any CausalModel {
-        let path = options.text("model") ?? ""
-        try checkTokenizer(tokenizer, from: place, belongsTo: path)
+    /// Refuses a prompt that is too long, and more samples than the memory has room for.
+    static func checkRoom(_ options: Options, _ path: String, promptLength: Int) throws {
         let config = try readConfiguration(path)
         guard promptLength <= config.maxT else {
             throw UserError(
@@ -297,7 +320,6 @@ enum Generate {
                 sequences: options.int("num-samples"),
                 capacity: isInteractive ? config.maxT : promptLength + options.int("max-new-tokens")),
             hint: "take fewer --num-samples, or a smaller model")
-        return try readModel(path, trains: false)
     }
 
     static func endOfText(_ tokenizer: Tokenizer) throws -> Int32 {

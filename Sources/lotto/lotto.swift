@@ -90,6 +90,9 @@ enum Lotto {
                     "model", "e", .texts, "FILE…",
                     "checkpoints; for several, shows how the score developed, with details of the last"),
                 Option(
+                    "adapter", nil, .texts, "DIR…",
+                    "adapters (LoRA) to put on the model, each in turn; without --model on the one that they name"),
+                Option(
                     "tokenizer", nil, .text, "DIR", default: "data",
                     "the tokenizer the model was trained with; a Hugging Face directory brings its own"),
                 Option("count", nil, .integer(1...1_000_000), default: "500", "questions"),
@@ -107,9 +110,8 @@ enum Lotto {
             ],
             arguments: arguments)
         if options.isGiven("threads") { useThreads(options.int("threads")) }
-        _ = try options.required("model", example: "lotto score --model data/model/model_best.bin")
-        let models = options.texts("model").map { (path: $0, step: step(ofCheckpoint: $0)) }
-            .sorted { ($0.step ?? .max, $0.path) < ($1.step ?? .max, $1.path) }
+        let models = try models(options).map { ($0, step(ofCheckpoint: $0.path)) }
+            .sorted { ($0.1 ?? .max, $0.0.path) < ($1.1 ?? .max, $1.0.path) }
         if let chart = options.text("chart") {
             // A path that cannot be written to is an error now, not after the scoring.
             _ = try DurableFiles().create(chart)
@@ -129,15 +131,15 @@ enum Lotto {
         }
 
         var scores: [(step: Int?, score: LottoScore)] = []
-        for (path, step) in models {
-            _ = try modelKind(path)  // What is no model is said before anything about its tokenizer.
-            let place = tokenizerPath(
-                ofModel: path, given: options.given("tokenizer"), else: options.text("tokenizer") ?? "")
-            let tokenizer = try Tokenizer(at: place)
-            try checkTokenizer(tokenizer, from: place, belongsTo: path)
-            let score = try examine(path, tokenizer, questions, slots: slots)
+        for (candidate, step) in models {
+            _ = try modelKind(candidate.model)  // What is no model is said before anything about its tokenizer.
+            let tokenizer = try readTokenizer(
+                ofModel: candidate.model, candidate.adapter, given: options.given("tokenizer"),
+                else: options.text("tokenizer") ?? ""
+            ).tokenizer
+            let score = try examine(candidate, tokenizer, questions, slots: slots)
             scores.append((step, score))
-            print("\(path): \(percent(score.accuracy)) exact")
+            print("\(candidate.path): \(percent(score.accuracy)) exact")
             fflush(nil)
         }
         guard let last = scores.last?.score else { return }
@@ -152,6 +154,31 @@ enum Lotto {
             try writeDurably(chart) { try $0.write(ScoreChart.svg(points)) }
             print("\nwrote \(chart)")
         }
+    }
+
+    /// A model to examine, with an adapter or without.
+    struct Candidate {
+        let model: String
+        let adapter: PEFTAdapter?
+        /// What it is called: the adapter's path, or the model's.
+        var path: String { adapter?.path ?? model }
+    }
+
+    static func models(_ options: Options) throws -> [Candidate] {
+        guard options.isGiven("adapter") else {
+            _ = try options.required("model", example: "lotto score --model data/model/model_best.bin")
+            return options.texts("model").map { Candidate(model: $0, adapter: nil) }
+        }
+        let adapters = try options.texts("adapter").flatMap { try NamedAdapter.open([$0]) }
+        guard options.texts("model").count < 2 else {
+            throw UserError("adapters go on one model", hint: "give one --model, or leave it out", exitCode: 2)
+        }
+        let path = try modelPath(of: adapters, given: options.text("model"), else: "")
+        guard !path.isEmpty else {
+            throw UserError(
+                "\(adapters[0].adapter.path) does not say what its model is", hint: "name it with --model", exitCode: 2)
+        }
+        return adapters.map { Candidate(model: path, adapter: $0.adapter) }
     }
 
     /// The step in the name of a checkpoint: 1500 for model_00001500.bin or checkpoint-1500; nil if there is none.
@@ -189,16 +216,18 @@ enum Lotto {
         return documents.count
     }
 
-    /// The score of a checkpoint. The model answers all questions by greedy decoding.
+    /// The score of a model. It answers all questions by greedy decoding.
     static func examine(
-        _ path: String, _ tokenizer: Tokenizer, _ questions: [LottoQuestion], slots: Int
+        _ candidate: Candidate, _ tokenizer: Tokenizer, _ questions: [LottoQuestion], slots: Int
     ) throws -> LottoScore {
         guard let endOfText = tokenizer.endOfText.map({ Int32($0) }) else {
             throw UserError(
                 "the tokenizer has no <|endoftext|>, which ends an answer",
                 hint: "name the tokenizer the model was trained with: --tokenizer DIR")
         }
-        let model = try readModel(path, trains: false)
+        let path = candidate.path
+        let (model, adapters) = try readModel(candidate.model, adapters: candidate.adapter.map { [$0] } ?? [])
+        model.parameters.put(adapters.first)
         var score = LottoScore()
         let prompts = try questions.map { [endOfText] + (try tokenizer.encode(Array($0.text(slots: slots).utf8))) }
         let longest = prompts.map(\.count).max() ?? 0

@@ -1,7 +1,7 @@
-// fuzz looks for inputs that make a reader trap: `fuzz [SECONDS] [SEED]`, behind .ci/run. Files of tokenizers, and of
-// weights as Hugging Face stores them, are damaged at random places and read. A tokenizer that still reads encodes hard
-// texts, and a lossless one must give back their bytes; of weights every tensor is read. A trap ends the process, so
-// `fuzz` prints the seed first, and the same seed repeats the run.
+// fuzz looks for inputs that make a reader trap: `fuzz [SECONDS] [SEED]`, behind .ci/run. Files of tokenizers, of
+// weights as Hugging Face stores them, and of adapters are damaged at random places and read. A tokenizer that still reads
+// encodes hard texts, and a lossless one must give back their bytes; of weights every tensor is read; an adapter is put on
+// a model. A trap ends the process, so `fuzz` prints the seed first, and the same seed repeats the run.
 //
 // `fuzz ids PATH` is the other side of dev/reference/compare_tokenizers.py: texts on standard input, each behind its
 // length as UInt32; on standard output, for each: the ids, and the two decodings, each behind its length. `fuzz decode
@@ -150,6 +150,31 @@ enum Fuzz {
         }
     }
 
+    /// Writes an adapter of a small GPT-2 with a new word, and settings of every kind.
+    static func writeAdapter(to directory: String, on model: GPT2) throws {
+        var settings = LoRAConfiguration()
+        settings.rank = 2
+        settings.ranks = [("(mlp|attn)\\.c_proj", 1)]
+        settings.alphas = [("h\\.\\d{1,2}\\..*", 3)]
+        settings.excluded = .expression(".*h\\.0\\.(?:mlp\\.[^x]_fc|attn.*)")
+        let adapter = try Adapter(settings, on: model.config)
+        adapter.initialize(seed: 1)
+        adapter.tokens = [model.config.V - 1]
+        let set = DurableFiles()
+        try PEFTAdapter.write(adapter, on: model, basePath: "base", fingerprint: 0, to: directory, in: set)
+        try set.commit()
+    }
+
+    /// Puts an adapter on a model with room for its words, and takes a step.
+    static func readAdapter(_ directory: String, on model: GPT2) throws {
+        let adapter = try PEFTAdapter(directory)
+        let V = try adapter.vocabulary(of: model.V)
+        guard V < 1000 else { return }
+        let grown = model.grown(to: V)
+        grown.parameters.put(try adapter.read(on: grown, fingerprint: 0))
+        grown.forward(inputs: [0, Int32(V - 1)], .batch(B: 1, T: 2))
+    }
+
     static func fuzz(seconds: Double, seed: UInt64) throws {
         var random = Xorshift(seed: seed)
         let directory = NSTemporaryDirectory() + "llm-fuzz-\(getpid())"
@@ -165,6 +190,11 @@ enum Fuzz {
         files.append(("one/model.safetensors", weights))
         files.append(("shards/model.safetensors.index.json", Array(index.utf8)))
         try Data(weights).write(to: URL(fileURLWithPath: "\(directory)/shards/shard"))
+        let model = GPT2(GPT2Configuration(maxT: 4, V: 7, L: 2, NH: 1, C: 4), trains: false)
+        try writeAdapter(to: "\(directory)/adapter", on: model.grown(to: 8))
+        for name in ["adapter_config.json", "adapter_model.safetensors"] {
+            files.append(("adapter/\(name)", try contents(of: "\(directory)/adapter/\(name)")))
+        }
         let numbers = ["1000000000000", "-1", "9223372036854775808", "1e300", "0.5", "-0", "NaN", "0"].map {
             Array($0.utf8)
         }
@@ -194,6 +224,17 @@ enum Fuzz {
             if name == "one/model.safetensors", random.below(4) > 0 { repairLength(&bytes) }
             let path = "\(directory)/\(name)"
             try Data(bytes).write(to: URL(fileURLWithPath: path))
+            if name.hasPrefix("adapter/") {
+                do {
+                    try readAdapter(folder(of: path), on: model)
+                    read += 1
+                } catch is UserError {}
+                // One damaged file at a time.
+                for (name, bytes) in files where name.hasPrefix("adapter/") {
+                    try Data(bytes).write(to: URL(fileURLWithPath: "\(directory)/\(name)"))
+                }
+                continue
+            }
             if name.contains("safetensors") {
                 do {
                     try readWeights(folder(of: path))

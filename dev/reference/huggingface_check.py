@@ -53,18 +53,26 @@ class Collector(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-def load(directory):
-    """Model and tokenizer, and what was said while they were loaded."""
+def warnings_of(load):
+    """What `load` returns, and what was said meanwhile."""
     collector = Collector()
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_warning()
     transformers.utils.logging.add_handler(collector)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+        loaded = load()
+    transformers.utils.logging.remove_handler(collector)
+    return loaded, collector.messages + [str(warning.message) for warning in caught]
+
+
+def load(directory):
+    """Model and tokenizer, and what was said while they were loaded."""
+    def both():
+        loaded = transformers.AutoModelForCausalLM.from_pretrained(
             directory, dtype="auto", local_files_only=True, output_loading_info=True)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    said = collector.messages + [str(warning.message) for warning in caught]
+        return loaded, transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    ((model, report), tokenizer), said = warnings_of(both)
     said += [f"{kind}: {names}" for kind, names in report.items() if names]
     return model.eval(), tokenizer, said
 

@@ -27,6 +27,12 @@ struct HuggingFaceConfig {
         guard case .object = json else { throw refuse("it is not a JSON object") }
     }
 
+    /// The names of all settings.
+    var names: [String] {
+        guard case .object(let members) = json else { return [] }
+        return members.map { String(decoding: $0.key, as: UTF8.self) }
+    }
+
     /// The kind of model, such as `gpt2`; nil if it does not say.
     var modelType: String? { json["model_type"]?.text }
 

@@ -125,6 +125,11 @@ private func refuseParts(_ path: String) throws {
         guard parts.contains(fileName(of: path)), isHuggingFaceDirectory(folder(of: path)) else { return }
         throw UserError("\(path) is only a part of a model", hint: "name its directory: \(folder(of: path))")
     }
+    guard !PEFTAdapter.isAdapter(path) else {
+        throw UserError(
+            "\(path) is an adapter, not a whole model",
+            hint: "generate --adapter \(path) puts it on its model; convert --merge \(path) --to DIR makes one model of both")
+    }
     // The best, or else the last; a longer name is a later step.
     let inside = names(in: path).filter {
         $0.hasPrefix("model_") && $0.hasSuffix(".bin")
@@ -157,11 +162,12 @@ package func tokenizerPath(ofModel path: String, given: String?, else other: Str
 /// - Parameters:
 ///   - place: where the tokenizer was read from.
 ///   - path: the model's file or directory.
+///   - vocabulary: the model's, where an adapter makes it larger than it is in the file.
 package func checkTokenizer(
-    _ tokenizer: Tokenizer, from place: String, belongsTo path: String,
+    _ tokenizer: Tokenizer, from place: String, belongsTo path: String, vocabulary: Int? = nil,
     hint: String = "name the model's with --tokenizer DIR, or train again"
 ) throws {
-    let V: Int
+    var V: Int
     let known: TokenizerFingerprint?
     if isHuggingFaceDirectory(path) {
         V = try readConfiguration(path).V
@@ -172,6 +178,7 @@ package func checkTokenizer(
         let header = try LLMCModelFile.readHeader(InputFile(path, hint: modelHint))
         (V, known) = (header.config.V, header.tokenizer)
     }
+    V = vocabulary ?? V
     let size = tokenizer.vocabularySize
     if let known, known != tokenizer.fingerprint(ofFirst: known.count) {
         throw UserError(

@@ -13,14 +13,14 @@ import Foundation
 /// A directory with an adapter, opened and checked, but not yet against a model.
 package struct PEFTAdapter {
     package let path: String
-    package let configuration: LoRAConfiguration
-    /// Where its model was, as whoever trained it called the place; nil if it does not say.
-    package let basePath: String?
+    private let settings: PEFTSettings
     /// The fingerprint of its model's parameters; nil if it does not say.
     private let baseFingerprint: String?
-    /// Ids of tokens whose rows are the adapter's own, by the module that has the rows.
-    private let tokenRows: [(module: String, ids: [Int])]
     private let file: SafetensorsFile
+
+    package var configuration: LoRAConfiguration { settings.configuration }
+    /// Where its model was, as whoever trained it called the place; nil if it does not say.
+    package var basePath: String? { settings.basePath }
 
     private static let prefix = "base_model.model."
     private static let rowsSuffix = ".token_adapter.trainable_tokens_delta"
@@ -33,11 +33,7 @@ package struct PEFTAdapter {
     package init(_ path: String) throws {
         self.path = path
         try finishInterruptedWrites(in: path)
-        let config = try HuggingFaceConfig(
-            path, named: "adapter_config.json", hint: "it must be a LoRA of peft for a causal language model")
-        configuration = try PEFTAdapter.readConfiguration(config)
-        basePath = config.value("base_model_name_or_path")?.value.text
-        tokenRows = try PEFTAdapter.readTokenRows(config)
+        settings = try PEFTSettings(path)
         let weights = "\(path)/adapter_model.safetensors"
         guard fileExists(weights) || !fileExists("\(path)/adapter_model.bin") else {
             throw UserError(
@@ -48,124 +44,21 @@ package struct PEFTAdapter {
         baseFingerprint = file.metadata["base"]
     }
 
-    // MARK: - adapter_config.json
-
-    /// Settings of peft that are not computed here, and the values with which they ask for nothing.
-    private static let unsupported = [
-        "alora_invocation_tokens", "arrow_config", "corda_config", "eva_config", "kasa_config", "layer_replication",
-        "lora_bias", "lora_ga_config", "monteclora_config", "target_parameters", "use_bdlora", "use_dora",
-        "use_qalora", "velora_config",
-    ]
-
-    private static func asksForNothing(_ value: JSON) -> Bool {
-        switch value {
-        case .null, .bool(false): true
-        case .array(let values): values.isEmpty
-        case .object(let members): members.isEmpty
-        default: false
-        }
-    }
-
-    private static func readConfiguration(_ config: HuggingFaceConfig) throws -> LoRAConfiguration {
-        try config.require(
-            "peft_type", { $0.text == "LORA" }, "\"LORA\": other kinds of adapters are not computed here")
-        guard config.value("peft_type") != nil else { throw config.refuse("peft_type is missing") }
-        try config.require("task_type", { $0.text == "CAUSAL_LM" }, "\"CAUSAL_LM\"")
-        for name in unsupported {
-            try config.require(name, asksForNothing, "null or false: it is not computed here")
-        }
-        func number(_ name: String, _ range: ClosedRange<Double>, default fallback: Double) throws -> Double {
-            guard let (_, found) = config.value(name) else { return fallback }
-            guard let number = found.number, range.contains(number) else {
-                throw config.refuse(
-                    "\(name) is \(HuggingFaceConfig.shown(found)), not a number from \(String(format: "%g", range.lowerBound))"
-                        + String(format: " to %g", range.upperBound))
-            }
-            return number
-        }
-        func pattern(_ name: String) throws -> ModulePattern? {
-            guard let (_, found) = config.value(name) else { return nil }
-            switch found {
-            case .string(let bytes):
-                let text = String(decoding: bytes, as: UTF8.self)
-                return text == "all-linear" ? .allLinear : .expression(try checked(text, name, config))
-            case .array(let values):
-                return .names(
-                    try values.map {
-                        guard let text = $0.text else { throw config.refuse("\(name) has a member that is no string") }
-                        return text
-                    })
-            default: throw config.refuse("\(name) is neither a list of names nor an expression")
-            }
-        }
-        func byPattern(_ name: String) throws -> [(String, JSON)] {
-            guard let (_, found) = config.value(name) else { return [] }
-            guard case .object(let members) = found else { throw config.refuse("\(name) is not a JSON object") }
-            return try members.map { (try checked(String(decoding: $0.key, as: UTF8.self), name, config), $0.value) }
-        }
-        var result = LoRAConfiguration()
-        result.rank = try config.size("r", default: 8)
-        result.alpha = try number("lora_alpha", 0...1e9, default: 8)
-        result.dropout = Float(try number("lora_dropout", 0...0.999, default: 0))
-        result.isRankStabilized = config.value("use_rslora")?.value.bool ?? false
-        // What peft takes where nothing is said: GPT-2's and Phi's.
-        result.targets = try pattern("target_modules") ?? .names(["c_attn", "q_proj", "v_proj", "fc1", "fc2"])
-        result.excluded = try pattern("exclude_modules")
-        if let (_, found) = config.value("layers_to_transform") {
-            let list = found.int.map { [$0] } ?? found.elements?.compactMap(\.int)
-            guard let list, found.elements.map({ $0.count == list.count }) ?? true else {
-                throw config.refuse("layers_to_transform is neither a number nor a list of numbers")
-            }
-            result.layers = list
-        }
-        result.ranks = try byPattern("rank_pattern").map { pattern, value in
-            guard let rank = value.int, sizeLimit.contains(rank) else {
-                throw config.refuse("rank_pattern: the rank of \(pattern) is \(HuggingFaceConfig.shown(value))")
-            }
-            return (pattern, rank)
-        }
-        result.alphas = try byPattern("alpha_pattern").map { pattern, value in
-            guard let alpha = value.number, (0...1e9).contains(alpha) else {
-                throw config.refuse("alpha_pattern: the alpha of \(pattern) is \(HuggingFaceConfig.shown(value))")
-            }
-            return (pattern, alpha)
-        }
-        return result
-    }
-
-    /// An expression that can be matched.
-    private static func checked(_ text: String, _ name: String, _ config: HuggingFaceConfig) throws -> String {
-        guard text.utf8.count <= 1000, (try? Regex(text)) != nil else {
-            throw config.refuse("\(name): \(HuggingFaceConfig.shown(.string(Array(text.utf8)))) is not an expression")
-        }
-        return text
-    }
-
-    /// trainable_token_indices: a list for the embeddings, or lists by module.
-    private static func readTokenRows(_ config: HuggingFaceConfig) throws -> [(module: String, ids: [Int])] {
-        guard let (name, found) = config.value("trainable_token_indices") else { return [] }
-        func ids(_ value: JSON) throws -> [Int] {
-            let ids = value.elements?.compactMap(\.int) ?? []
-            guard let count = value.elements?.count, ids.count == count,
-                ids.allSatisfy({ $0 >= 0 && $0 < sizeLimit.upperBound }),
-                Set(ids).count == count
-            else { throw config.refuse("\(name) is not made of lists of token ids") }
-            return ids
-        }
-        if case .object(let members) = found {
-            return try members.map { (String(decoding: $0.key, as: UTF8.self), try ids($0.value)) }
-        }
-        return [("embed_tokens", try ids(found)), ("wte", try ids(found))]
-    }
-
     // MARK: - onto a model
 
-    /// The vocabulary that a model must have for it.
+    /// The vocabulary that a model must have for it: larger than its own where the adapter has new words.
     /// - Parameter V: of its model.
-    package func vocabulary(of V: Int) -> Int {
-        let embeddings = /.*\.(wte|embed_tokens|lm_head)(\.token_adapter\.base_layer)?\.weight/
+    /// - Throws: if it has a token's rows far past the others.
+    package func vocabulary(of V: Int) throws -> Int {
+        let embeddings = /.*\.(wte|embed_tokens|lm_head)(\.token_adapter)?(\.base_layer)?\.weight/
         let resized = file.entries.compactMap { $0.key.wholeMatch(of: embeddings) == nil ? nil : $0.value.shape.first }
-        return resized.max() ?? max(V, (tokenRows.flatMap(\.ids).max() ?? -1) + 1)
+        let whole = max(V, resized.max() ?? 0)
+        // Rows may be those of new words, one behind the other.
+        let new = Set(settings.tokenRows.flatMap(\.ids)).filter { $0 >= whole }
+        if let last = new.max(), last != whole + new.count - 1 {
+            throw misfit("it has a row of token \(last), and the model a vocabulary of \(grouped(V))")
+        }
+        return whole + new.count
     }
 
     /// The adapter, for a model with a vocabulary as `vocabulary(of:)` says.
@@ -226,25 +119,53 @@ package struct PEFTAdapter {
         on model: any LanguageModel, into adapter: Adapter, _ floats: (String, [Int]) throws -> [Float]?
     ) throws {
         let config = model.config
+        var unseen = Set(configuration.savedModules)
         for tensor in model.parameters.table.tensors {
             let isTransposed = tensor.huggingFace?.isTransposed ?? false
             for l in 0..<tensor.layers {
                 for part in tensor.partsAtHuggingFace(layer: l) {
                     let name = config.modulePrefix + part.name
                     let place = tensor.offset + l * tensor.layerStride + part.offset
+                    var isThere = false
                     for kind in ["", ".base_layer", ".token_adapter.base_layer"] {
                         guard var values = try floats(PEFTAdapter.name(name, kind), part.shape) else { continue }
                         if isTransposed { values = transposed(values, columns: part.shape[1]) }
                         adapter.replace(place, by: values)
+                        isThere = true
+                    }
+                    let saved = configuration.savedModules.filter { PEFTAdapter.is(name, in: $0) }
+                    unseen.subtract(saved)
+                    guard isThere || saved.isEmpty && !needsBias(name, adapter) else {
+                        throw misfit("tensor \(PEFTAdapter.name(name, "")) is missing")
                     }
                 }
             }
         }
-        guard config.hasTiedHead, let wte = config.tokenTensors.first else { return }
+        guard config.hasTiedHead, let wte = config.tokenTensors.first else {
+            if let name = unseen.min() { throw misfit("modules_to_save names \(name), which the model does not have") }
+            return
+        }
         for kind in ["", ".token_adapter.base_layer"] {
             let shape = [wte.usedRows, wte.rowCount]
             let embeddings = try floats(PEFTAdapter.name(config.modulePrefix + "wte.weight", kind), shape)
             guard try embeddings == floats(PEFTAdapter.name("lm_head.weight", kind), shape) else { throw untied() }
+            if embeddings != nil { unseen.remove("lm_head") }
+        }
+        if let name = unseen.min() { throw misfit("modules_to_save names \(name), which the model does not have") }
+    }
+
+    /// Whether a tensor belongs to a module, or to a part of it, that has a name as peft's modules_to_save gives it: the
+    /// end of its whole name.
+    private static func `is`(_ tensor: String, in module: String) -> Bool {
+        tensor.indices.contains { tensor[$0] == "." && tensor[..<$0].hasSuffix(module) }
+    }
+
+    private func needsBias(_ tensor: String, _ adapter: Adapter) -> Bool {
+        guard tensor.hasSuffix(".bias") else { return false }
+        switch settings.bias {
+        case .none: return false
+        case .all: return true
+        case .ofTargets: return adapter.products.contains { $0.module.name + ".bias" == tensor }
         }
     }
 
@@ -253,9 +174,15 @@ package struct PEFTAdapter {
         on model: any LanguageModel, into adapter: Adapter, _ floats: (String, [Int]) throws -> [Float]?
     ) throws {
         let config = model.config
+        let modules = config.tokenModules + (config.hasTiedHead ? ["lm_head"] : [])
+        func has(_ names: [String], _ module: String) -> Bool {
+            names.contains { module == $0 || module.hasSuffix("." + $0) }
+        }
+        for (names, _) in settings.tokenRows where !modules.contains(where: { has(names, $0) }) {
+            throw misfit("trainable_token_indices names \(names[0]), which is no embedding of the model")
+        }
         for (tensor, module) in zip(config.tokenTensors, config.tokenModules) {
-            guard let ids = tokenRows.first(where: { module == $0.module || module.hasSuffix("." + $0.module) })?.ids
-            else { continue }
+            guard let ids = settings.tokenRows.first(where: { has($0.modules, module) })?.ids else { continue }
             guard ids.allSatisfy({ $0 < config.V }) else { throw misfit("it has rows of tokens past the vocabulary") }
             let (name, width) = (PEFTAdapter.prefix + module + PEFTAdapter.rowsSuffix, tensor.rowCount)
             guard let values = try floats(name, [ids.count, width]) else { throw misfit("tensor \(name) is missing") }
@@ -263,16 +190,18 @@ package struct PEFTAdapter {
                 adapter.replace(tensor.offset + id * width, by: Array(values[i * width..<(i + 1) * width]))
             }
             adapter.tokens = ids
-            // peft writes a tied classifier's rows, too.
-            let head = PEFTAdapter.prefix + "lm_head" + PEFTAdapter.rowsSuffix
-            guard try !config.hasTiedHead || floats(head, [ids.count, width]) ?? values == values else {
-                throw untied()
-            }
         }
+        guard config.hasTiedHead else { return }
+        // peft writes a tied classifier's rows, too. Where both are named, the ids must be the same.
+        let (ids, heads) = (adapter.tokens, settings.tokenRows.first { has($0.modules, "lm_head") }?.ids)
+        let shape = [ids.count, config.C]
+        let rows = try config.tokenModules.map { try floats(PEFTAdapter.prefix + $0 + PEFTAdapter.rowsSuffix, shape) }
+        let head = try floats(PEFTAdapter.prefix + "lm_head" + PEFTAdapter.rowsSuffix, shape)
+        guard heads ?? ids == ids, head == nil || head == rows.first else { throw untied() }
     }
 
     private func untied() -> UserError {
-        misfit("it has a classifier that is not its embeddings, and a GPT-2 here has one matrix for both")
+        misfit("it has another wte than lm_head, and a GPT-2 here has one matrix for both")
     }
 
     private static func name(_ tensor: String, _ kind: String) -> String {
@@ -287,8 +216,8 @@ package struct PEFTAdapter {
 
     // MARK: - written
 
-    /// Writes an adapter's files into a set, which the caller commits. adapter_config.json, which makes the directory an
-    /// adapter, is the last.
+    /// Writes an adapter's files into a set, which the caller commits: A, B and the rows of its tokens. adapter_config.json,
+    /// which makes the directory an adapter, is the last.
     /// - Parameters:
     ///   - model: that it is on.
     ///   - basePath: where the model is.
@@ -328,39 +257,8 @@ package struct PEFTAdapter {
             try writeSafetensors(
                 tensors, as: .float32, hasChecksum: true, metadata: [("base", hexadecimal(fingerprint))], to: $0)
         }
-        let settings = settings(
-            adapter.configuration, isTransposed: adapter.products.contains { $0.module.isTransposed }, basePath,
-            tokens: indices.isEmpty ? .null : .object(indices))
+        let settings = PEFTSettings.written(
+            for: adapter, basePath: basePath, tokens: indices.isEmpty ? .null : .object(indices))
         try set.write("\(directory)/adapter_config.json") { try $0.write(settings.text() + [UInt8(ascii: "\n")]) }
-    }
-
-    /// adapter_config.json, with sorted keys, as peft writes it.
-    private static func settings(
-        _ configuration: LoRAConfiguration, isTransposed: Bool, _ basePath: String, tokens: JSON
-    ) -> JSON {
-        func text(_ text: String) -> JSON { .string(Array(text.utf8)) }
-        func pattern(_ pattern: ModulePattern?) -> JSON {
-            switch pattern {
-            case .names(let names)?: .array(names.map(text))
-            case .expression(let expression)?: text(expression)
-            case .allLinear?: "all-linear"
-            case nil: .null
-            }
-        }
-        func number(_ value: Double) -> JSON { .number(value) }
-        return [
-            "alpha_pattern": .object(configuration.alphas.map { (Array($0.pattern.utf8), number($0.alpha)) }),
-            "auto_mapping": .null, "base_model_name_or_path": text(basePath), "bias": "none",
-            "exclude_modules": pattern(configuration.excluded), "fan_in_fan_out": .bool(isTransposed),
-            "inference_mode": true, "init_lora_weights": true, "layers_pattern": .null,
-            "layers_to_transform": configuration.layers.map { .array($0.map { .number(Double($0)) }) } ?? .null,
-            // As a person would write it: 0.05, not the float nearest to it.
-            "lora_alpha": number(configuration.alpha),
-            "lora_dropout": number(Double("\(configuration.dropout)") ?? 0), "modules_to_save": .null,
-            "peft_type": "LORA", "r": number(Double(configuration.rank)),
-            "rank_pattern": .object(configuration.ranks.map { (Array($0.pattern.utf8), number(Double($0.rank))) }),
-            "target_modules": pattern(configuration.targets), "task_type": "CAUSAL_LM",
-            "trainable_token_indices": tokens, "use_dora": false, "use_rslora": .bool(configuration.isRankStabilized),
-        ]
     }
 }

@@ -73,7 +73,7 @@ package enum ModulePattern: Equatable {
     func matches(_ module: LinearModule) throws -> Bool {
         switch self {
         case .names(let names): names.contains { module.name == $0 || module.name.hasSuffix("." + $0) }
-        case .expression(let text): try module.name.wholeMatch(of: Regex(text)) != nil
+        case .expression(let text): try Expression(text).matches(module.name)
         case .allLinear: !module.isHead
         }
     }
@@ -89,9 +89,13 @@ package struct LoRAConfiguration: Equatable {
     package var dropout: Float = 0
     package var targets = ModulePattern.allLinear
     package var excluded: ModulePattern?
-    /// The layers it is on; nil for all.
+    /// The layers it is on; nil for all. A layer that the targets name in full is on whatever its number is.
     package var layers: [Int]?
-    /// Expressions for the end of a layer's name, and what its rank or alpha is instead. The first that matches counts.
+    /// Expressions for what stands before a layer's number in its name; none for anything.
+    package var layersPatterns: [String] = []
+    /// Modules that are not targets, because they are trained whole.
+    package var savedModules: [String] = []
+    /// Expressions for the end of a layer's name, from a dot on, and what its rank or alpha is instead. The first that matches counts.
     package var ranks: [(pattern: String, rank: Int)] = []
     package var alphas: [(pattern: String, alpha: Double)] = []
 
@@ -100,19 +104,31 @@ package struct LoRAConfiguration: Equatable {
     package static func == (a: Self, b: Self) -> Bool {
         a.rank == b.rank && a.alpha == b.alpha && a.isRankStabilized == b.isRankStabilized && a.dropout == b.dropout
             && a.targets == b.targets && a.excluded == b.excluded && a.layers == b.layers
+            && a.layersPatterns == b.layersPatterns && a.savedModules == b.savedModules
             && a.ranks.elementsEqual(b.ranks) { $0 == $1 } && a.alphas.elementsEqual(b.alphas) { $0 == $1 }
     }
 
     func isTarget(_ module: LinearModule) throws -> Bool {
         if let excluded, try excluded.matches(module) { return false }
-        if let layers, !layers.contains(module.layer) || module.isHead { return false }
-        return try targets.matches(module)
+        for saved in savedModules where try Expression("(.*\\.)?\(saved)(\\..*)?").matches(module.name) { return false }
+        guard try targets.matches(module) else { return false }
+        if case .names(let names) = targets, names.contains(module.name) { return true }
+        return try isInLayers(module)
+    }
+
+    private func isInLayers(_ module: LinearModule) throws -> Bool {
+        guard let layers else { return true }
+        guard !module.isHead, layers.contains(module.layer) else { return false }
+        return try layersPatterns.isEmpty
+            || layersPatterns.contains {
+                try Expression("(.*\\.)?(\($0))\\.\(module.layer)\\..*").matches(module.name)
+            }
     }
 
     /// A layer's rank and scale s.
     func rankAndScale(of module: LinearModule) throws -> (rank: Int, scale: Float) {
         func first<Value>(_ patterns: [(String, Value)]) throws -> Value? {
-            try patterns.first { try module.name.wholeMatch(of: Regex("(.*\\.)?(\($0.0))")) != nil }?.1
+            try patterns.first { try Expression("(.*\\.)?(\($0.0))").matches(module.name) }?.1
         }
         let r = try first(ranks) ?? rank
         let alpha = try first(alphas) ?? alpha
