@@ -68,7 +68,7 @@ final class Learner: TrainableModel {
         let files = try PEFTAdapter(place)
         let base = try readModel(path, trains: false)
         fingerprint = base.parameters.fingerprint
-        let V = files.vocabulary(of: base.V)
+        let V = try files.vocabulary(of: base.V)
         model = V > base.V ? base.grown(to: V) : base
         adapter = try files.read(on: model, fingerprint: fingerprint)
         train(options)
