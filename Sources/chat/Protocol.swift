@@ -44,13 +44,20 @@ func serve(_ session: ChatSession) {
     /// nil where there is nothing to answer.
     func reply(_ session: ChatSession, to line: [UInt8]) throws -> ChatAnswer? {
         func refuse(_ what: String) -> UserError {
-            UserError(what, hint: "a line has messages, or role and content, or a command; see chat --help")
+            UserError(
+                what,
+                hint: "each line is one object that has messages, or role and content, or a command; see chat --help")
         }
         func show(_ new: String) -> Bool {
             if !new.isEmpty { printNow("{\"delta\":\(quoted(new))}\n") }
             return !Interrupt.take()
         }
-        let json = try JSON(line, name: "the line", allowsDuplicateKeys: false)
+        let json: JSON
+        do {
+            json = try JSON(line, name: "the line", allowsDuplicateKeys: false)
+        } catch let error as UserError {
+            throw refuse(error.message)
+        }
         if json["messages"] != nil {
             let messages = try ChatMessage.list(in: json, key: "messages") { UserError("the line: \($0)", hint: $1) }
             return try session.answer(to: messages, show)

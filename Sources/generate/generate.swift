@@ -72,6 +72,10 @@ enum Generate {
                 guard options.flag("chat") else {
                     return Voice(name: named?.name, tokenizer: tokenizer, prompt: try tokenizer.encode(text))
                 }
+                guard !trimmed(text).isEmpty else {
+                    throw UserError(
+                        "--chat needs a question", hint: "--prompt TEXT, or --prompt-file FILE", exitCode: 2)
+                }
                 let template = try readTemplate(ofModel: path, named?.adapter, given: options.text("template"))
                 var encoder = try ConversationEncoder(tokenizer, template)
                 let system = options.text("system").map { [ChatMessage(.system, Array($0.utf8))] } ?? []
@@ -126,7 +130,9 @@ enum Generate {
 
         // The first sample that is not yet whole is shown as it comes; what the others have so far waits for its turn.
         let decoder = DecodeStream(tokenizer, after: given)
-        var samples = (0..<count).map { _ in Sample(decoder: decoder, stream: TextStream(stops: stops)) }
+        var samples = (0..<count).map { _ in
+            Sample(decoder: decoder, stream: TextStream(stops: stops, trimsStart: voice.answerEnd != nil))
+        }
         var turn = 0
         func show() {
             guard !printsJSON else { return }

@@ -210,6 +210,9 @@ extension ChatMessage {
 /// Adds a conversation to a file of JSON Lines; without one makes it.
 /// - Throws: if what is there is anything else.
 package func appendConversation(_ messages: [ChatMessage], to path: String) throws {
+    guard isDirectory(folder(of: path)) else {
+        throw UserError("there is no folder \(folder(of: path))", hint: "make it first, or name a file in another")
+    }
     var text: [UInt8] = []
     if fileExists(path) {
         let file = try InputFile(path, hint: "name a file")

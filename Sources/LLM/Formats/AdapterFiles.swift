@@ -49,7 +49,9 @@ package func requireAdapter(_ path: String) throws {
                 ? "name its directory: \(directory)" : "name the directory that has its adapter_config.json")
     }
     let inside = names(in: path).filter { PEFTAdapter.isAdapter("\(path)/\($0)") && !$0.hasSuffix(".tmp") }
-    let best = inside.max { ($0.contains("best") ? 1 : 0, $0.utf8.count, $0) < ($1.contains("best") ? 1 : 0, $1.utf8.count, $1) }
+    let best = inside.max {
+        ($0.contains("best") ? 1 : 0, $0.utf8.count, $0) < ($1.contains("best") ? 1 : 0, $1.utf8.count, $1)
+    }
     throw UserError(
         "\(path) is \(isHuggingFaceDirectory(path) ? "a whole model, not an adapter" : "no adapter: it has no adapter_config.json")",
         hint: best.map { "name one of its adapters, such as \(path)/\($0)" }

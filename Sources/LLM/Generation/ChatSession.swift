@@ -146,7 +146,7 @@ package final class ChatSession {
         generator.continue(with: prompt)
         var answer = ChatAnswer(promptTokens: prompt.count, messagesLeftOut: leftOut)
         var decoder = DecodeStream(voice.tokenizer, after: prompt)
-        var stream = TextStream(stops: voice.encoder.stop.texts)
+        var stream = TextStream(stops: voice.encoder.stop.texts, trimsStart: true)
         let ends = voice.encoder.stop.tokens + (voice.tokenizer.endOfText.map { [Int32($0)] } ?? [])
         try generator.generate(limit: limit, sampler: sampler, randoms: &randoms, endOfText: nil) { _, token in
             answer.tokens += 1

@@ -25,28 +25,30 @@ package final class Terminal {
         else { return nil }
         before = mode
         restoreAtEveryEnd(mode)
-        enter(readsSignals: false)
+        setMode(readsSignals: true)
+        printNow(pastesOn)
     }
 
     deinit { restoreTerminal() }
 
-    /// Raw, but for what is written; and each paste between ESC [ 200 ~ and ESC [ 201 ~.
+    /// Each paste between ESC [ 200 ~ and ESC [ 201 ~.
+    private let pastesOn = "\u{1B}[?2004h"
+
+    /// Raw, but for what is written.
     /// - Parameter readsSignals: whether Ctrl-C and Ctrl-Z are signals, and not bytes.
-    private func enter(readsSignals: Bool) {
+    private func setMode(readsSignals: Bool) {
         var mode = before
         mode.c_iflag &= ~tcflag_t(ICRNL | IXON)
         mode.c_lflag &= ~tcflag_t(ICANON | ECHO | IEXTEN | (readsSignals ? 0 : ISIG))
         tcsetattr(STDIN_FILENO, TCSADRAIN, &mode)
-        printNow("\u{1B}[?2004h")
     }
 
     /// A line, or a text that was pasted; nil at the end of input.
     package func readLine(prompt: String) -> String? {
         editor.prompt = prompt
-        enter(readsSignals: false)
-        defer { enter(readsSignals: true) }
+        setMode(readsSignals: false)
+        defer { setMode(readsSignals: true) }
         measure()
-        printNow(editor.draw())
         while true {
             while let byte = typed.popFirst() {
                 switch editor.add(byte) {
@@ -59,7 +61,8 @@ package final class Terminal {
                 case .suspended:
                     restoreTerminal()
                     raise(SIGTSTP)
-                    enter(readsSignals: false)
+                    setMode(readsSignals: false)
+                    printNow(pastesOn)
                 case .interrupted, nil: break
                 }
             }
