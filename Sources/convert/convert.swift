@@ -43,6 +43,7 @@ enum Convert {
                     hint: example, exitCode: 2)
             }
             let to = try options.required("to", example: example)
+            _ = try modelKind(from)  // What is no model is said before anything about its tokenizer.
             let precision = WeightPrecision(rawValue: options.text("dtype") ?? "") ?? .float32
             let writesFile = to.hasSuffix(".bin")
             if writesFile, isDirectory(to) {

@@ -33,8 +33,8 @@ struct Sample {
         func quoted(_ text: String) -> String {
             String(decoding: JSON.quoted(Array(text.utf8)), as: UTF8.self)
         }
-        return "{" + (name.map { "\"name\":\(quoted($0))," } ?? "")
-            + "\"sample\":\(index),\"prompt\":\(quoted(prompt)),\"prompt_tokens\":\(list(promptTokens)),"
+        let named = name.map { "\"name\":\(quoted($0))," } ?? ""
+        return "{\(named)\"sample\":\(index),\"prompt\":\(quoted(prompt)),\"prompt_tokens\":\(list(promptTokens)),"
             + "\"text\":\(quoted(text)),\"tokens\":\(list(tokens)),\"finish_reason\":\"\(end?.rawValue ?? "length")\"}"
     }
 }

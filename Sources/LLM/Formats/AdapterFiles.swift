@@ -48,15 +48,16 @@ package func requireAdapter(_ path: String) throws {
             hint: PEFTAdapter.isAdapter(directory)
                 ? "name its directory: \(directory)" : "name the directory that has its adapter_config.json")
     }
-    let inside = names(in: path).filter { PEFTAdapter.isAdapter("\(path)/\($0)") && !$0.hasSuffix(".tmp") }
-    let best = inside.max {
-        ($0.contains("best") ? 1 : 0, $0.utf8.count, $0) < ($1.contains("best") ? 1 : 0, $1.utf8.count, $1)
+    guard !isHuggingFaceDirectory(path) else {
+        throw UserError("\(path) is a whole model, not an adapter", hint: "give it as --model")
     }
+    // The best, or else the last; a longer name is a later step.
+    let inside = names(in: path).filter { PEFTAdapter.isAdapter("\(path)/\($0)") && !$0.hasSuffix(".tmp") }
+        .max { ($0.contains("best") ? 1 : 0, $0.utf8.count, $0) < ($1.contains("best") ? 1 : 0, $1.utf8.count, $1) }
     throw UserError(
-        "\(path) is \(isHuggingFaceDirectory(path) ? "a whole model, not an adapter" : "no adapter: it has no adapter_config.json")",
-        hint: best.map { "name one of its adapters, such as \(path)/\($0)" }
-            ?? (isHuggingFaceDirectory(path)
-                ? "give it as --model" : "name a directory that finetune, or peft's save_pretrained, has written"))
+        "\(path) is no adapter: it has no adapter_config.json",
+        hint: inside.map { "name one of its adapters, such as \(path)/\($0)" }
+            ?? "name a directory that finetune, or peft's save_pretrained, has written")
 }
 
 /// Where the model of some adapters is.

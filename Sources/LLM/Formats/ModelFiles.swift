@@ -128,7 +128,8 @@ private func refuseParts(_ path: String) throws {
     guard !PEFTAdapter.isAdapter(path) else {
         throw UserError(
             "\(path) is an adapter, not a whole model",
-            hint: "generate --adapter \(path) puts it on its model; convert --merge \(path) --to DIR makes one model of both")
+            hint: "generate --adapter \(path) puts it on its model; convert --merge \(path) --to DIR makes one model "
+                + "of both")
     }
     // The best, or else the last; a longer name is a later step.
     let inside = names(in: path).filter {

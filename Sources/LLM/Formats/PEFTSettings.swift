@@ -36,7 +36,8 @@ struct PEFTSettings {
         guard let kind = config.value("peft_type")?.value else { throw config.refuse("peft_type is missing") }
         guard kind.text == "LORA" else {
             throw config.refuse(
-                "peft_type is \(HuggingFaceConfig.shown(kind)), not \"LORA\": other kinds of adapters are not computed here")
+                "peft_type is \(HuggingFaceConfig.shown(kind)), not \"LORA\": other kinds of adapters are not "
+                    + "computed here")
         }
         try config.require("task_type", { $0.text == "CAUSAL_LM" }, "\"CAUSAL_LM\"")
         for name in config.names.sorted() where !PEFTSettings.known.contains(name) {

@@ -4,7 +4,7 @@
 
 /// A regular expression of Python's `re`, to be matched with whole names. What can't be matched without going back
 /// (references to groups, atomic groups, looking behind) and flags are refused.
-struct Expression {
+package struct Expression {
     private indirect enum Node {
         case one((Unicode.Scalar) -> Bool)
         case sequence([Node])
@@ -15,19 +15,19 @@ struct Expression {
         case ahead(Node, isWanted: Bool)
     }
 
-    private static let mostSteps = 1_000_000
+    private static let mostSteps = 100_000
     private let text: String
     private let root: Node
 
     /// - Throws: if it is not an expression, or one of the kinds that are refused.
-    init(_ text: String) throws {
+    package init(_ text: String) throws {
         var parser = Parser(text)
         self.text = text
         root = try parser.parse()
     }
 
     /// - Throws: if it would take too long.
-    func matches(_ name: String) throws -> Bool {
+    package func matches(_ name: String) throws -> Bool {
         let name = Array(name.unicodeScalars)
         var steps = 0
         return try advance(root, from: [0], in: name, &steps).contains(name.count)

@@ -89,9 +89,14 @@ func changeTensors(
 }
 
 /// Writes an adapter that is on a model.
-func write(_ adapter: Adapter, on model: any LanguageModel, to directory: String, base: String = "base") throws {
+/// - Parameter fingerprint: of the model's parameters as they are if nil.
+func write(
+    _ adapter: Adapter, on model: any LanguageModel, to directory: String, base: String = "base",
+    fingerprint: UInt64? = nil
+) throws {
     let set = DurableFiles()
     try PEFTAdapter.write(
-        adapter, on: model, basePath: base, fingerprint: model.parameters.fingerprint, to: directory, in: set)
+        adapter, on: model, basePath: base, fingerprint: fingerprint ?? model.parameters.fingerprint, to: directory,
+        in: set)
     try set.commit()
 }

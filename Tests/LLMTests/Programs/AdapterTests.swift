@@ -83,11 +83,12 @@ private func samples(_ arguments: [String], in folder: String) throws -> [[Strin
         try refused("base is a whole model, not an adapter", "--adapter", "base", hint: "--model")
         try refused("is a file", "--adapter", "one/adapter_model.safetensors", hint: "name its directory: one")
         try refused(". is no adapter", "--adapter", ".", hint: "such as ./")
-        try refused("two adapters are called one", "--adapter", "one", "one=two", hint: "NAME", status: 2)
+        try refused("two adapters are called one", "--adapter", "one", "one=two", hint: "--adapter one=DIR", status: 2)
         try refused("a conversation", "--adapter", "one", "two", "--interactive", hint: "--adapter", status: 2)
         try set("base_model_name_or_path", to: "microsoft/phi-1_5", in: "\(folder)/two")
         try refused("two is an adapter of microsoft/phi-1_5, which is not here", "--adapter", "two", hint: "--model")
-        try refused("one is an adapter of base, and two of microsoft/phi-1_5", "--adapter", "one", "two", hint: "--model")
+        try refused(
+            "one is an adapter of base, and two of microsoft/phi-1_5", "--adapter", "one", "two", hint: "--model")
         try set("base_model_name_or_path", to: nil, in: "\(folder)/two")
         try refused("there is no model data/model/model_best.bin", "--adapter", "two", hint: "--model")
         try expectSuccess("generate", ["--adapter", "one", "two", "-n", "2"], in: folder)
@@ -101,6 +102,7 @@ private func samples(_ arguments: [String], in folder: String) throws -> [[Strin
 @Test func `an adapter is not a model`() throws {
     try withAdapters { folder in
         let words = "one is an adapter, not a whole model"
+        try makeTokenizersAndData(folder)
         for (program, arguments) in [
             ("generate", ["--model", "one"]), ("convert", ["--from", "one", "--to", "new"]),
             ("lotto", ["score", "--model", "one"]), ("train_gpt2", ["-e", "one"]), ("train_phi", ["-e", "one"]),
@@ -122,6 +124,13 @@ private func samples(_ arguments: [String], in folder: String) throws -> [[Strin
             let isSaid = result.errors.contains("warning: \(name) was trained on another model than this one, on base")
             #expect(isSaid == !isSame, "\(result.errors)")
         }
+        // What counts is the model before it has grown.
+        let base = try readModel("\(folder)/base", trains: false)
+        let (large, grown) = try AdapterFixture("gpt2", "grown_rows").read()
+        large.parameters.put(grown)
+        try write(grown, on: large, to: "\(folder)/grown", fingerprint: base.parameters.fingerprint)
+        let result = try run("generate", ["--adapter", "grown"] + greedy, in: folder)
+        #expect(result.status == 0 && !result.errors.contains("warning"), "\(result.errors)")
     }
 }
 
@@ -146,7 +155,8 @@ func `a merged GPT-2 has the adapter's logits`(tag: String) throws {
 func `a merged Phi has the adapter's logits`(tag: String) throws {
     let fixture = AdapterFixture("phi", tag)
     try withTemporaryDirectory { folder in
-        let arguments = ["--merge", try fixture.path(), "--from", try fixture.base(), "--to"]
+        try smallTokenizer(40).write(to: "\(folder)/words")
+        let arguments = ["--merge", try fixture.path(), "--from", try fixture.base(), "--tokenizer", "words", "--to"]
         try expectSuccess("convert", arguments + ["new"], in: folder)
         let model = try readModel("\(folder)/new", trains: false)
         #expect(relativeError(try fixture.logits(model), try fixture.expected()) < 1e-5)
@@ -183,16 +193,23 @@ func `a merged Phi has the adapter's logits`(tag: String) throws {
         var settings = LoRAConfiguration()
         settings.rank = 2
         let adapter = try Adapter(settings, on: model.config)
-        for name in ["first", "second"] {
-            adapter.initialize(seed: 2)
+        for (name, scale) in [("first", Float(1)), ("second", 3)] {
+            for i in 0..<adapter.table.count { adapter.values[i] = scale * Float(i % 7 - 3) }
             try write(adapter, on: model, to: "\(folder)/\(name)", base: "model.bin")
         }
-        let some = ["--count", "2", "--max-tickets", "1", "--failures", "0"]
+        let some = ["--count", "2", "--max-tickets", "1", "--failures", "2"]
         for arguments in [["--adapter", "first", "second"], ["--model", "model.bin", "--adapter", "first", "second"]] {
             let result = try run("lotto", ["score"] + arguments + some, in: folder)
             #expect(result.status == 0, "\(result.errors)")
             #expect(result.output.contains("first:   0.0% exact\nsecond:   0.0% exact"), "\(result.output)")
         }
+        // The wrong answers are those of the merged model.
+        try expectSuccess("convert", ["--merge", "second", "--to", "a/merged.bin", "--tokenizer", "a"], in: folder)
+        let answers = try [["--model", "model.bin"], ["--model", "a/merged.bin"], ["--adapter", "second"]].map {
+            let output = try run("lotto", ["score"] + $0 + some, in: folder).output
+            return output.split(separator: "\n").drop { !$0.contains("wrong answer") }
+        }
+        #expect(answers[0] != answers[1] && answers[1] == answers[2] && !answers[2].isEmpty)
         try expectRefusal(
             "adapters go on one model", of: "lotto",
             ["score", "--model", "model.bin", "other.bin", "--adapter", "first"] + some, in: folder, status: 2)

@@ -1,8 +1,7 @@
 // Regular expressions against those of Python's re: whether re.fullmatch finds a name.
 
+import LLM
 import Testing
-
-@testable import LLM
 
 private let name = "model.layers.10.self_attn.q_proj"
 
@@ -21,7 +20,8 @@ private let name = "model.layers.10.self_attn.q_proj"
     (#"[]m]odel.*"#, true), (#"[^]]odel.*"#, true), (#"[a-]odel.*|[m-]odel.*"#, true), (#"[\w.]*"#, true),
     (#"[\D]*"#, false), (#"[\.a-z_0-9]+"#, true), (#"{a}.*|.*"#, true), (#"m{}.*"#, false), (#"()*.*"#, true),
     (#"(a|b*)*model.*"#, true), (#"(.*)*"#, true), (#"(\.?\w+\.?)*"#, true), ("é*model.*", true), ("mode[é]?l.*", true),
-    (#"MODEL.*"#, false), (#"\S*"#, true), (#".*\s.*"#, false), (#"[\W\d]*"#, false), ("|.*", true), ("(|x)model.*|", true),
+    (#"MODEL.*"#, false), (#"\S*"#, true), (#".*\s.*"#, false), (#"[\W\d]*"#, false), ("|.*", true),
+    ("(|x)model.*|", true),
 ])
 func `an expression matches a whole name as Python's does`(expression: String, isMatch: Bool) throws {
     #expect(try Expression(expression).matches(name) == isMatch)
@@ -48,6 +48,6 @@ func `what is no expression, or cannot be matched without going back, is refused
     #expect(try Expression(deep).matches("a"))
     expectUserError("too many steps") {
         _ = try Expression("((?!(?!.*.*.*b).*.*b).*.*.*)*(?!(?!(?!.*b).*.*).*.*)*b").matches(
-            String(repeating: "a", count: 4000))
+            String(repeating: "a", count: 500))
     }
 }
