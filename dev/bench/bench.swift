@@ -222,8 +222,16 @@ func kernels(quick: Bool) {
 /// Whole steps of a new model: forward, backward, clip, AdamW. The limit is the peak for the multiply-adds, and after
 /// that the memory for the optimizer: it reads the gradients once for their norm, and then reads and writes parameters,
 /// gradients and two moments.
-func step(_ name: String, _ model: any LanguageModel, B: Int, T: Int, runs: Int = 3) {
+/// - Parameter rank: of an adapter on all linear layers, which alone is trained; nil trains the model.
+func step(_ name: String, _ model: any LanguageModel, B: Int, T: Int, rank: Int? = nil, runs: Int = 3) throws {
     model.parameters.initialize(seed: 42)
+    if let rank {
+        var configuration = LoRAConfiguration()
+        (configuration.rank, configuration.alpha) = (rank, Double(2 * rank))
+        let adapter = try Adapter(configuration, on: model.config)
+        adapter.initialize(seed: 42)
+        model.parameters.train([], adapter: adapter)
+    }
     var random = Xorshift(seed: 1)
     let tokens = (0...B * T).map { _ in Int32(random.below(model.V)) }
     let batch = Batch(B: B, T: T, inputs: Array(tokens.dropLast()), targets: Array(tokens.dropFirst()))
@@ -240,7 +248,7 @@ func step(_ name: String, _ model: any LanguageModel, B: Int, T: Int, runs: Int 
     }
     once()
     let flops = model.flopsPerToken(T: T) * Double(B * T)
-    let bytes = 4 * Double(model.parameters.table.count)
+    let bytes = 4 * Double(model.parameters.trained.count)
     var (times, ofPeak, ofLimit) = ([Double](), [Double](), [Double]())
     kernelTimes = [:]
     for _ in 0..<runs {
@@ -284,14 +292,16 @@ let gpt2 = GPT2Configuration(maxT: 1024, V: 50257, L: 12, NH: 12, C: 768)
 /// Phi-1.5's architecture with GPT-2 124M's layers, and the vocabulary of a Korean tokenizer.
 let phi = PhiConfiguration(maxT: 1024, V: 32000, L: 12, NH: 12, C: 768, R: 32)
 
-func steps(quick: Bool) {
+func steps(quick: Bool) throws {
     let small = GPT2Configuration(maxT: 256, V: 4096, L: 6, NH: 6, C: 192)
-    step("a small model of 6 layers and 192 channels", GPT2(small, trains: true), B: 16, T: 256, runs: quick ? 5 : 9)
-    step("GPT-2 124M", GPT2(gpt2, trains: true), B: 4, T: 64, runs: quick ? 3 : 5)
-    step("Phi of 12 layers and 768 channels", Phi(phi, trains: true), B: 4, T: quick ? 64 : 512, runs: 3)
+    try step(
+        "a small model of 6 layers and 192 channels", GPT2(small, trains: true), B: 16, T: 256, runs: quick ? 5 : 9)
+    try step("GPT-2 124M", GPT2(gpt2, trains: true), B: 4, T: 64, runs: quick ? 3 : 5)
+    try step("Phi of 12 layers and 768 channels", Phi(phi, trains: true), B: 4, T: quick ? 64 : 512, runs: 3)
     guard !quick else { return }
-    step("GPT-2 124M", GPT2(gpt2, trains: true), B: 4, T: 256)
-    step("GPT-2 124M", GPT2(gpt2, trains: true), B: 4, T: 1024)
+    try step("GPT-2 124M", GPT2(gpt2, trains: true), B: 4, T: 256)
+    try step("GPT-2 124M", GPT2(gpt2, trains: true), B: 4, T: 1024)
+    try step("GPT-2 124M with LoRA", GPT2(gpt2, trains: false), B: 4, T: 256, rank: 8)
     printPeakMemory()
 }
 
@@ -328,12 +338,17 @@ enum Main {
             return words[at + 1]
         }
         let (text, vocabulary) = (take("--text"), take("--vocabulary"))
-        if words.count == 3, ["step", "phi-step"].contains(words[0]), let B = Int(words[1]), let T = Int(words[2]),
-            B > 0, 1...1024 ~= T
+        if words.count == 3, ["step", "phi-step", "lora-step", "phi-1.5-lora-step"].contains(words[0]),
+            let B = Int(words[1]), let T = Int(words[2]), B > 0, 1...1024 ~= T
         {
             machine()
-            if words[0] == "step" { step("GPT-2 124M", GPT2(gpt2, trains: true), B: B, T: T) }
-            if words[0] == "phi-step" { step("Phi of 12 layers and 768 channels", Phi(phi, trains: true), B: B, T: T) }
+            let phiName = "Phi of 12 layers and 768 channels"
+            switch words[0] {
+            case "step": try step("GPT-2 124M", GPT2(gpt2, trains: true), B: B, T: T)
+            case "phi-step": try step(phiName, Phi(phi, trains: true), B: B, T: T)
+            case "lora-step": try step("GPT-2 124M with LoRA", GPT2(gpt2, trains: false), B: B, T: T, rank: 8)
+            default: try step("Phi-1.5 with LoRA", Phi(.phi1_5, trains: false), B: B, T: T, rank: 8)
+            }
             printPeakMemory()
             return
         }
@@ -342,7 +357,9 @@ enum Main {
         if let unknown = words.first(where: { !(sections + more).contains($0) }) {
             let known = (sections + more).joined(separator: " ")
             FileHandle.standardError.write(
-                Data("error: no section \(unknown)\nhint: \(known), step B T, phi-step B T\n".utf8))
+                Data(
+                    "error: no section \(unknown)\nhint: \(known), step B T, phi-step B T, lora-step B T, phi-1.5-lora-step B T\n"
+                        .utf8))
             exit(2)
         }
         for section in words.isEmpty ? sections : words {
@@ -350,7 +367,7 @@ enum Main {
             case "machine": machine()
             case "products": for N in quick ? [1024] : [1024, 256] { products(N: N, quick: quick) }
             case "kernels": kernels(quick: quick)
-            case "steps": steps(quick: quick)
+            case "steps": try steps(quick: quick)
             case "generate": generating("GPT-2 124M", gpt2, GPT2(gpt2, trains: false), streams: [1, 10], quick: quick)
             case "phi-generate":
                 generating("Phi-1.5", .phi1_5, Phi(.phi1_5, trains: false), streams: [1], quick: quick)

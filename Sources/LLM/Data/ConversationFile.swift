@@ -163,7 +163,7 @@ package struct ConversationFile {
         while let (line, fields) = try table.next() {
             guard fields.count == names.count else {
                 throw UserError(
-                    "\(path), line \(line): \(fields.count) fields, where the first line has \(names.count)",
+                    "\(path), line \(line): fields: \(fields.count), where the first line has \(names.count)",
                     hint: "a field with a comma or a line end in it stands in quotes")
             }
             let input = i.map { fields[$0] }.flatMap { trimmed($0).isEmpty ? nil : $0 }

@@ -7,6 +7,11 @@ package struct ConversationTokens: Sendable {
     package fileprivate(set) var ids: [Int32]
     /// For each id, whether it belongs to an answer or ends one.
     package fileprivate(set) var isAnswer: [Bool]
+
+    package init(ids: [Int32], isAnswer: [Bool]) {
+        precondition(ids.count == isAnswer.count)
+        (self.ids, self.isAnswer) = (ids, isAnswer)
+    }
 }
 
 /// Conversations as tokens, none longer than a context, and what that took.
@@ -22,13 +27,16 @@ package struct EncodedConversations: Sendable {
     /// What a user should know, a line each.
     package var notes: [String] {
         var notes: [String] = []
-        if withoutOldTurns > 0 { notes.append("\(grouped(withoutOldTurns)) too long, and without their oldest turns") }
+        if withoutOldTurns > 0 {
+            notes.append("conversations without their oldest turns, to fit: \(grouped(withoutOldTurns))")
+        }
         if withCutQuestion > 0 {
-            notes.append("\(grouped(withCutQuestion)) with the beginning of their question cut off")
+            notes.append("conversations without the beginning of their question, to fit: \(grouped(withCutQuestion))")
         }
         if let first = leftOut.first {
-            let others = leftOut.count > 1 ? " and \(grouped(leftOut.count - 1)) more" : ""
-            notes.append("\(grouped(leftOut.count)) left out, whose answer is too long: \(first)\(others)")
+            let others = leftOut.count > 1 ? ", …" : ""
+            notes.append(
+                "conversations left out, whose answer alone is too long: \(grouped(leftOut.count)) (\(first)\(others))")
         }
         return notes
     }

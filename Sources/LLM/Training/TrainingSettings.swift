@@ -260,7 +260,7 @@ package struct TrainingSettings {
     /// - Parameters:
     ///   - batches: of an epoch.
     ///   - microBatches: of a step.
-    func steps(batches: Int, microBatches: Int) throws -> Int {
+    package func steps(batches: Int, microBatches: Int) throws -> Int {
         if let givenSteps { return givenSteps }
         let steps = Int(min(Double(batches) * epochs / Double(microBatches), Double(Int32.max)))
         guard steps > 0 else {

@@ -116,8 +116,8 @@ private func refusal(_ text: String) -> UserError? { userError { _ = try read(te
     let half = userError { _ = try read(Array("Q,A\n1,2\n".utf8), question: "Q") }
     #expect(half?.message == "only one of --question and --answer is given" && half?.exitCode == 2)
     #expect(refusal("Q,A,A\n1,2,3\n")?.message == "chat.txt, line 1: two columns are named A")
-    #expect(refusal("Q,A\n1,2\n\n1,2,3\n")?.message == "chat.txt, line 4: 3 fields, where the first line has 2")
-    #expect(refusal("Q,A\n1,2\n1\n")?.message == "chat.txt, line 3: 1 fields, where the first line has 2")
+    #expect(refusal("Q,A\n1,2\n\n1,2,3\n")?.message == "chat.txt, line 4: fields: 3, where the first line has 2")
+    #expect(refusal("Q,A\n1,2\n1\n")?.message == "chat.txt, line 3: fields: 1, where the first line has 2")
     #expect(refusal("Q,A\n1,2\n3,\" \"\n")?.message == "chat.txt, line 3: the answer is empty")
     #expect(refusal("Q,A\n,2\n")?.message == "chat.txt, line 2: the question is empty")
 }

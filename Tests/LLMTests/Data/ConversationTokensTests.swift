@@ -50,7 +50,7 @@ private func counted(_ tokens: ConversationTokens, _ tokenizer: Tokenizer) -> St
     let tokenizer = try Tokenizer(
         trainer.train(minimumFrequency: 0),
         addedTokens: [AddedToken(id: 0, content: Array("<|endoftext|>".utf8))])
-    #expect(try tokenizer.encode(Array("\n\n".utf8)).count == 1 && tokenizer.encode(Array("\n\na".utf8)).count == 2)
+    #expect(try tokenizer.encode(Array("\n\n".utf8)).count == 1 && tokenizer.encode(Array("\n\na".utf8)).count == 3)
     let template = try ChatTemplate(["user": "Q {content}", "assistant": "\n\n{content}\n\n"], name: "own")
     var encoder = try ConversationEncoder(tokenizer, template)
     let talk = try conversation([(.user, "q"), (.assistant, "a"), (.user, "r"), (.assistant, "b")])
@@ -112,11 +112,12 @@ private func counted(_ tokens: ConversationTokens, _ tokenizer: Tokenizer) -> St
     #expect(least.text.contains("user\n9<|im_end|>") && least.counted == "four<|im_end|>")
     #expect(
         least.2.notes == [
-            "1 too long, and without their oldest turns", "1 with the beginning of their question cut off",
+            "conversations without their oldest turns, to fit: 1",
+            "conversations without the beginning of their question, to fit: 1",
         ])
     let none = try cut(length - digits)
     #expect(none.2.conversations.count == 1 && none.2.leftOut == ["f, line 2"])
-    #expect(none.2.notes == ["1 left out, whose answer is too long: f, line 2"])
+    #expect(none.2.notes == ["conversations left out, whose answer alone is too long: 1 (f, line 2)"])
     let nothing = userError { _ = try encoder.encode([long, long], longest: 9, .cutFront) }
     #expect(nothing?.message == "no conversation fits into 9 tokens")
 }

@@ -309,8 +309,8 @@ private func twinCounts(_ row: [Int32]) -> [Bool] {
         let answers = DataLoader.Targets.answers(mark: [7, 8], endOfText: 0)
         let loader = try loader(directory, B: 2, T: 9, seed: nil, counted: answers)
         #expect(try loader.nextBatch().targets == [-1, -1, -1, -1, 3, 4, 0, -1, -1] + [-1, -1, -1, 6, 6, 6, 6, 6, 0])
-        #expect(try loader.question(number: 0) == [0, 1, 2, 7, 8])
-        #expect(try loader.question(number: 3) == [0, 5, 7, 8])
+        #expect(try loader.question(number: 0).tokens == [0, 1, 2, 7, 8])
+        #expect(try loader.question(number: 3).tokens == [0, 5, 7, 8])
     }
 }
 

@@ -46,7 +46,7 @@ private func quiet(_ folder: String, _ more: String...) -> [String] {
         #expect(
             Array(run.said[..<5]) == [
                 "model       two letters", "parameters  49", "train data  401 tokens, 20 batches of 2 · 10",
-                "val data    101 tokens", "steps       3 of 60 tokens in 3 micro-batches",
+                "val data    101 tokens, 5 batches of 2 · 10", "steps       3 of 60 tokens in 3 micro-batches",
             ])
         #expect(run.trainer.steps == 3 && run.said.count { $0.hasPrefix("val loss ") } == 4)
     }

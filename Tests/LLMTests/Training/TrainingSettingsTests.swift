@@ -62,20 +62,15 @@ import Testing
 }
 
 @Test func `steps come from the epochs, or are given`() throws {
-    try withTemporaryDirectory { folder in
-        try makeData(folder)  // 10 samples of 16 tokens
-        let loader = try DataLoader(
-            pattern: folder + "/train_*.bin", B: 2, T: 8, vocabularySize: tiny.V, shuffleSeed: nil)
-        for (options, total, expected) in [
-            ([], 16, 10), (["--epochs", "2.5"], 16, 25), (["--epochs", "1"], 48, 3), (["--epochs", "0.6"], 80, 1),
-            (["-x", "7", "--epochs", "3"], 16, 7), (["-x", "0"], 16, 0), (["-x", "-1"], 32, 5),
-        ] as [([String], Int, Int)] {
-            let steps = try trainingSettings(options).steps(loader, totalBatch: total)
-            #expect(steps == expected, "\(options)")
-        }
-        expectUserError("not one step") {
-            _ = try trainingSettings(["--epochs", "0.9"]).steps(loader, totalBatch: 160)
-        }
+    for (options, microBatches, expected) in [
+        ([], 1, 10), (["--epochs", "2.5"], 1, 25), (["--epochs", "1"], 3, 3), (["--epochs", "0.6"], 5, 1),
+        (["-x", "7", "--epochs", "3"], 1, 7), (["-x", "0"], 1, 0), (["-x", "-1"], 2, 5),
+    ] as [([String], Int, Int)] {
+        let steps = try trainingSettings(options).steps(batches: 10, microBatches: microBatches)
+        #expect(steps == expected, "\(options)")
+    }
+    expectUserError("not one step") {
+        _ = try trainingSettings(["--epochs", "0.9"]).steps(batches: 10, microBatches: 10)
     }
 }
 
