@@ -14,7 +14,7 @@ package struct ChatVoice {
     let tokenizer: Tokenizer
     let encoder: ConversationEncoder
 
-    package init(_ name: String = "", _ tokenizer: Tokenizer, _ template: ChatTemplate) throws {
+    package init(_ name: String, _ tokenizer: Tokenizer, _ template: ChatTemplate) throws {
         (self.name, self.tokenizer) = (name, tokenizer)
         encoder = try ConversationEncoder(tokenizer, template)
     }

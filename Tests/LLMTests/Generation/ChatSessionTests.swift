@@ -56,7 +56,8 @@ private final class Stage {
         var sampler = Sampler()
         sampler.isGreedy = true
         session = ChatSession(
-            model, [try ChatVoice(tokenizer, ChatTemplate(template, name: "own"))], sampler, limit: limit, seed: seed)
+            model, [try ChatVoice("", tokenizer, ChatTemplate(template, name: "own"))], sampler, limit: limit,
+            seed: seed)
     }
 
     /// What the model has read.
@@ -180,7 +181,7 @@ private final class Stage {
     model.parameters.initialize(seed: 1)
     func session(_ seed: UInt64) throws -> ChatSession {
         ChatSession(
-            model, [try ChatVoice(tokenizer, ChatTemplate(frame, name: "own"))], Sampler(), limit: 20, seed: seed)
+            model, [try ChatVoice("", tokenizer, ChatTemplate(frame, name: "own"))], Sampler(), limit: 20, seed: seed)
     }
     let (one, same, other) = (try session(1), try session(1), try session(2))
     let question = Array("q".utf8)

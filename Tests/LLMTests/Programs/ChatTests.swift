@@ -192,12 +192,11 @@ private let options = ["--model", "model", "-n", "3"]
 
 /// chat on a terminal of its own.
 private func onTerminal(in folder: String, _ body: (_ master: Int32, Process) throws -> Void) throws {
-    let master = posix_openpt(O_RDWR | O_NOCTTY)
-    defer { close(master) }
-    guard master >= 0, grantpt(master) == 0, unlockpt(master) == 0, let name = ptsname(master) else {
+    var (master, slave): (Int32, Int32) = (-1, -1)
+    guard openpty(&master, &slave, nil, nil, nil) == 0 else {
         throw UserError("no terminal", hint: "is /dev/pts mounted?")
     }
-    let slave = open(name, O_RDWR | O_NOCTTY)
+    defer { close(master) }
     let process = Process()
     process.executableURL = executable("chat")
     process.arguments = options
