@@ -102,8 +102,10 @@ private let options = ["--model", "model", "-n", "3"]
 @Test func `adapters are taken by name`() throws {
     try withModel { folder in
         let model = try readModel("\(folder)/model", trains: false)
+        var settings = LoRAConfiguration()
+        settings.rank = 1
         for name in ["one", "two"] {
-            let adapter = try Adapter(LoRAConfiguration(), on: model.config)
+            let adapter = try Adapter(settings, on: model.config)
             let files = DurableFiles()
             try PEFTAdapter.write(
                 adapter, on: model, basePath: "model", fingerprint: model.parameters.fingerprint,
@@ -168,6 +170,8 @@ private let options = ["--model", "model", "-n", "3"]
         try FileManager.default.removeItem(atPath: "\(folder)/model/template.json")
         try expectRefusal("is in Jinja", hint: "--template", of: "chat", options, in: folder)
         try FileManager.default.removeItem(atPath: "\(folder)/model/chat_template.jinja")
+        try Tokenizer(path: fixture("tokenizer_600.json")).write(to: "\(folder)/model")
+        try FileManager.default.removeItem(atPath: "\(folder)/model/tokenizer_config.json")
         try expectRefusal("has no template", hint: "finetune --model model", of: "chat", options, in: folder)
         try expectRefusal("has no template", of: "generate", options + ["--chat", "-p", "q"], in: folder)
         let result = try run("chat", options + ["--template", "korean"], in: folder, input: "q")
@@ -204,8 +208,13 @@ private func onTerminal(in folder: String, _ body: (_ master: Int32, Process) th
     process.environment = ["TERM": "xterm"]
     let handle = FileHandle(fileDescriptor: slave, closeOnDealloc: true)
     (process.standardInput, process.standardOutput, process.standardError) = (handle, handle, handle)
+    // A thread of Dispatch, as this one may be, blocks all signals, and so would the program.
+    var (none, before) = (sigset_t(), sigset_t())
+    sigemptyset(&none)
+    pthread_sigmask(SIG_SETMASK, &none, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
     try process.run()
-    defer { if process.isRunning { process.terminate() } }
+    defer { if process.isRunning { kill(process.processIdentifier, SIGKILL) } }
     try body(master, process)
 }
 
