@@ -192,7 +192,7 @@ package struct PEFTAdapter {
             adapter.tokens = ids
         }
         guard config.hasTiedHead else { return }
-        // peft writes a tied classifier's rows, too. Where both are named, the ids must be the same.
+        // A tied classifier's rows may be there, too. Where both are named, the ids must be the same.
         let (ids, heads) = (adapter.tokens, settings.tokenRows.first { has($0.modules, "lm_head") }?.ids)
         let shape = [ids.count, config.C]
         let rows = try config.tokenModules.map { try floats(PEFTAdapter.prefix + $0 + PEFTAdapter.rowsSuffix, shape) }
@@ -245,11 +245,8 @@ package struct PEFTAdapter {
             for (i, id) in adapter.tokens.enumerated() {
                 (buffer + i * width).update(from: model.parameters.values + tensor.offset + id * width, count: width)
             }
-            for module in config.hasTiedHead ? [module, "lm_head"] : [module] {
-                tensors.append(
-                    SafetensorsTensor(
-                        prefix + module + rowsSuffix, shape: [adapter.tokens.count, width], floats: buffer))
-            }
+            tensors.append(
+                SafetensorsTensor(prefix + module + rowsSuffix, shape: [adapter.tokens.count, width], floats: buffer))
             let last = module.split(separator: ".").last.map(String.init) ?? module
             indices.append((Array(last.utf8), .array(adapter.tokens.map { .number(Double($0)) })))
         }

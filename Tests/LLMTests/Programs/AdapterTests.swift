@@ -28,7 +28,7 @@ private let greedy = ["--greedy", "-n", "12"]
 /// The lines of JSON that generate writes.
 private func samples(_ arguments: [String], in folder: String) throws -> [[String: Any]] {
     let result = try run("generate", arguments + greedy + ["--json"], in: folder)
-    #expect(result.status == 0, "\(result.errors)")
+    try #require(result.status == 0, "\(result.errors)")
     return try result.output.split(separator: "\n").map {
         try #require(try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])
     }
@@ -169,6 +169,11 @@ func `a merged Phi has the adapter's logits`(tag: String) throws {
         try expectSuccess("convert", ["--merge", "grown", "--to", "new"], in: folder)
         #expect(try Tokenizer(directory: "\(folder)/new").fingerprint() == grownTokenizer().fingerprint())
         #expect(try readConfiguration("\(folder)/new").V == 63)
+        // A file that says which tokenizer its model has says so of the larger one.
+        try expectSuccess("convert", ["--from", "base", "--to", "file/model.bin"], in: folder)
+        try expectSuccess(
+            "convert", ["--merge", "grown", "--from", "file/model.bin", "--to", "new2/model.bin"], in: folder)
+        #expect(try readGPT2("\(folder)/new2/model.bin", trains: false).tokenizer == grownTokenizer().fingerprint())
         for (to, words) in [("base", "merging into base"), ("one", "merging into one"), ("./one/", "merging into")] {
             try expectRefusal(words, of: "convert", ["--merge", "one", "--to", to], in: folder)
         }

@@ -30,7 +30,7 @@ func `an expression matches a whole name as Python's does`(expression: String, i
 @Test(arguments: [
     "(", ")", "a)", "[", "[]", "[z-a]", "*", "a**", "a{2}{3}", "a{3,2}", "+a", "?", "(?i)a", "(?<=a)b", "(?<!a)b",
     "(?P=a)", "(a)\\1", "(?>a)", "a*+", "a++", "\\", "\\q", "[a-\\d]", "^*", "(?", "(?P<a", "a|*", "(?(1)a|b)",
-    "[a", "a\\", String(repeating: "a", count: 1001),
+    "[a", "a\\",
 ])
 func `what is no expression, or cannot be matched without going back, is refused`(expression: String) {
     expectUserError(expression) { _ = try Expression(expression) }
@@ -38,16 +38,16 @@ func `what is no expression, or cannot be matched without going back, is refused
 
 @Test func `no expression takes long`() throws {
     let name = String(repeating: "a", count: 60)
-    for hard in ["(a+)+$b", "(a|a)*b", "(a*)*b", "(a?){60}a{60}", "((a+)+)+b", "(.*a){20}b", "(a{1,60}){1,60}b"] {
-        _ = try Expression(hard).matches(name)
+    for hard in ["(a+)+$b", "(a|a)*b", "(a*)*b", "((a+)+)+b", "(.*a){20}b", "(a{1,60}){1,60}b"] {
+        #expect((try? Expression(hard).matches(name)) != true, "\(hard)")
     }
     let nested = String(repeating: "(", count: 30) + "a?b?" + String(repeating: "c?){1,99}", count: 30)
     _ = try? Expression(nested).matches(name)
     // As many parentheses as there may be.
     let deep = String(repeating: "(", count: 499) + "a" + String(repeating: ")", count: 499)
     #expect(try Expression(deep).matches("a"))
+    expectUserError("too many characters") { _ = try Expression(String(repeating: "a", count: 1001)) }
     expectUserError("too many steps") {
-        _ = try Expression("((?!(?!.*.*.*b).*.*b).*.*.*)*(?!(?!(?!.*b).*.*).*.*)*b").matches(
-            String(repeating: "a", count: 500))
+        _ = try Expression("((?!.*b).)*b").matches(String(repeating: "a", count: 500))
     }
 }
