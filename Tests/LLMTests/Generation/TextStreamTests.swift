@@ -67,7 +67,7 @@ func `cut anywhere, a text comes out as it is`(text: String) {
 }
 
 @Test func `white space before an answer is left out, in whatever pieces it comes`() {
-    for pieces in [[" ", "\n", " a ", "b "], [" \n a b "], ["a b "], [" "]] {
+    for pieces in [[" ", "\n", " a", " b "], [" \n a b "], ["a b "], [" "]] {
         var stream = TextStream(stops: [Array("!".utf8)], trimsStart: true)
         let text = pieces.map { stream.add(Array($0.utf8)) }.joined() + stream.finish()
         #expect(text == (pieces == [" "] ? "" : "a b "))
