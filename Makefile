@@ -17,7 +17,7 @@
 #
 # LLM_CPU=x86-64-v3 builds for a different processor.
 
-PROGRAMS = lotto train_tokenizer tokenize train_gpt2 train_phi finetune generate convert test_gpt2 test_phi
+PROGRAMS = lotto train_tokenizer tokenize train_gpt2 train_phi finetune generate chat convert test_gpt2 test_phi
 
 LLM_CPU ?= native
 SCRATCH = .build$(if $(filter-out native,$(LLM_CPU)),-$(LLM_CPU))

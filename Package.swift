@@ -53,6 +53,7 @@ let package = Package(
         .executableTarget(name: "train_phi", dependencies: ["LLM", "Kernels"]),
         .executableTarget(name: "finetune", dependencies: ["LLM", "Kernels"]),
         .executableTarget(name: "generate", dependencies: ["LLM"]),
+        .executableTarget(name: "chat", dependencies: ["LLM"]),
         .executableTarget(name: "convert", dependencies: ["LLM"]),
         .executableTarget(name: "test_gpt2", dependencies: ["LLM"]),
         .executableTarget(name: "test_phi", dependencies: ["LLM"]),

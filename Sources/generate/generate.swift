@@ -14,54 +14,50 @@ let aboutGenerating =
     + "With adapters each is put on the model in turn, and writes its samples under its name:\n\n"
     + "  generate --model phi --adapter poems=out/poems letters=out/letters --prompt \"Dear\""
 
-let table: [Option] = [
-    Option(
-        "model", "m", .text, "FILE|DIR", default: "data/model/model_best.bin",
-        "a checkpoint of train_gpt2 or train_phi, or a Hugging Face directory"),
-    Option(
-        "tokenizer", "k", .text, "DIR", default: "data",
-        "the tokenizer it was trained with; a Hugging Face directory brings its own"),
-    Option(
-        "adapter", "a", .texts, "DIR|NAME=DIR…",
-        "adapters (LoRA) of finetune or of peft, to be put on the model; without --model on the one that they name"),
-    Option("prompt", "p", .text, "TEXT", "the text to continue"),
-    Option(
-        "prompt-file", "f", .text, "FILE",
-        "the same from a file, or from standard input (-), less one newline at its end"),
-    Option(
-        "interactive", "i", .flag, "[0|1]",
-        "a conversation: every line you type is added to the text, and the model continues all of it. A \\ at its end "
-            + "makes another line part of it. At the model's limit the oldest half is forgotten"),
-    Option(
-        "max-new-tokens", "n", .integer(1...10_000_000), "N", default: "128",
-        "tokens to write at most; past the positions of the model the oldest half of the text is forgotten"),
-    Option("num-samples", nil, .integer(1...10_000), "N", default: "1", "texts to write from the same prompt"),
-    Option("greedy", "g", .flag, "[0|1]", "take the likeliest token each time, instead of drawing one"),
-    Option(
-        "temperature", "t", .number(0...1e6), "X", default: "1.0",
-        "divides the logits: below 1 likely tokens become likelier, above 1 the others"),
-    Option("top-k", nil, .integer(0...Int.max), "N", default: "0", "draw from the N likeliest tokens only; 0 from all"),
-    Option(
-        "top-p", nil, .number(0...1), "X", default: "1.0",
-        "draw from the likeliest tokens only, as few as have this probability together"),
-    Option(
-        "min-p", nil, .number(0...1), "X", default: "0.0",
-        "draw only tokens at least this probable, times the largest probability"),
-    Option(
-        "repetition-penalty", nil, .number(0...1e6), "X", default: "1.0",
-        "above 1, tokens that have occurred, in the prompt too, become less likely"),
-    Option("stop", nil, .texts, "TEXT…", "end before the first of these texts"),
-    Option("seed", "s", .integer(0...Int.max), "N", default: "42", "the same seed draws the same texts"),
-    Option("json", nil, .flag, "[0|1]", "a line of JSON for each sample, when all are done"),
-    Option("threads", nil, .integer(1...1024), "N", "threads to compute with (default: all cores)"),
-]
+let table: [Option] =
+    [
+        Option(
+            "model", "m", .text, "FILE|DIR", default: "data/model/model_best.bin",
+            "a checkpoint of train_gpt2 or train_phi, or a Hugging Face directory"),
+        Option(
+            "tokenizer", "k", .text, "DIR", default: "data",
+            "the tokenizer it was trained with; a Hugging Face directory brings its own"),
+        Option(
+            "adapter", "a", .texts, "DIR|NAME=DIR…",
+            "adapters (LoRA) of finetune or of peft, to be put on the model; without --model on the one that they name"),
+        Option("prompt", "p", .text, "TEXT", "the text to continue"),
+        Option(
+            "prompt-file", "f", .text, "FILE",
+            "the same from a file, or from standard input (-), less one newline at its end"),
+        Option(
+            "interactive", "i", .flag, "[0|1]",
+            "a conversation: every line you type is added to the text, and the model continues all of it. A \\ at its end "
+                + "makes another line part of it. At the model's limit the oldest half is forgotten"),
+        Option(
+            "chat", nil, .flag, "[0|1]",
+            "the prompt is a question to a tuned model, put into the template saved with it; the output is the answer. "
+                + "chat goes on from there"),
+        Option(
+            "template", nil, .text, "NAME|FILE",
+            "with --chat, another template: \(ChatTemplate.names.joined(separator: ", ")), or a file"),
+        Option("system", nil, .text, "TEXT", "with --chat, the system message"),
+        Option(
+            "max-new-tokens", "n", .integer(1...10_000_000), "N", default: "128",
+            "tokens to write at most; past the positions of the model the oldest half of the text is forgotten"),
+        Option("num-samples", nil, .integer(1...10_000), "N", default: "1", "texts to write from the same prompt"),
+    ] + Sampler.options + [
+        Option("stop", nil, .texts, "TEXT…", "end before the first of these texts"),
+        Option("seed", "s", .integer(0...Int.max), "N", default: "42", "the same seed draws the same texts"),
+        Option("json", nil, .flag, "[0|1]", "a line of JSON for each sample, when all are done"),
+        Option("threads", nil, .integer(1...1024), "N", "threads to compute with (default: all cores)"),
+    ]
 
 @main
 enum Generate {
     static func main() {
         runReportingErrors {
             let options = try Options(program: "generate", about: aboutGenerating, table: table)
-            let sampler = try readSampler(options)
+            let sampler = try Sampler(options)
             try checkTogether(options)
             if options.isGiven("threads") { useThreads(options.int("threads")) }
             let adapters = try NamedAdapter.open(options.texts("adapter"))
@@ -72,8 +68,21 @@ enum Generate {
                     ofModel: path, named?.adapter, given: options.given("tokenizer"),
                     else: options.text("tokenizer") ?? ""
                 ).tokenizer
+                let text = try readPrompt(options)
+                guard options.flag("chat") else {
+                    return Voice(name: named?.name, tokenizer: tokenizer, prompt: try tokenizer.encode(text))
+                }
+                guard !trimmed(text).isEmpty else {
+                    throw UserError(
+                        "--chat needs a question", hint: "--prompt TEXT, or --prompt-file FILE", exitCode: 2)
+                }
+                let template = try readTemplate(ofModel: path, named?.adapter, given: options.text("template"))
+                var encoder = try ConversationEncoder(tokenizer, template)
+                let system = options.text("system").map { [ChatMessage(.system, Array($0.utf8))] } ?? []
                 return Voice(
-                    name: named?.name, tokenizer: tokenizer, prompt: try tokenizer.encode(try readPrompt(options)))
+                    name: named?.name, tokenizer: tokenizer,
+                    prompt: try encoder.prompt(system + [ChatMessage(.user, text)]),
+                    answerEnd: encoder.stop)
             }
             try checkRoom(options, path, promptLength: voices.map(\.prompt.count).max() ?? 0)
             let (model, read) = try readModel(path, adapters: adapters.map(\.adapter))
@@ -95,6 +104,8 @@ enum Generate {
         let name: String?
         let tokenizer: Tokenizer
         let prompt: [Int32]
+        /// Of an answer, which is shown without its prompt; nil for a text that goes on.
+        var answerEnd: ConversationEncoder.Stop?
     }
 
     // MARK: - samples
@@ -105,9 +116,10 @@ enum Generate {
         let (tokenizer, given) = (voice.tokenizer, voice.prompt)
         let count = options.int("num-samples")
         let limit = options.int("max-new-tokens")
-        let stops = options.texts("stop").map { Array($0.utf8) }
+        let stops = options.texts("stop").map { Array($0.utf8) } + (voice.answerEnd?.texts ?? [])
         let prompt = given.isEmpty ? [try endOfText(tokenizer)] : given
         let promptText = String(decoding: tokenizer.decode(given), as: UTF8.self)
+        let shownPrompt = voice.answerEnd == nil ? promptText : ""
         let printsJSON = options.flag("json")
 
         let start = now()
@@ -118,14 +130,16 @@ enum Generate {
 
         // The first sample that is not yet whole is shown as it comes; what the others have so far waits for its turn.
         let decoder = DecodeStream(tokenizer, after: given)
-        var samples = (0..<count).map { _ in Sample(decoder: decoder, stream: TextStream(stops: stops)) }
+        var samples = (0..<count).map { _ in
+            Sample(decoder: decoder, stream: TextStream(stops: stops, trimsStart: voice.answerEnd != nil))
+        }
         var turn = 0
         func show() {
             guard !printsJSON else { return }
             while turn < count {
                 if !samples[turn].isBegun {
                     samples[turn].isBegun = true
-                    printNow((turn > 0 ? "---\n" : "") + promptText)
+                    printNow((turn > 0 ? "---\n" : "") + shownPrompt)
                 }
                 printNow(samples[turn].waiting)
                 samples[turn].waiting = ""
@@ -136,9 +150,9 @@ enum Generate {
         }
         show()
         var randoms = randoms(options, count)
-        let endOfText = tokenizer.endOfText.map { Int32($0) }
-        try generator.generate(limit: limit, sampler: sampler, randoms: &randoms, endOfText: endOfText) { i, token in
-            samples[i].add(token, isEndOfText: token == endOfText, limit: limit)
+        let ends = (tokenizer.endOfText.map { [Int32($0)] } ?? []) + (voice.answerEnd?.tokens ?? [])
+        try generator.generate(limit: limit, sampler: sampler, randoms: &randoms, endOfText: nil) { i, token in
+            samples[i].add(token, isEndOfText: ends.contains(token), limit: limit)
             if i == turn || samples[i].end != nil { show() }
             return samples[i].end == nil
         }
@@ -226,29 +240,6 @@ enum Generate {
 
     // MARK: - what comes in
 
-    static func readSampler(_ options: Options) throws -> Sampler {
-        guard options.double("temperature") > 0 else {
-            throw UserError(
-                "--temperature 0 would divide by zero", hint: "for the likeliest token each time write --greedy",
-                exitCode: 2)
-        }
-        guard options.double("repetition-penalty") > 0 else {
-            throw UserError(
-                "--repetition-penalty 0 would divide by zero", hint: "1 is no penalty, 1.2 a mild and 2 a strong one",
-                exitCode: 2)
-        }
-        /// A number too small for a float counts as the smallest one.
-        func positive(_ name: String) -> Float { max(Float(options.double(name)), .leastNonzeroMagnitude) }
-        var sampler = Sampler()
-        sampler.isGreedy = options.flag("greedy")
-        sampler.repetitionPenalty = positive("repetition-penalty")
-        sampler.temperature = positive("temperature")
-        sampler.topK = options.int("top-k")
-        sampler.topP = Float(options.double("top-p"))
-        sampler.minP = Float(options.double("min-p"))
-        return sampler
-    }
-
     /// Options that say different things.
     static func checkTogether(_ options: Options) throws {
         func refuse(_ what: String, _ hint: String) -> UserError { UserError(what, hint: hint, exitCode: 2) }
@@ -258,10 +249,8 @@ enum Generate {
         if options.flag("greedy"), options.int("num-samples") > 1 {
             throw refuse("--greedy writes the same text every time", "leave --greedy or --num-samples out")
         }
-        if options.flag("greedy"),
-            let option = ["temperature", "top-k", "top-p", "min-p"].first(where: { options.isGiven($0) })
-        {
-            note("note: with --greedy nothing is drawn, and --\(option) changes nothing")
+        if !options.flag("chat"), let option = ["template", "system"].first(where: { options.isGiven($0) }) {
+            throw refuse("--\(option) is for answers", "add --chat, or leave it out")
         }
         if options.flag("interactive") {
             if options.text("prompt-file") == "-" {
@@ -269,6 +258,9 @@ enum Generate {
             }
             if options.int("num-samples") > 1 || options.flag("json") {
                 throw refuse("a conversation has one answer, as text", "leave --num-samples and --json out")
+            }
+            if options.flag("chat") {
+                throw refuse("--interactive continues a text", "for a conversation with a tuned model there is chat")
             }
             if options.texts("adapter").count > 1 {
                 throw refuse("a conversation is with one model", "leave all but one --adapter out")
@@ -334,14 +326,5 @@ enum Generate {
     static func randoms(_ options: Options, _ count: Int) -> [Xorshift] {
         var seeds = Xorshift(seed: UInt64(options.int("seed")))
         return (0..<count).map { _ in Xorshift(seed: seeds.next()) }
-    }
-
-    static func printNow(_ text: String) {
-        guard !text.isEmpty else { return }
-        print(text, terminator: "")
-        guard fflush(nil) == 0 else {
-            note("error: the output could not be written: \(String(cString: strerror(errno)))\nhint: is the disk full?")
-            exit(1)
-        }
     }
 }

@@ -90,28 +90,7 @@ package struct ConversationFile {
             return text
         }
         func messages(_ key: String) throws -> [ChatMessage] {
-            guard case .array(let values) = try value(key) else {
-                throw refuse("\"\(key)\" is not a list of messages", hint: ConversationFile.forms)
-            }
-            return try values.enumerated().map { index, value in
-                func member(_ keys: [String]) throws -> [UInt8] {
-                    guard let key = keys.first(where: { value[$0] != nil }), let member = value[key] else {
-                        throw refuse("message \(index + 1) has no \"\(keys[0])\"", hint: ConversationFile.forms)
-                    }
-                    guard case .string(let text) = member else {
-                        throw refuse(
-                            "the \"\(key)\" of message \(index + 1) is not a string", hint: "only texts can be learnt")
-                    }
-                    return text
-                }
-                let name = try member(["role", "from"])
-                guard let role = ChatMessage.Role(named: name) else {
-                    throw refuse(
-                        "message \(index + 1) is from \(JSON.shown(name)), which is unknown",
-                        hint: "roles are system, user (or human) and assistant (or gpt)")
-                }
-                return ChatMessage(role, try member(["content", "value"]))
-            }
+            try ChatMessage.list(in: record, key: key) { refuse($0, hint: $1) }
         }
         func has(_ keys: String...) -> Bool { keys.contains { record[$0] != nil } }
 
@@ -142,7 +121,7 @@ package struct ConversationFile {
         }
     }
 
-    private static let forms =
+    fileprivate static let forms =
         "an object has the key messages (a list of role and content), conversations (from and value), "
         + "or prompt and completion, or instruction and output"
 
@@ -192,6 +171,65 @@ package struct ConversationFile {
             try add(messages, line: line, used: columns.map { names[$0] })
         }
     }
+}
+
+extension ChatMessage {
+    /// The messages under a key of an object.
+    package static func list(
+        in record: JSON, key: String, refuse: (_ what: String, _ hint: String) -> UserError
+    ) throws -> [ChatMessage] {
+        guard case .array(let values)? = record[key] else {
+            throw refuse("\"\(key)\" is not a list of messages", ConversationFile.forms)
+        }
+        return try values.enumerated().map { index, value in
+            func member(_ keys: [String]) throws -> [UInt8] {
+                guard let key = keys.first(where: { value[$0] != nil }), let member = value[key] else {
+                    throw refuse("message \(index + 1) has no \"\(keys[0])\"", ConversationFile.forms)
+                }
+                guard case .string(let text) = member else {
+                    throw refuse("the \"\(key)\" of message \(index + 1) is not a string", "only texts can be learnt")
+                }
+                return text
+            }
+            let name = try member(["role", "from"])
+            guard let role = Role(named: name) else {
+                throw refuse(
+                    "message \(index + 1) is from \(JSON.shown(name)), which is unknown",
+                    "roles are system, user (or human) and assistant (or gpt)")
+            }
+            return ChatMessage(role, try member(["content", "value"]))
+        }
+    }
+
+    /// As an object of JSON.
+    package var json: [UInt8] {
+        Array("{\"role\":\"\(role)\",\"content\":".utf8) + JSON.quoted(content) + Array("}".utf8)
+    }
+}
+
+/// Adds a conversation to a file of JSON Lines; without one makes it.
+/// - Throws: if what is there is anything else.
+package func appendConversation(_ messages: [ChatMessage], to path: String) throws {
+    guard isDirectory(folder(of: path)) else {
+        throw UserError("there is no folder \(folder(of: path))", hint: "make it first, or name a file in another")
+    }
+    var text: [UInt8] = []
+    if fileExists(path) {
+        let file = try InputFile(path, hint: "name a file")
+        text = try file.read(file.size, of: UInt8.self, at: 0)
+        let isOne =
+            text.isEmpty
+            || text.first == UInt8(ascii: "{") && String(validating: text, as: UTF8.self) != nil
+                && (try? ConversationFile(TextFile(file))) != nil
+        guard isOne else {
+            throw UserError(
+                "\(path) is there, and no file of conversations, one a line", hint: "nothing was written: name another")
+        }
+        if let last = text.last, last != 10 { text.append(10) }
+    }
+    text += Array("{\"messages\":[".utf8) + messages.map(\.json).joined(separator: [UInt8(ascii: ",")])
+    text += Array("]}\n".utf8)
+    try writeDurably(path) { try $0.write(text) }
 }
 
 /// `A`, `A and B`, `A, B and C`.

@@ -122,3 +122,16 @@ package func readTokenizer(
         tokenizer, from: place, belongsTo: path, vocabulary: try vocabulary(ofModel: path, with: adapter))
     return (tokenizer, place)
 }
+
+/// The template of a model with an adapter: the one saved with the adapter, else with the model.
+/// - Parameter given: what the user wrote, if anything.
+package func readTemplate(ofModel path: String, _ adapter: PEFTAdapter?, given: String?) throws -> ChatTemplate {
+    if let given { return try ChatTemplate(given) }
+    for place in [adapter?.path, path] {
+        if let place, isDirectory(place), let template = try ChatTemplate.saved(in: place) { return template }
+    }
+    throw UserError(
+        "\(adapter?.path ?? path) has no template for conversations saved with it, as finetune does",
+        hint: "tune it: finetune --model \(path) --data FILE --output DIR; or, if it was tuned elsewhere, say how: "
+            + "--template \(ChatTemplate.names.joined(separator: "|"))")
+}

@@ -90,6 +90,17 @@ package final class Generator {
         cache.clear(sequence)
     }
 
+    /// Makes a prompt the tokens of the only sequence. What the sequence begins with and has in common with it is kept;
+    /// only the rest is computed.
+    package func `continue`(with prompt: [Int32]) {
+        precondition(count == 1 && !prompt.isEmpty && prompt.count <= capacity)
+        // The last token goes through the model in any case: the next one is predicted from it.
+        let kept = min(zip(tokens[0], prompt).prefix { $0 == $1 }.count, prompt.count - 1)
+        (tokens[0], unread[0]) = (Array(prompt[..<kept]), [])
+        cache.keep(kept, of: 0)
+        append([Array(prompt[kept...])])
+    }
+
     /// Adds tokens to the sequences, one list for each, and computes their logits. A sequence whose list is empty keeps
     /// its tokens and loses its logits.
     ///

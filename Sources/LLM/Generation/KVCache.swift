@@ -85,7 +85,10 @@ package final class KVCache {
     }
 
     /// Forgets a sequence; its next tokens will be its first.
-    package func clear(_ sequence: Int) { shared[sequence] = 0 }
+    package func clear(_ sequence: Int) { keep(0, of: sequence) }
+
+    /// Forgets all but the first `count` tokens of a sequence.
+    package func keep(_ count: Int, of sequence: Int) { shared[sequence] = min(shared[sequence], count) }
 
     // MARK: - a pass
 

@@ -11,7 +11,13 @@ package struct TextStream {
     /// Whether a stop text has appeared. Nothing comes out any more.
     package private(set) var isStopped = false
 
-    package init(stops: [[UInt8]] = []) { self.stops = stops.filter { !$0.isEmpty } }
+    /// Whether white space is left out because nothing has come before it.
+    private var trimsStart: Bool
+
+    package init(stops: [[UInt8]] = [], trimsStart: Bool = false) {
+        self.stops = stops.filter { !$0.isEmpty }
+        self.trimsStart = trimsStart
+    }
 
     /// - Returns: what can be shown now; valid UTF-8, in which bytes that are none became U+FFFD.
     package mutating func add(_ bytes: [UInt8]) -> String {
@@ -33,7 +39,10 @@ package struct TextStream {
     private mutating func show(_ count: Int) -> String {
         let text = String(decoding: pending[..<count], as: UTF8.self)
         pending.removeFirst(count)
-        return text
+        guard trimsStart else { return text }
+        let trimmed = String(text.drop { $0.isWhitespace })
+        trimsStart = trimmed.isEmpty
+        return trimmed
     }
 
     private func firstPosition(of stop: [UInt8]) -> Int? {

@@ -15,6 +15,16 @@ package func note(_ text: String) {
     writeToStandardError(text + "\n")
 }
 
+/// Text on standard output, at once. If it cannot be written, the program ends.
+package func printNow(_ text: String) {
+    guard !text.isEmpty else { return }
+    print(text, terminator: "")
+    guard fflush(nil) == 0 else {
+        note("error: the output could not be written: \(String(cString: strerror(errno)))\nhint: is the disk full?")
+        exit(1)
+    }
+}
+
 /// A duration for a person: `73 s`, `4 min 05 s`, `2 h 13 min`.
 package func durationText(_ seconds: Double) -> String {
     guard seconds.isFinite, seconds < 1e9 else { return "?" }

@@ -275,7 +275,7 @@ package struct Options {
     }
 
     /// Levenshtein's distance, for the nearest option.
-    static func editDistance(_ a: String, _ b: String) -> Int {
+    package static func editDistance(_ a: String, _ b: String) -> Int {
         let a = Array(a.utf8)
         let b = Array(b.utf8)
         var row = Array(0...b.count)

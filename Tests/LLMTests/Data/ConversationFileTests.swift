@@ -204,3 +204,37 @@ private func refusal(_ text: String) -> UserError? { userError { _ = try read(te
         do { _ = try read(bytes) } catch { #expect(error is UserError) }
     }
 }
+
+@Test func `a conversation is added to its like and to nothing else`() throws {
+    try withTemporaryDirectory { folder in
+        let path = "\(folder)/chat.jsonl"
+        let talk = [ChatMessage(.user, Array("q \"\n".utf8)), ChatMessage(.assistant, Array("답".utf8))]
+        let line =
+            #"{"messages":[{"role":"user","content":"q \"\n"},{"role":"assistant","content":"답"}]}"# + "\n"
+        for count in 1...3 {
+            try appendConversation(talk, to: path)
+            #expect(try bytes(path) == Array(String(repeating: line, count: count).utf8))
+            let file = try ConversationFile(openTexts([path])[0])
+            #expect(file.conversations.map(\.messages) == Array(repeating: talk, count: count))
+        }
+        // Another tool's file, whose last line has no end; an empty one.
+        let other = #"{"prompt": "q", "completion": "a"}"#
+        for (before, between) in [(other, "\n"), (other + "\n", ""), ("", "")] {
+            try write(Array(before.utf8), to: path)
+            try appendConversation(talk, to: path)
+            #expect(try bytes(path) == Array((before + between + line).utf8))
+        }
+        for other in [
+            "text\n", "{\"a\": 1}\n", "[]", "[" + line + "]", "Q,A\nq,a\n", "{\"messages\": [", "\u{FEFF}" + line,
+        ] {
+            try write(Array(other.utf8), to: path)
+            let error = userError { try appendConversation(talk, to: path) }
+            #expect(error?.message == "\(path) is there, and no file of conversations, one a line")
+            #expect(try bytes(path) == Array(other.utf8))
+        }
+        expectUserError("a folder") { try appendConversation(talk, to: folder) }
+        #expect(
+            userError { try appendConversation(talk, to: "\(folder)/no/chat") }?.message
+                == "there is no folder \(folder)/no")
+    }
+}

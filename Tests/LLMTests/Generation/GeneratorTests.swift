@@ -59,6 +59,47 @@ func `greedy decoding in batches is greedy decoding`(batch: Int) throws {
     #expect(found == free.map { Array($0.prefix { $0 != stop }) })
 }
 
+// MARK: - another prompt with the same beginning
+
+@Test(arguments: [0, 1, 5, 12, 30])
+func `a prompt that goes on from what the cache holds has a fresh generator's logits`(common: Int) throws {
+    let model = noisyModel()
+    let text = randomTokens(30, below: config.V, seed: 1)
+    var sampler = Sampler()
+    sampler.isGreedy = true
+    for length in [1, 2, 9, 30, 39] where length >= common {
+        let prompt = text.prefix(common) + randomTokens(length - common, below: config.V, seed: 2)
+        // After a prompt that all sequences share, after one of its own, and after tokens that were drawn.
+        for way in 0..<3 {
+            let generator = Generator(model, sequences: 1, capacity: config.maxT)
+            if way == 0 { generator.start(with: text) } else { generator.continue(with: text) }
+            if way == 2 {
+                var randoms = [Xorshift(seed: 1)]
+                try generator.generate(limit: 4, sampler: sampler, randoms: &randoms, endOfText: nil) { _, _ in true }
+            }
+            generator.continue(with: Array(prompt))
+            #expect(generator.tokens[0] == Array(prompt))
+            let fresh = Generator(model, sequences: 1, capacity: config.maxT)
+            fresh.start(with: Array(prompt))
+            #expect(
+                relativeError(Array(generator.logits(of: 0)), Array(fresh.logits(of: 0))) < 1e-5,
+                "\(length) tokens, way \(way)")
+            // And goes on from there.
+            if length < config.maxT { for each in [generator, fresh] { each.append([[7]]) } }
+            #expect(relativeError(Array(generator.logits(of: 0)), Array(fresh.logits(of: 0))) < 1e-5)
+        }
+    }
+}
+
+@Test func `only what a prompt has beyond the cache goes through the model`() {
+    let model = BigramModel(V: 5)
+    let generator = Generator(model, sequences: 1, capacity: 20)
+    for prompt in [[0, 1, 2, 3], [0, 1, 2, 3, 4, 0], [0, 1, 2, 3, 4, 0], [0, 1, 3], [2]] as [[Int32]] {
+        generator.continue(with: prompt)
+    }
+    #expect(model.passes == [4, 2, 1, 1, 1])
+}
+
 // MARK: - transformers
 
 private struct GenerateCases {

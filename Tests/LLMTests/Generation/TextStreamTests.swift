@@ -65,3 +65,11 @@ func `cut anywhere, a text comes out as it is`(text: String) {
     #expect(shown([Array("end".utf8)], stops: ["ends"]) == ["", "end"])
     #expect(shown([Array("x".utf8)], stops: ["", "x"]) == ["", ""])
 }
+
+@Test func `white space before an answer is left out, in whatever pieces it comes`() {
+    for pieces in [[" ", "\n", " a", " b "], [" \n a b "], ["a b "], [" "]] {
+        var stream = TextStream(stops: [Array("!".utf8)], trimsStart: true)
+        let text = pieces.map { stream.add(Array($0.utf8)) }.joined() + stream.finish()
+        #expect(text == (pieces == [" "] ? "" : "a b "))
+    }
+}

@@ -11,19 +11,26 @@ struct ProgramResult {
     let errors: String
 }
 
+/// A program that was built with the tests.
+func executable(_ program: String) -> URL {
+    Bundle.module.bundleURL.deletingLastPathComponent().appendingPathComponent(program)
+}
+
 /// Runs a program that was built with the tests.
-/// - Parameter folder: where it runs; nothing outside of it is to be named.
-func run(_ program: String, _ arguments: [String], in folder: String) throws -> ProgramResult {
+/// - Parameters:
+///   - folder: where it runs; nothing outside of it is to be named.
+///   - input: what it reads on standard input.
+func run(_ program: String, _ arguments: [String], in folder: String, input: String = "") throws -> ProgramResult {
     let process = Process()
-    process.executableURL = Bundle.module.bundleURL.deletingLastPathComponent().appendingPathComponent(program)
+    process.executableURL = executable(program)
     process.arguments = arguments
     process.currentDirectoryURL = URL(fileURLWithPath: folder)
-    let files = try (0..<2).map { _ in
+    let files = try [[], [], Array(input.utf8)].map { bytes in
         let path = "\(folder)/\(UUID().uuidString)"
-        try write([], to: path)
+        try write(bytes, to: path)
         return path
     }
-    process.standardInput = FileHandle.nullDevice
+    process.standardInput = FileHandle(forReadingAtPath: files[2])
     process.standardOutput = FileHandle(forWritingAtPath: files[0])
     process.standardError = FileHandle(forWritingAtPath: files[1])
     try process.run()
