@@ -30,7 +30,7 @@ run train_phi -i "$folder/train_*.bin" -o "$folder/phi" --layers 2 --heads 2 --c
 printf 'Q,A\none,two\nthree,four\nfive,six\nseven,eight\n' >"$folder/questions.csv"
 run finetune --model "$folder/phi/best" --data "$folder/questions.csv" -o "$folder/adapter" --template chatml --rank 4 \
     --dropout 0.1 --val-fraction 0.25 -b 3 -x 4 -n 2 -v 2 -s 4 -g 16 --threads 4
-run generate --adapter "$folder/adapter/checkpoint-4" --num-samples 3 --max-new-tokens 20 --threads 4
+run generate --adapter "$folder/adapter/checkpoint-4" --chat --prompt one --num-samples 3 --max-new-tokens 20 --threads 4
 run generate --model "$folder/phi/best" --num-samples 3 --max-new-tokens 20 --threads 4
 run generate --model "$folder/model/model_best.bin" --tokenizer "$folder" --num-samples 3 --max-new-tokens 20 --threads 4
 run lotto score --model "$folder/model/model_best.bin" --tokenizer "$folder" --train "$folder/lotto_train.txt" \
