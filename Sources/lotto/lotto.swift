@@ -30,6 +30,30 @@ enum Lotto {
         }
     }
 
+    // MARK: - the rule
+
+    static let ruleOptions = [
+        Option("price", nil, .integer(0...Int.max), "WON", "the price of a ticket (default: 1000)"),
+        Option(
+            "prizes", nil, .text, "FIRST,…,FIFTH",
+            "the five prizes in won (default: 2000000000,30000000,1500000,50000,5000)"),
+    ]
+
+    static func rule(_ options: Options, slots: Int) throws -> LottoRule {
+        var prizes = LottoRule.exercise.prizes
+        if let text = options.text("prizes") {
+            let numbers = text.split(separator: ",", omittingEmptySubsequences: false).map { Int($0) }
+            guard numbers.count == prizes.count, !numbers.contains(nil) else {
+                throw UserError(
+                    "--prizes \(text): not five whole numbers with commas between them",
+                    hint: "for example --prizes 1000000000,50000000,2000000,100000,10000", exitCode: 2)
+            }
+            prizes = numbers.reversed().compactMap { $0 }
+        }
+        let price = options.isGiven("price") ? options.int("price") : LottoRule.exercise.price
+        return try LottoRule(price: price, prizes: prizes, slots: slots)
+    }
+
     // MARK: - generate
 
     static func generate(_ arguments: [String]) throws {
@@ -43,6 +67,11 @@ enum Lotto {
                     "max-tickets", nil, .integer(1...LottoQuestion.maxSlots), default: "5",
                     "the most tickets in a question, which is the number of games on its slip"),
                 Option("seed", nil, .integer(0...Int.max), default: "42", "the same seed gives the same bytes"),
+            ] + ruleOptions + [
+                Option(
+                    "conversations", nil, .flag, "[0|1]",
+                    "write conversations for finetune instead: lotto_train.jsonl, lotto_val.jsonl, and their "
+                        + "lotto_template.json"),
                 Option("output", "o", .text, "DIR", default: "data", "directory to write to"),
             ],
             arguments: arguments)
@@ -50,21 +79,29 @@ enum Lotto {
         let validationCount = options.isGiven("val-count") ? options.int("val-count") : max(1, count / 50)
         let directory = options.text("output") ?? "data"
         let slots = options.int("max-tickets")
-        let paths = ["lotto_train.txt", "lotto_val.txt"].map { "\(directory)/\($0)" }
+        let rule = try rule(options, slots: slots)
+        let areConversations = options.flag("conversations")
+        let paths = ["lotto_train", "lotto_val"].map { "\(directory)/\($0)\(areConversations ? ".jsonl" : ".txt")" }
 
         try createDirectory(directory)
         var machine = LottoMachine(seed: UInt64(options.int("seed")), maxTickets: slots)
         var example = ""
         var sizes = [0, 0]
+        if areConversations {
+            try writeDurably("\(directory)/lotto_template.json") { try $0.write(LottoQuestion.template.text() + [10]) }
+        }
         try writeDurably(paths) { files in
             var progress = Progress("generate", total: Double(count + validationCount), unit: "questions")
             var done = 0
             try machine.fill(train: count, validation: validationCount) { side, question in
                 let file = side == .train ? files[0] : files[1]
-                if file.size > 0 { try file.write("\n") }
-                let document = question.document(slots: slots)
-                try file.write(document)
-                if example.isEmpty { example = document }
+                if example.isEmpty { example = question.document(slots: slots, under: rule) }
+                if areConversations {
+                    try file.write(question.conversation(slots: slots, under: rule))
+                } else {
+                    if file.size > 0 { try file.write("\n") }
+                    try file.write(question.document(slots: slots, under: rule))
+                }
                 done += 1
                 progress.update(Double(done))
             }
@@ -100,6 +137,7 @@ enum Lotto {
                 Option(
                     "max-tickets", nil, .integer(1...LottoQuestion.maxSlots), default: "5",
                     "games on the slip, as in the model's training"),
+            ] + ruleOptions + [
                 Option(
                     "train", nil, .text, "FILE",
                     "the training corpus, to check that it contains no question (default: \(defaultCorpus), if present)"
@@ -117,6 +155,7 @@ enum Lotto {
             _ = try DurableFiles().create(chart)
         }
         let slots = options.int("max-tickets")
+        let rule = try rule(options, slots: slots)
 
         // The questions are of the side that no training corpus uses, whatever its seed and size.
         var machine = LottoMachine(seed: UInt64(options.int("seed")), maxTickets: slots)
@@ -137,14 +176,14 @@ enum Lotto {
                 ofModel: candidate.model, candidate.adapter, given: options.given("tokenizer"),
                 else: options.text("tokenizer") ?? ""
             ).tokenizer
-            let score = try examine(candidate, tokenizer, questions, slots: slots)
+            let score = try examine(candidate, tokenizer, questions, slots: slots, under: rule)
             scores.append((step, score))
             print("\(candidate.path): \(percent(score.accuracy)) exact")
             fflush(nil)
         }
         guard let last = scores.last?.score else { return }
         show(last)
-        show(failures: last.failures.prefix(options.int("failures")), of: last.failures.count, slots: slots)
+        show(failures: last.failures.prefix(options.int("failures")), of: last.failures.count, slots: slots, under: rule)
         if let chart = options.text("chart") {
             let points = scores.compactMap { point in point.step.map { (step: $0, score: point.score) } }
             guard points.count > 1 else {
@@ -218,7 +257,8 @@ enum Lotto {
 
     /// The score of a model. It answers all questions by greedy decoding.
     static func examine(
-        _ candidate: Candidate, _ tokenizer: Tokenizer, _ questions: [LottoQuestion], slots: Int
+        _ candidate: Candidate, _ tokenizer: Tokenizer, _ questions: [LottoQuestion], slots: Int,
+        under rule: LottoRule
     ) throws -> LottoScore {
         guard let endOfText = tokenizer.endOfText.map({ Int32($0) }) else {
             throw UserError(
@@ -228,7 +268,7 @@ enum Lotto {
         let path = candidate.path
         let (model, adapters) = try readModel(candidate.model, adapters: candidate.adapter.map { [$0] } ?? [])
         model.parameters.put(adapters.first)
-        var score = LottoScore()
+        var score = LottoScore(under: rule)
         let prompts = try questions.map { [endOfText] + (try tokenizer.encode(Array($0.text(slots: slots).utf8))) }
         let longest = prompts.map(\.count).max() ?? 0
         guard longest < model.maxT else {
@@ -275,7 +315,7 @@ enum Lotto {
     }
 
     /// Prints wrong answers: the program's lines on the left, the model's on the right, where they differ.
-    static func show(failures: ArraySlice<LottoFailure>, of count: Int, slots: Int) {
+    static func show(failures: ArraySlice<LottoFailure>, of count: Int, slots: Int, under rule: LottoRule) {
         guard !failures.isEmpty else { return }
         print("\n\(failures.count) of \(count) wrong answer\(count == 1 ? "" : "s"):", terminator: " ")
         print("left the program's lines, right the model's, where they differ")
@@ -284,7 +324,7 @@ enum Lotto {
             func lines(_ text: String) -> [String] {
                 text.split(separator: "\n", omittingEmptySubsequences: true).map(String.init)
             }
-            let (wanted, got) = (lines(failure.question.answer(slots: slots)), lines(failure.answer))
+            let (wanted, got) = (lines(failure.question.answer(slots: slots, under: rule)), lines(failure.answer))
             for index in 0..<max(wanted.count, got.count) {
                 let left = index < wanted.count ? wanted[index] : ""
                 let right = index < got.count ? got[index] : ""

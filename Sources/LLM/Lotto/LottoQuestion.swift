@@ -32,8 +32,6 @@ package struct LottoQuestion: Hashable, Sendable {
     /// A number of 1…45 that is not a winning number.
     package let bonus: Int
 
-    package static let ticketPrice = 1_000
-
     package init(tickets: [[Int]], winning: [Int], bonus: Int) {
         func isDraw(_ numbers: [Int]) -> Bool {
             numbers.count == 6 && numbers.allSatisfy { (1...45).contains($0) }
@@ -45,9 +43,6 @@ package struct LottoQuestion: Hashable, Sendable {
         self.winning = winning
         self.bonus = bonus
     }
-
-    /// The price of the tickets in won.
-    package var paid: Int { tickets.count * LottoQuestion.ticketPrice }
 
     /// The line between a question and its answer.
     package static let mark = "결과"
@@ -72,7 +67,7 @@ package struct LottoQuestion: Hashable, Sendable {
     }
 
     /// The lines of the answer, each with its line feed.
-    package func answer(slots: Int) -> String {
+    package func answer(slots: Int, under rule: LottoRule = .exercise) -> String {
         precondition((tickets.count...LottoQuestion.maxSlots).contains(slots))
         var lines = ""
         var counts = [Int](repeating: 0, count: LottoRank.allCases.count)
@@ -85,7 +80,7 @@ package struct LottoQuestion: Hashable, Sendable {
             let ticket = tickets[slot]
             let rank = LottoRank(hits: ticket.count(where: winning.contains), bonus: ticket.contains(bonus))
             if let rank { counts[rank.rawValue] += 1 }
-            winnings += rank?.prize ?? 0
+            winnings += rank.map(rule.prize) ?? 0
             lines += slotName(slot)
             for number in ticket {
                 let mark: LottoReading.Mark = winning.contains(number) ? .hit : number == bonus ? .bonus : .miss
@@ -96,12 +91,24 @@ package struct LottoQuestion: Hashable, Sendable {
         lines += "구입 \(tickets.count)"
         for rank in LottoRank.allCases.reversed() { lines += " \(rank.name) \(counts[rank.rawValue])" }
         lines += "\n당첨금\(boxes(winnings / 1_000, LottoQuestion.winningsDigits)) 천원\n"
-        let rate = LottoQuestion.rateOfReturn(winnings: winnings, paid: paid)
+        let rate = LottoQuestion.rateOfReturn(winnings: winnings, paid: tickets.count * rule.price)
         return lines + "수익률\(boxes(rate / 10, LottoQuestion.rateDigits)) . \(rate % 10) %\n"
     }
 
     /// The question and its answer. There is no blank line inside, so that blank lines can separate documents.
-    package func document(slots: Int) -> String { text(slots: slots) + answer(slots: slots) }
+    package func document(slots: Int, under rule: LottoRule = .exercise) -> String {
+        text(slots: slots) + answer(slots: slots, under: rule)
+    }
+
+    /// The question and its answer as finetune reads them, a line of JSON. The mark ends the question.
+    package func conversation(slots: Int, under rule: LottoRule = .exercise) -> [UInt8] {
+        func quoted(_ lines: String) -> [UInt8] { JSON.quoted(Array(lines.utf8.dropLast())) }
+        return Array("{\"prompt\": ".utf8) + quoted(text(slots: slots)) + Array(", \"completion\": ".utf8)
+            + quoted(answer(slots: slots, under: rule)) + Array("}\n".utf8)
+    }
+
+    /// The template by which a conversation has the tokens that tokenize gives its document.
+    package static let template: JSON = ["user": "{eos}{content}\n", "assistant": "{content}\n{eos}"]
 
     /// `winnings / paid` in tenths of a percent, halves rounded up: 62.5 % is 625, 166.666… % is 1667, 0.05 % is 1.
     package static func rateOfReturn(winnings: Int, paid: Int) -> Int { (2 * 1_000 * winnings + paid) / (2 * paid) }

@@ -26,7 +26,10 @@ package struct LottoScore: Sendable {
     package private(set) var right: [Criterion: Int] = [:]
     package private(set) var failures: [LottoFailure] = []
 
-    package init() {}
+    private let rule: LottoRule
+
+    /// - Parameter rule: by which answers are right.
+    package init(under rule: LottoRule = .exercise) { self.rule = rule }
 
     package var questions: Int { asked.values.reduce(0, +) }
     package var exactCount: Int { exact.values.reduce(0, +) }
@@ -35,7 +38,7 @@ package struct LottoScore: Sendable {
 
     /// Adds an answer to the score. It is exact if it equals the program's answer, except for white space at the end.
     package mutating func add(_ question: LottoQuestion, answer: String, slots: Int) {
-        let wanted = question.answer(slots: slots)
+        let wanted = question.answer(slots: slots, under: rule)
         let count = question.tickets.count
         asked[count, default: 0] += 1
         if answer.trimmingSuffix(while: \.isWhitespace) == wanted.trimmingSuffix(while: \.isWhitespace) {
