@@ -81,6 +81,7 @@ enum Convert {
                     "\(from) is a Phi, and llm.c's file holds a GPT-2 only",
                     hint: "name a directory: --to \(to.dropLast(4))", exitCode: 2)
             }
+            let template = findTemplate(in: [adapter?.path, from])
             let (model, read) = try readModel(from, adapters: adapter.map { [$0] } ?? [])
             for adapter in read { adapter.merge(into: model.parameters) }
             switch model {
@@ -92,9 +93,9 @@ enum Convert {
                 if writesFile {
                     try write(model, tokenizer, to: to, precision)
                 } else if let tokenizer {
-                    try HuggingFaceGPT2.write(model, tokenizer, to: to, precision: precision)
+                    try HuggingFaceGPT2.write(model, tokenizer, template, to: to, precision: precision)
                 }
-            case let model as Phi: try HuggingFacePhi.write(model, tokenizer, to: to, precision: precision)
+            case let model as Phi: try HuggingFacePhi.write(model, tokenizer, template, to: to, precision: precision)
             default: preconditionFailure("there are two kinds of models")
             }
             let config = model.config
@@ -104,6 +105,18 @@ enum Convert {
     }
 
     static func realPath(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
+
+    /// The chat template in the first of these directories that has one. One that cannot be read here is left out.
+    static func findTemplate(in places: [String?]) -> ChatTemplate? {
+        for case let place? in places where isDirectory(place) {
+            do {
+                if let template = try ChatTemplate.saved(in: place) { return template }
+            } catch {
+                note("note: the chat template is left out: \((error as? UserError)?.message ?? "")")
+            }
+        }
+        return nil
+    }
 
     /// The tokenizer that was given, or is in the adapter's folder, or in the model's, or in the folder above, where
     /// `make run` has it.

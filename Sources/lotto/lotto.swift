@@ -183,7 +183,8 @@ enum Lotto {
         }
         guard let last = scores.last?.score else { return }
         show(last)
-        show(failures: last.failures.prefix(options.int("failures")), of: last.failures.count, slots: slots, under: rule)
+        show(
+            failures: last.failures.prefix(options.int("failures")), of: last.failures.count, slots: slots, under: rule)
         if let chart = options.text("chart") {
             let points = scores.compactMap { point in point.step.map { (step: $0, score: point.score) } }
             guard points.count > 1 else {
