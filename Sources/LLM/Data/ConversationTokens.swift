@@ -104,14 +104,16 @@ package struct ConversationEncoder {
             } else if tooLong == .refuse {
                 throw UserError(
                     "\(conversation.place): \(grouped(tokens.ids.count)) tokens, and the context has room for "
-                        + grouped(longest), hint: "take it out, shorten it, or let it be cut")
+                        + grouped(longest), hint: "take it out, shorten it, or have it cut: --too-long cut")
             } else {
                 try at(conversation) { try cut(conversation, longest, &result) }
             }
         }
         guard !result.conversations.isEmpty else {
             throw UserError(
-                "no conversation fits into \(grouped(longest)) tokens", hint: "choose a model with a longer context")
+                "no conversation fits into \(grouped(longest)) tokens"
+                    + (result.leftOut.first.map { ": the answer of \($0) alone is longer" } ?? ""),
+                hint: "shorten the answers, or choose a model with a longer context")
         }
         return result
     }

@@ -255,7 +255,8 @@ package final class Trainer {
         if peak > 0 { measurePeak() }
         say(
             String(format: "val loss %.6f | next-token accuracy %.2f%%", result.loss, 100 * result.accuracy)
-                + (settings.lossOn == .answer ? String(format: " | exact answers %.2f%%", 100 * result.exact) : ""))
+                + (settings.lossOn == .answer ? String(format: " | exact answers %.2f%%", 100 * result.exact) : "")
+                + (result.bitsPerByte.map { String(format: " | %.4f bits a byte", $0) } ?? ""))
         fflush(nil)
         warn(log?.validation(step: state.step, loss: result.loss, accuracy: result.accuracy), "its lines wait")
         let byAccuracy = state.bestBy == .accuracy
@@ -273,35 +274,50 @@ package final class Trainer {
         }
     }
 
-    /// Mean loss and next-token accuracy of the targets that count in the first batches of the validation data, and the
-    /// share of sequences whose every target was the most probable token: greedy decoding then writes exactly this answer.
-    /// - Returns: also the sequences with a target that counts.
-    private func measure(
-        _ validation: any TrainingData
-    ) throws -> (loss: Double, accuracy: Double, exact: Double, sequences: Int) {
+    /// What a validation measures, over the targets that count.
+    private struct Validation {
+        /// Means.
         var (loss, accuracy) = (0.0, 0.0)
-        var (targets, sequences, exactOnes) = (0, 0, 0)
+        /// The share of sequences whose every target was the most probable token: greedy decoding then writes exactly
+        /// this answer.
+        var exact = 0.0
+        /// Sequences with a target that counts.
+        var sequences = 0
+        /// The loss for each byte of text instead of each token, so that models with different vocabularies compare; nil
+        /// without a tokenizer.
+        var bitsPerByte: Double?
+    }
+
+    /// Measures the first batches of the validation data.
+    private func measure(_ validation: any TrainingData) throws -> Validation {
+        var result = Validation()
+        var (targets, exactOnes, bytes) = (0, 0, 0)
         validation.startEpoch()
         for _ in 0..<min(settings.validationBatches, validation.batchesPerEpoch) {
             try checkStop()
             let batch = try validation.nextBatch()
-            let result = model.loss(of: batch)
-            loss += result.mean * Double(result.counted)
-            accuracy += result.accuracy * Double(result.counted)
-            targets += result.counted
+            let loss = model.loss(of: batch)
+            result.loss += loss.mean * Double(loss.counted)
+            result.accuracy += loss.accuracy * Double(loss.counted)
+            targets += loss.counted
+            bytes += batch.targets.reduce(0) {
+                $0 + ($1 >= 0 && Int($1) < bytesOfTokens.count ? bytesOfTokens[Int($1)] : 0)
+            }
             var first = 0
             for length in batch.lengths {
                 let counted = (first..<first + length).filter { batch.targets[$0] >= 0 }
                 first += length
                 guard !counted.isEmpty else { continue }
-                sequences += 1
-                if counted.allSatisfy({ result.correct[$0] == 1 }) { exactOnes += 1 }
+                result.sequences += 1
+                if counted.allSatisfy({ loss.correct[$0] == 1 }) { exactOnes += 1 }
             }
         }
         func mean(_ sum: Double, of count: Int) -> Double { sum.isNaN ? .nan : sum / Double(max(1, count)) }
-        return (
-            mean(loss, of: targets), mean(accuracy, of: targets), mean(Double(exactOnes), of: sequences), sequences
-        )
+        if bytes > 0 { result.bitsPerByte = mean(result.loss / log(2), of: bytes) }
+        result.loss = mean(result.loss, of: targets)
+        result.accuracy = mean(result.accuracy, of: targets)
+        result.exact = mean(Double(exactOnes), of: result.sequences)
+        return result
     }
 
     /// Prints a sample, if the model is one that writes. Its random numbers depend on the step alone, so a resumed run

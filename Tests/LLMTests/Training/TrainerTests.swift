@@ -379,6 +379,7 @@ func `validation is the mean over its first batches' targets`(lossOn: LossOn, mo
         }
         try run.train()
         var (sum, right, count, rows, exact) = (0.0, 0, 0, 0, 0)
+        var text: [UInt8] = []  // of the targets that count
         for batch in 0..<min(most, 3) {
             for row in batch * 2..<batch * 2 + 2 {
                 var (rowCount, rowRight) = (0, 0)
@@ -387,6 +388,7 @@ func `validation is the mean over its first batches' targets`(lossOn: LossOn, mo
                     sum += log(logits.reduce(0) { $0 + exp($1) }) - logits[Int(tokens[i + 1])]
                     rowRight += logits.firstIndex(of: logits.max() ?? 0) == Int(tokens[i + 1]) ? 1 : 0
                     rowCount += 1
+                    text += tokenizer.decode([tokens[i + 1]], skippingSpecialTokens: true)
                 }
                 (right, count) = (right + rowRight, count + rowCount)
                 if rowCount > 0 { rows += 1 }
@@ -399,6 +401,7 @@ func `validation is the mean over its first batches' targets`(lossOn: LossOn, mo
         let expected =
             String(format: "| next-token accuracy %.2f%%", 100 * accuracy)
             + (lossOn == .answer ? String(format: " | exact answers %.2f%%", 100 * Double(exact) / Double(rows)) : "")
+            + (text.isEmpty ? "" : String(format: " | %.4f bits a byte", sum / log(2) / Double(text.count)))
         #expect(run.said[0].hasSuffix(expected), "\(run.said[0])")
         if lossOn == .answer { #expect(exact > 0 || most == 1) }
     }
