@@ -32,8 +32,9 @@ package struct LottoRule: Hashable, Sendable {
                 "\(slots) prizes of \(grouped(largest)) won do not fit into \(LottoQuestion.winningsDigits) digits",
                 "the answer counts thousands: take a prize of \(grouped(most / 1_000 * 1_000)) at most")
         }
-        guard LottoQuestion.rateOfReturn(winnings: largest, paid: price) / 10
-            <= LottoRule.largest(digits: LottoQuestion.rateDigits)
+        guard
+            LottoQuestion.rateOfReturn(winnings: largest, paid: price) / 10
+                <= LottoRule.largest(digits: LottoQuestion.rateDigits)
         else {
             throw refuse(
                 "a prize of \(grouped(largest)) won for \(grouped(price)) is a rate of return of more than "
