@@ -3,6 +3,7 @@
 #   make            builds everything and leaves the programs here
 #   make run        the whole pipeline on a corpus of its own, the lottery machine: text → tokens → GPT-2 → score
 #   make lotto-long the same for up to ten tickets, in data/long: some twenty minutes
+#   make lora       an adapter that teaches the lottery machine of `make run` another rule, in data/lora
 #   make run TEXT=book.txt [VOCAB=4096] [DOCUMENT=blank|line|file] [STEPS=500] [BATCH=16] [T=256]
 #                   the same with your text, up to samples (each run replaces data/)
 #   make tutorial TEXT=sentences.txt [VOCAB=32000] [PHI="--layers 6 …"] [EPOCHS=2] [T=512] [ROWS=padded]
@@ -42,7 +43,7 @@ STEPS ?= $($(RECIPE).STEPS)
 EVERY ?= $($(RECIPE).EVERY)
 TRAIN = $($(RECIPE).TRAIN)
 
-.PHONY: all run tutorial lotto-long test test-widths test-kill test-threads bench fuzz clean $(PROGRAMS)
+.PHONY: all run tutorial lotto-long lora test test-widths test-kill test-threads bench fuzz clean $(PROGRAMS)
 
 all:
 	swift build $(SWIFT_OPTIONS)
@@ -105,6 +106,22 @@ lotto-long: STEPS = $(lotto-long.STEPS)
 lotto-long: EVERY = $(lotto-long.EVERY)
 lotto-long: all
 	$(call lotto,data/long,10)
+
+# The lottery machine is made first if there is no model. A model of another text is not replaced.
+lora: all $(if $(wildcard data/model),,run)
+	@test -f data/lotto_train.txt || { echo 'error: data/model is not the lottery machine' >&2; \
+		echo 'hint: make run replaces it by one' >&2; exit 2; }
+	rm -rf data/lora
+	./lotto generate --count $(lora.COUNT) --val-count 500 --seed 43 $(lora.RULE) --conversations --output data/lora
+	./finetune --model $(LORA_BASE) --template data/lora/lotto_template.json -i data/lora/lotto_train.jsonl \
+		-j data/lora/lotto_val.jsonl -o data/lora/adapter -y 0 $(lora.TRAIN)
+	# The base under its own rule, the base under the other one, and the base with the adapter.
+	./lotto score --model $(LORA_BASE) --train data/lotto_train.txt --failures 0
+	./lotto score --model $(LORA_BASE) --train data/lotto_train.txt --failures 1 $(lora.RULE)
+	./lotto score --adapter data/lora/adapter/best --train data/lora/lotto_train.jsonl $(lora.RULE)
+
+# The last checkpoint.
+LORA_BASE = $$(ls data/model/model_0*.bin | tail -n 1)
 
 test:
 	swift format lint --strict --recursive Package.swift Sources Tests dev

@@ -140,7 +140,8 @@ enum Lotto {
             ] + ruleOptions + [
                 Option(
                     "train", nil, .text, "FILE",
-                    "the training corpus, to check that it contains no question (default: \(defaultCorpus), if present)"
+                    "the training corpus, a text or conversations, to check that it contains no question "
+                        + "(default: \(defaultCorpus), if present)"
                 ),
                 Option("chart", nil, .text, "FILE.svg", "draw the score of several checkpoints over their steps"),
                 Option("failures", nil, .integer(0...1_000_000), default: "3", "number of wrong answers to show"),
@@ -231,9 +232,8 @@ enum Lotto {
     /// - Returns: the number of questions in the corpus.
     static func check(_ questions: [LottoQuestion], slots: Int, areNotIn path: String) throws -> Int {
         let file = try InputFile(path, hint: "name the text the model was trained on: --train FILE")
-        let text = String(decoding: try file.read(file.size, of: UInt8.self, at: 0), as: UTF8.self)
         let asked = Set(questions.map { $0.text(slots: slots) })
-        let documents = text.split(separator: "\n\n")
+        let documents = try documents(of: file)
         for document in documents {
             guard let mark = document.range(of: "\(LottoQuestion.mark)\n") else {
                 throw UserError(
@@ -254,6 +254,17 @@ enum Lotto {
             }
         }
         return documents.count
+    }
+
+    /// The documents of a corpus; of conversations, the questions.
+    private static func documents(of file: InputFile) throws -> [Substring] {
+        guard file.path.hasSuffix(".jsonl") else {
+            let text = String(decoding: try file.read(file.size, of: UInt8.self, at: 0), as: UTF8.self)
+            return text.split(separator: "\n\n")
+        }
+        return try openTexts([file.path]).flatMap { try ConversationFile($0).conversations }.map {
+            String(decoding: $0.messages[0].content, as: UTF8.self)[...] + "\n"
+        }
     }
 
     /// The score of a model. It answers all questions by greedy decoding.

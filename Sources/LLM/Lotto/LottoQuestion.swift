@@ -107,8 +107,9 @@ package struct LottoQuestion: Hashable, Sendable {
             + quoted(answer(slots: slots, under: rule)) + Array("}\n".utf8)
     }
 
-    /// The template by which a conversation has the tokens that tokenize gives its document.
-    package static let template: JSON = ["user": "{eos}{content}\n", "assistant": "{content}\n{eos}"]
+    /// The template by which a conversation has the tokens of its document in a corpus: with the blank line after it,
+    /// between two ends of text. White space at a message's ends does not count, so it stands in the template.
+    package static let template: JSON = ["user": "{eos}{content}\n", "assistant": "{content}\n\n{eos}"]
 
     /// `winnings / paid` in tenths of a percent, halves rounded up: 62.5 % is 625, 166.666… % is 1667, 0.05 % is 1.
     package static func rateOfReturn(winnings: Int, paid: Int) -> Int { (2 * 1_000 * winnings + paid) / (2 * paid) }

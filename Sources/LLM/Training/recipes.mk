@@ -14,6 +14,11 @@ lotto-long.T = 282
 lotto-long.STEPS = 24000
 lotto-long.EVERY = 2000
 
+# An adapter that teaches the lottery machine another rule. Rank 3 on all its linear layers is 4.5% of its parameters.
+lora.COUNT = 20000
+lora.RULE = --price 2000 --prizes 1000000000,50000000,2000000,100000,10000
+lora.TRAIN = --rank 3 --alpha 6 --dropout 0 -b 16 -x 1200 -l 1e-2 -u 30 -v 300 -s 0
+
 # One's own text.
 text.VOCAB = 4096
 text.BATCH = 16

@@ -18,7 +18,9 @@ import Testing
         let reading = LottoReading(question.answer(slots: 10), slots: 10)
         #expect(reading.hasForm && reading.bought == question.tickets.count)
         #expect(
-            reading.rate == LottoQuestion.rateOfReturn(winnings: 1_000 * (reading.winnings ?? -1), paid: question.paid))
+            reading.rate
+                == LottoQuestion.rateOfReturn(
+                    winnings: 1_000 * (reading.winnings ?? -1), paid: 1_000 * question.tickets.count))
     }
 }
 

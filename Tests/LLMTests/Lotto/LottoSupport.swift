@@ -11,7 +11,7 @@ let lottoPrizes = ["오등": 5_000, "사등": 50_000, "삼등": 1_500_000, "이�
 func numbersInLine(_ line: Substring) -> [Int] { line.split { !$0.isNumber }.compactMap { Int($0) } }
 
 /// The answer from the question's text alone, without the machine: parsed, counted with sets, rated with doubles.
-func naiveAnswer(_ question: String) -> String {
+func naiveAnswer(_ question: String, price: Int = 1_000, prizes: [String: Int] = lottoPrizes) -> String {
     let lines = question.split(separator: "\n")
     let winning = Set(numbersInLine(lines[0]).prefix(6))
     let bonus = numbersInLine(lines[0])[6]
@@ -39,9 +39,9 @@ func naiveAnswer(_ question: String) -> String {
     }
     func count(_ rank: String) -> Int { won.filter { $0 == rank }.count }
     let counts = ["일등", "이등", "삼등", "사등", "오등"].map { "\($0) \(count($0))" }.joined(separator: " ")
-    let total = won.reduce(0) { $0 + (lottoPrizes[$1] ?? 0) }
+    let total = won.reduce(0) { $0 + (prizes[$1] ?? 0) }
     answer += "구입 \(won.count) \(counts)\n당첨금 \(inBoxes(total / 1000, 8)) 천원\n"
-    let tenths = Int((Double(total) / Double(1000 * won.count) * 1000).rounded())
+    let tenths = Int((Double(total) / Double(price * won.count) * 1000).rounded())
     return answer + "수익률 \(inBoxes(tenths / 10, 9)) . \(tenths % 10) %\n"
 }
 
