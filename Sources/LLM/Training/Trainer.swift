@@ -49,6 +49,12 @@ package final class Trainer {
     private var lastSaved: Int?
     /// Whether this start has written the best model.
     private var wroteBest = false
+    /// The bytes of text that each token stands for; special tokens stand for none. Empty without a tokenizer.
+    private lazy var bytesOfTokens: [Int] = {
+        guard let tokenizer else { return [] }
+        let special = Set(tokenizer.addedTokens.filter(\.isSpecial).map { Int($0.id) })
+        return (0..<tokenizer.vocabularySize).map { special.contains($0) ? 0 : tokenizer.bytes(of: $0).count }
+    }()
     /// A sequence of the last batch, to try the model on before it is kept.
     private var trial: [Int32] = []
 
@@ -313,7 +319,7 @@ package final class Trainer {
             }
         }
         func mean(_ sum: Double, of count: Int) -> Double { sum.isNaN ? .nan : sum / Double(max(1, count)) }
-        if bytes > 0 { result.bitsPerByte = mean(result.loss / log(2), of: bytes) }
+        if bytes > 0 { result.bitsPerByte = mean(result.loss * M_LOG2E, of: bytes) }
         result.loss = mean(result.loss, of: targets)
         result.accuracy = mean(result.accuracy, of: targets)
         result.exact = mean(Double(exactOnes), of: result.sequences)
