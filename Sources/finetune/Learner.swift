@@ -21,7 +21,7 @@ final class Learner: TrainableModel {
     /// - Parameter path: the model's.
     init(of path: String, _ options: Options, _ settings: TrainingSettings) throws {
         self.path = path
-        _ = try modelKind(path)  // What is no model is said before anything about its tokenizer.
+        _ = try readConfiguration(path)  // What is no model is said before anything about its tokenizer.
         template = try Learner.template(options, path)
         // Before a large model is read.
         let place = tokenizerPath(ofModel: path, given: options.given("tokenizer"), else: folder(of: folder(of: path)))
