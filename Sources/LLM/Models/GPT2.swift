@@ -165,14 +165,7 @@ package final class GPT2: LanguageModel {
     /// The rate of dropout, in batches that bring a key for it. GPT-2 has one for all places.
     package var dropout: Float = 0
 
-    /// Rows of logits at a time. A chunk is all there ever is of the (N,V) logits, the largest tensor by far. wte and
-    /// its gradient come from memory once for each chunk and product; with 1024 rows that is 2% of the products' time,
-    /// with 256 8%.
-    package static let logitRows = 1024
-    private let logitRows: Int
-    /// (rows,Vp), allocated by the first `classify`.
-    private var logits = allocateFloats(0)
-    private var logitCapacity = 0
+    private let classifier: Classifier
     /// The memory of passes that a backward pass follows, and of those without one, which need far less.
     private var training: GPT2Workspace
     private var inference: GPT2Workspace
@@ -186,22 +179,21 @@ package final class GPT2: LanguageModel {
 
     /// A model with all parameters zero: to be filled by `parameters.initialize` or from a checkpoint.
     package convenience init(_ config: GPT2Configuration, trains: Bool) {
-        self.init(config, trains: trains, logitRows: GPT2.logitRows)
+        self.init(config, trains: trains, logitRows: Classifier.chunkRows)
     }
 
     /// - Parameter logitRows: rows of logits at a time.
     package init(_ config: GPT2Configuration, trains: Bool, logitRows: Int) {
         precondition(config.C % config.NH == 0)
         self.config = config
-        self.logitRows = logitRows
         tensors = GPT2Tensors(config)
+        classifier = Classifier(
+            weight: tensors.wte, bias: nil, C: config.C, V: config.V, chunkRows: logitRows)
         parameters = Parameters(tensors.table, trains: trains)
         training = GPT2Workspace(config, N: 0, trains: trains)
         inference = GPT2Workspace(config, N: 0, trains: false)
         workspace = inference
     }
-
-    deinit { freeFloats(logits, count: logitCapacity * config.Vp) }
 
     /// Floating-point operations of a forward and backward pass, for each token: those of the products (the position
     /// table takes part in none), and 6·L·C·T for the attention, which sees T/2 tokens on average.
@@ -302,36 +294,19 @@ package final class GPT2: LanguageModel {
             C: config.C, OC: config.V)
     }
 
-    /// The classifier and the cross entropy of targets (N) after `forward`, in chunks of rows, so that the logits
-    /// (N,V) are never held.
+    /// The classifier and the cross entropy of targets (N) after `forward`.
     /// - Parameters:
     ///   - targets: a negative one does not count.
-    ///   - gradientScale: nil only measures. Otherwise the classifier's backward pass happens here, while a chunk's
-    ///     logits are at hand: wte's gradient, and the gradient that `backward` continues with. The scale is that of a
-    ///     token's loss in the total: 1 / (targets that count in all micro-batches).
+    ///   - gradientScale: nil only measures. Otherwise the classifier's backward pass happens here: wte's gradient, and
+    ///     the gradient that `backward` continues with. The scale is that of a token's loss in the total:
+    ///     1 / (targets that count in all micro-batches).
     package func classify(targets: UnsafePointer<Int32>, gradientScale: Float? = nil) -> Loss {
         precondition(gradientScale == nil || parameters.trains)
-        reserveLogits(rows: min(N, logitRows))
         let (activations, a) = (workspace.activations, workspace.floats)
-        let linear = Linear(parameters: parameters, dropout: dropoutKey)
-        let (logits, C, V, Vp) = (logits, config.C, config.V, config.Vp)
-        for row in stride(from: 0, to: N, by: logitRows) {
-            let rows = min(logitRows, N - row)
-            let lnf = a + activations.lnf + row * C  // (rows,C)
-            linear.forward(out: logits, inp: lnf, weight: tensors.wte, bias: nil, N: rows, C: C, OC: V, outStride: Vp)
-            crossEntropy(
-                losses: a + activations.losses + row, correct: a + activations.correct + row, logits: logits,
-                targets: targets + row, gradientScale: gradientScale, N: rows, V: V, stride: Vp)
-            guard gradientScale != nil else { continue }
-            let dlogits = logits  // (rows,Vp), in place
-            linear.backward(
-                dinp: a + activations.dlnf + row * C, dout: dlogits, inp: lnf, weight: tensors.wte, bias: nil, N: rows,
-                C: C, OC: V, doutStride: Vp)
-        }
-        return Loss(
-            losses: UnsafeBufferPointer(start: a + activations.losses, count: N),
-            correct: UnsafeBufferPointer(start: a + activations.correct, count: N),
-            counted: UnsafeBufferPointer(start: targets, count: N).count { $0 >= 0 })
+        return classifier.loss(
+            losses: a + activations.losses, correct: a + activations.correct, dinp: a + activations.dlnf,
+            inp: a + activations.lnf, targets: targets, gradientScale: gradientScale, N: N,
+            linear: Linear(parameters: parameters, dropout: dropoutKey))
     }
 
     /// A copy of an activation of the last forward pass, by its name in the table above: to look inside. Only a model
@@ -432,13 +407,6 @@ package final class GPT2: LanguageModel {
         if N > inference.capacity { inference = GPT2Workspace(config, N: N, trains: false) }
         return inference
     }
-
-    private func reserveLogits(rows: Int) {
-        guard rows > logitCapacity else { return }
-        freeFloats(logits, count: logitCapacity * config.Vp)
-        logits = allocateFloats(rows * config.Vp)
-        logitCapacity = rows
-    }
 }
 
 extension GPT2Configuration {
@@ -447,7 +415,6 @@ extension GPT2Configuration {
 
     package func passBytes(rows N: Int, trains: Bool) -> Double {
         let activations = GPT2Activations(self, N: N, trains: trains).table.count
-        let logits = trains ? saturatingProduct(min(N, GPT2.logitRows), Vp) : 0
-        return 4 * Double(activations) + 4 * Double(logits)
+        return 4 * Double(activations) + (trains ? Classifier.bytes(rows: N, C: C, V: V) : 0)
     }
 }

@@ -26,8 +26,7 @@
 //
 // Dimensions: B batch, T time, C channels, V vocabulary, NH heads, HS head size, R channels of a head that turn, FC
 // channels inside the MLP, L layers, N rows in a pass (B·T in pretraining).
-// The names are GPT2.swift's; new are lnw and lnb for a layer's only norm, and headw and headb for the classifier. Vp is V
-// rounded up, the stride of a row of logits, in memory only.
+// The names are GPT2.swift's; new are lnw and lnb for a layer's only norm, and headw and headb for the classifier.
 
 import Kernels
 
@@ -180,12 +179,7 @@ package final class Phi: LanguageModel {
     /// (maxT,R): cosines and sines of the angles that queries and keys turn by.
     private let rotaryTable: UnsafeMutablePointer<Float>
 
-    /// Rows of logits at a time, as in GPT-2: the logits (N,V) are never held.
-    package static let logitRows = 1024
-    private let logitRows: Int
-    /// (rows,Vp), allocated by the first `classify`.
-    private var logits = allocateFloats(0)
-    private var logitCapacity = 0
+    private let classifier: Classifier
     /// The memory of passes that a backward pass follows, and of those without one, which need far less.
     private var training: PhiWorkspace
     private var inference: PhiWorkspace
@@ -199,7 +193,7 @@ package final class Phi: LanguageModel {
 
     /// A model with all parameters zero: to be filled by `parameters.initialize` or from a checkpoint.
     package convenience init(_ config: PhiConfiguration, trains: Bool) {
-        self.init(config, trains: trains, logitRows: Phi.logitRows)
+        self.init(config, trains: trains, logitRows: Classifier.chunkRows)
     }
 
     /// - Parameter logitRows: rows of logits at a time.
@@ -207,8 +201,9 @@ package final class Phi: LanguageModel {
         precondition(config.C % config.NH == 0)
         precondition(config.R % 2 == 0 && (2...config.C / config.NH).contains(config.R))
         self.config = config
-        self.logitRows = logitRows
         tensors = PhiTensors(config)
+        classifier = Classifier(
+            weight: tensors.headw, bias: tensors.headb, C: config.C, V: config.V, chunkRows: logitRows)
         parameters = Parameters(tensors.table, trains: trains)
         rotaryTable = allocateFloats(config.maxT * config.R)
         fillRotaryTable(rotaryTable, maxT: config.maxT, R: config.R, theta: config.theta)
@@ -217,13 +212,7 @@ package final class Phi: LanguageModel {
         workspace = inference
     }
 
-    deinit {
-        freeFloats(logits, count: logitCapacity * logitStride)
-        freeFloats(rotaryTable, count: config.maxT * config.R)
-    }
-
-    /// Floats from one row of logits to the next: V, rounded up so that every row begins a cache line.
-    private var logitStride: Int { (config.V + 15) / 16 * 16 }
+    deinit { freeFloats(rotaryTable, count: config.maxT * config.R) }
 
     /// Floating-point operations of a forward and backward pass, for each token: those of the products (the embeddings
     /// take part in none), and 6·L·C·T for the attention, which sees T/2 tokens on average.
@@ -322,36 +311,19 @@ package final class Phi: LanguageModel {
             N: N, C: config.C, OC: config.V)
     }
 
-    /// The classifier and the cross entropy of targets (N) after `forward`, in chunks of rows, so that the logits
-    /// (N,V) are never held.
+    /// The classifier and the cross entropy of targets (N) after `forward`.
     /// - Parameters:
     ///   - targets: a negative one does not count.
-    ///   - gradientScale: nil only measures. Otherwise the classifier's backward pass happens here, while a chunk's
-    ///     logits are at hand: the gradients of headw and headb, and the one that `backward` continues with. The scale
-    ///     is that of a token's loss in the total: 1 / (targets that count in all micro-batches).
+    ///   - gradientScale: nil only measures. Otherwise the classifier's backward pass happens here: the gradients of
+    ///     headw and headb, and the one that `backward` continues with. The scale is that of a token's loss in the total:
+    ///     1 / (targets that count in all micro-batches).
     package func classify(targets: UnsafePointer<Int32>, gradientScale: Float? = nil) -> Loss {
         precondition(gradientScale == nil || parameters.trains)
-        reserveLogits(rows: min(N, logitRows))
         let (activations, a) = (workspace.activations, workspace.floats)
-        let linear = Linear(parameters: parameters, dropout: dropoutKey)
-        let (logits, t, C, V, Vp) = (logits, tensors, config.C, config.V, logitStride)
-        for row in stride(from: 0, to: N, by: logitRows) {
-            let rows = min(logitRows, N - row)
-            let lnf = a + activations.lnf + row * C  // (rows,C)
-            linear.forward(out: logits, inp: lnf, weight: t.headw, bias: t.headb, N: rows, C: C, OC: V, outStride: Vp)
-            crossEntropy(
-                losses: a + activations.losses + row, correct: a + activations.correct + row, logits: logits,
-                targets: targets + row, gradientScale: gradientScale, N: rows, V: V, stride: Vp)
-            guard gradientScale != nil else { continue }
-            let dlogits = logits  // (rows,Vp), in place
-            linear.backward(
-                dinp: a + activations.dlnf + row * C, dout: dlogits, inp: lnf, weight: t.headw, bias: t.headb, N: rows,
-                C: C, OC: V, doutStride: Vp)
-        }
-        return Loss(
-            losses: UnsafeBufferPointer(start: a + activations.losses, count: N),
-            correct: UnsafeBufferPointer(start: a + activations.correct, count: N),
-            counted: UnsafeBufferPointer(start: targets, count: N).count { $0 >= 0 })
+        return classifier.loss(
+            losses: a + activations.losses, correct: a + activations.correct, dinp: a + activations.dlnf,
+            inp: a + activations.lnf, targets: targets, gradientScale: gradientScale, N: N,
+            linear: Linear(parameters: parameters, dropout: dropoutKey))
     }
 
     // MARK: backward
@@ -437,13 +409,6 @@ package final class Phi: LanguageModel {
         if N > inference.capacity { inference = PhiWorkspace(config, N: N, trains: false) }
         return inference
     }
-
-    private func reserveLogits(rows: Int) {
-        guard rows > logitCapacity else { return }
-        freeFloats(logits, count: logitCapacity * logitStride)
-        logits = allocateFloats(rows * logitStride)
-        logitCapacity = rows
-    }
 }
 
 extension PhiConfiguration {
@@ -452,8 +417,7 @@ extension PhiConfiguration {
 
     package func passBytes(rows N: Int, trains: Bool) -> Double {
         let activations = PhiActivations(self, N: N, trains: trains).table.count
-        let logits = trains ? saturatingProduct(min(N, Phi.logitRows), V) : 0
-        return 4 * Double(activations) + 4 * Double(logits)
+        return 4 * Double(activations) + (trains ? Classifier.bytes(rows: N, C: C, V: V) : 0)
             + 4 * Double(saturatingProduct(maxT, R))
     }
 }

@@ -73,7 +73,8 @@ func `a Phi's memory is what its tensors take`(FC: Int) {
     #expect(config.bytes(rows: N, trains: false) == Double(4 * plain))
     let kept = N * (C + L * (C + 3 * C + C + FC + 2 + NH))
     let shared = N * (C + FC + C + 2 + 2 + 4 * C + widest)
-    #expect(config.bytes(rows: N, trains: true) == Double(4 * (4 * parameters + 11 * 4 + kept + shared + N * 40)))
+    let classifier = N * (48 + 2 * C + 2)
+    #expect(config.bytes(rows: N, trains: true) == Double(4 * (4 * parameters + 11 * 4 + kept + shared + classifier)))
 }
 
 // MARK: - gradients

@@ -88,13 +88,14 @@ func `sizes that overflow are as large as can be`(alignment: Int) {
 func `a model's memory is the sum of its buffers`(N: Int) {
     let config = GPT2Configuration(maxT: 50, V: 130, L: 5, NH: 4, C: 32)
     let (C, L, NH) = (config.C, config.L, config.NH)
-    let logits = min(N, 1024) * 256
+    // Logits, a row's input and its gradient, loss and whether it is right.
+    let classifier = min(N, 1024) * (144 + 2 * 32 + 2)
     let parameters = GPT2Tensors(config).table.count
     // residual, qkv, atty, residual2 and fch; two means and rstds; lse.
     let layer = (1 + 3 + 1 + 1 + 4) * C + 4 + NH
     // The last residual, ln, gelu and lnf; its mean and rstd, losses and correct; then dlnf to dfch.
     let once = (1 + 1 + 4 + 1) * C + 4 + (1 + 1 + 1 + 1 + 4) * C
-    let training = 4 * (4 * parameters + logits + N * (L * layer + once))
+    let training = 4 * (4 * parameters + classifier + N * (L * layer + once))
     // ln, residual and fch; the means and rstds of one layer and the last; lse, losses and correct. No logits.
     let plain = 4 * (parameters + N * (6 * C + 6 + NH + 2))
     for (bytes, floats) in [
