@@ -6,6 +6,9 @@
 #   make lora       an adapter that teaches the lottery machine of `make run` another rule, in data/lora
 #   make run TEXT=book.txt [VOCAB=4096] [DOCUMENT=blank|line|file] [STEPS=500] [BATCH=16] [T=256]
 #                   the same with your text, up to samples (each run replaces data/)
+#   make chatbot TEXT=texts DATA=chat.csv
+#                   a GPT-2 of your texts (a file or a folder of them, a document on each line), tuned to answer, as
+#                   an adapter and as a whole, in data/chatbot: some 25 minutes
 #   make tutorial TEXT=sentences.txt [VOCAB=32000] [PHI="--layers 6 …"] [EPOCHS=2] [T=512] [ROWS=padded]
 #                   a tokenizer with ##, and a model of Phi-1.5's architecture, in data/phi: dev/doc/phi.md
 #   make test       format, build, tests, and the model against PyTorch's reference
@@ -18,7 +21,8 @@
 #
 # LLM_CPU=x86-64-v3 builds for a different processor.
 
-PROGRAMS = lotto train_tokenizer tokenize train_gpt2 train_phi finetune generate chat convert test_gpt2 test_phi
+PROGRAMS = lotto train_tokenizer tokenize train_gpt2 train_phi train_bert finetune generate chat embed grow convert \
+	test_gpt2 test_phi test_bert
 
 LLM_CPU ?= native
 SCRATCH = .build$(if $(filter-out native,$(LLM_CPU)),-$(LLM_CPU))
@@ -31,7 +35,7 @@ include Sources/LLM/Training/recipes.mk
 ifdef text
 $(error variables are in capitals: TEXT=$(text))
 endif
-RECIPE = $(if $(filter tutorial,$(MAKECMDGOALS)),phi,$(if $(TEXT),text,lotto))
+RECIPE = $(if $(filter tutorial,$(MAKECMDGOALS)),phi,$(if $(filter chatbot,$(MAKECMDGOALS)),chatbot,$(if $(TEXT),text,lotto)))
 VOCAB ?= $($(RECIPE).VOCAB)
 BATCH ?= $($(RECIPE).BATCH)
 TOTAL ?= $($(RECIPE).TOTAL)
@@ -43,7 +47,7 @@ STEPS ?= $($(RECIPE).STEPS)
 EVERY ?= $($(RECIPE).EVERY)
 TRAIN = $($(RECIPE).TRAIN)
 
-.PHONY: all run tutorial lotto-long lora test test-widths test-kill test-threads bench fuzz clean $(PROGRAMS)
+.PHONY: all run tutorial lotto-long lora chatbot test test-widths test-kill test-threads bench fuzz clean $(PROGRAMS)
 
 all:
 	swift build $(SWIFT_OPTIONS)
@@ -122,6 +126,20 @@ lora: all $(if $(wildcard data/model),,run)
 
 # The last checkpoint.
 LORA_BASE = $$(ls data/model/model_0*.bin | tail -n 1)
+
+# The whole way, in two tunings of one model, to compare. Each prints its loss on the held-out answers before and after.
+chatbot: all
+	@test -n "$(TEXT)" && test -n "$(DATA)" || { echo 'error: no text, or no questions and answers' >&2; \
+		echo 'hint: make chatbot TEXT=texts DATA=chat.csv' >&2; exit 2; }
+	@test -f "$(DATA)" || { echo 'error: there is no file $(DATA)' >&2; exit 2; }
+	rm -rf data/chatbot/new
+	./train_tokenizer --input "$(TEXT)" --vocab-size $(VOCAB) --output data/chatbot/new
+	./tokenize --tokenizer data/chatbot/new --input "$(TEXT)" --document line --val-fraction 0.005 --output data/chatbot/new
+	$(call place,data/chatbot,train_gpt2,$(TRAIN))
+	./train_gpt2 -i 'data/chatbot/train_*.bin' -j 'data/chatbot/val_*.bin' -o data/chatbot/model -y 0 $(TRAIN)
+	./finetune --model data/chatbot/model/model_best.bin --data "$(DATA)" -o data/chatbot/adapter -y 0 $(chatbot.TUNE) $(chatbot.LORA)
+	./finetune --model data/chatbot/model/model_best.bin --data "$(DATA)" -o data/chatbot/full -y 0 $(chatbot.TUNE) $(chatbot.FULL)
+	@echo 'next: ./chat --adapter data/chatbot/adapter/best, or ./chat --model data/chatbot/full/best'
 
 test:
 	swift format lint --strict --recursive Package.swift Sources Tests dev

@@ -55,6 +55,7 @@ let package = Package(
         .executableTarget(name: "generate", dependencies: ["LLM"]),
         .executableTarget(name: "chat", dependencies: ["LLM"]),
         .executableTarget(name: "convert", dependencies: ["LLM"]),
+        .executableTarget(name: "grow", dependencies: ["LLM", "Kernels"]),
         .executableTarget(name: "test_gpt2", dependencies: ["LLM"]),
         .executableTarget(name: "test_phi", dependencies: ["LLM"]),
         .executableTarget(

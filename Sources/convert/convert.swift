@@ -54,7 +54,7 @@ enum Convert {
                     "\(to) is a file", hint: "name a directory, or a file that ends in .bin", exitCode: 2)
             }
 
-            try checkRun(to)
+            try refusePartOfRun(to)
             let isSame = realPath(from) == realPath(to)
             if precision != .float32, isSame {
                 throw UserError(
@@ -74,14 +74,14 @@ enum Convert {
                 }
                 try checkTokenizer(
                     tokenizer, from: place, belongsTo: from, vocabulary: try vocabulary(ofModel: from, with: adapter))
-                try checkTarget(writesFile ? folder(of: to) : to, tokenizer, isFile: writesFile)
+                try checkModelFolder(writesFile ? folder(of: to) : to, tokenizer, isFile: writesFile)
             }
             if writesFile, try modelKind(from) == .phi {
                 throw UserError(
                     "\(from) is a Phi, and llm.c's file holds a GPT-2 only",
                     hint: "name a directory: --to \(to.dropLast(4))", exitCode: 2)
             }
-            let template = findTemplate(in: [adapter?.path, from])
+            let template = savedTemplate(in: [adapter?.path, from])
             let (model, read) = try readModel(from, adapters: adapter.map { [$0] } ?? [])
             for adapter in read { adapter.merge(into: model.parameters) }
             switch model {
@@ -102,20 +102,6 @@ enum Convert {
             print("\(to): \(config.summary), \(config.maxT) positions, \(precision.rawValue)")
             if tokenizer == nil { note("note: no tokenizer was written") }
         }
-    }
-
-    static func realPath(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
-
-    /// The chat template in the first of these directories that has one. One that cannot be read here is left out.
-    static func findTemplate(in places: [String?]) -> ChatTemplate? {
-        for case let place? in places where isDirectory(place) {
-            do {
-                if let template = try ChatTemplate.saved(in: place) { return template }
-            } catch {
-                note("note: the chat template is left out: \((error as? UserError)?.message ?? "")")
-            }
-        }
-        return nil
     }
 
     /// The tokenizer that was given, or is in the adapter's folder, or in the model's, or in the folder above, where
@@ -141,38 +127,6 @@ enum Convert {
                 "there is no tokenizer with \(from)", hint: "name the one it was trained with: --tokenizer DIR")
         }
         return nil
-    }
-
-    /// Refuses to write over a part of a run.
-    static func checkRun(_ to: String) throws {
-        let path = realPath(to)
-        for layout in CheckpointDirectory.Layout.allCases {
-            let run = CheckpointDirectory(folder(of: path), layout)
-            guard run.files().contains(fileName(of: path)), let step = run.steps().last else { continue }
-            throw UserError("\(to) is part of a run, up to step \(step)", hint: "choose another name with --to")
-        }
-    }
-
-    /// Refuses a folder with a different tokenizer, or with files of another model that programs would read instead.
-    static func checkTarget(_ directory: String, _ tokenizer: Tokenizer, isFile: Bool) throws {
-        func refuse(_ what: String) -> UserError {
-            UserError("\(directory): \(what)", hint: "remove it, or write the model into another folder")
-        }
-        if let path = Tokenizer.file(in: directory) {
-            guard try Tokenizer(path: path).fingerprint() == tokenizer.fingerprint() else {
-                throw refuse("\(path) is another tokenizer than the model's")
-            }
-        }
-        guard !isFile else { return }
-        for layout in CheckpointDirectory.Layout.allCases {
-            if let step = CheckpointDirectory(directory, layout).steps().last {
-                throw refuse("the checkpoints of a run are there, up to step \(step)")
-            }
-        }
-        for name in ["model.safetensors.index.json", "pytorch_model.bin", "vocab.json", "merges.txt"]
-        where fileExists("\(directory)/\(name)") {
-            throw refuse("\(name) of another model is there, which some programs would read first")
-        }
     }
 
     /// llm.c's file, and the tokenizer beside it.

@@ -15,7 +15,8 @@ let aboutTuning =
     + "  finetune --model data/phi/model/best --data chat.csv --output data/chat\n"
     + "  chat --adapter data/chat/best\n\n"
     + "--output gets checkpoints, checkpoint-N/ and best/, which Python's PeftModel.from_pretrained loads (with --full,\n"
-    + "AutoModelForCausalLM.from_pretrained). Ctrl-C writes one and stops."
+    + "AutoModelForCausalLM.from_pretrained), and held_out.jsonl, the conversations of --data that are validated with.\n"
+    + "Ctrl-C writes a checkpoint and stops."
 
 let own: [Option] = [
     Option("model", "e", .text, "DIR|FILE", "the model to begin with: a Hugging Face directory, or a GPT-2's file"),
@@ -91,7 +92,7 @@ enum Main {
         let (model, tokenizer, template) = (learner.model, learner.tokenizer, learner.template)
 
         let T = try settings.T(maxT: model.maxT)
-        let (data, validation) = try load(options, settings, tokenizer, template, T: T)
+        let (data, validation, heldOut) = try load(options, settings, tokenizer, template, T: T)
         try checkMemory(
             model.config.bytes(rows: data.mostRows, trained: model.parameters.trained.count),
             hint: "take a smaller --batch-size (-b) or --sequence-length (-t), or a smaller model")
@@ -103,6 +104,9 @@ enum Main {
         }
         trainer.introduce(learner.description)
         if settings.isDryRun { return }
+        if let directory, checkpoint == nil, !heldOut.isEmpty {
+            try writeConversations(heldOut, to: directory.path + "/held_out.jsonl")
+        }
 
         // A step, as every trainer has it. The linear layers know of the adapter.
         try trainer.run {
@@ -138,10 +142,11 @@ enum Main {
         }
     }
 
-    /// The conversations to learn from and to validate with, and what a person should know of them.
+    /// The conversations to learn from and to validate with, and which of --data they are, where they are held out.
+    /// Prints what a person should know of them.
     static func load(
         _ options: Options, _ settings: TrainingSettings, _ tokenizer: Tokenizer, _ template: ChatTemplate, T: Int
-    ) throws -> (data: ConversationLoader, validation: ConversationLoader?) {
+    ) throws -> (data: ConversationLoader, validation: ConversationLoader?, heldOut: [Conversation]) {
         var encoder = try ConversationEncoder(tokenizer, template)
         let tooLong = ConversationEncoder.TooLong(rawValue: options.text("too-long") ?? "") ?? .refuse
         var end: Int32?
@@ -166,9 +171,7 @@ enum Main {
         }
         var all = try conversations("data")
         var heldOut: [Conversation] = []
-        if !options.texts("val-data").isEmpty {
-            heldOut = try conversations("val-data")
-        } else if settings.validateEvery > 0 {
+        if options.texts("val-data").isEmpty, settings.validateEvery > 0 {
             let count = Int((Double(all.count) * options.double("val-fraction")).rounded())
             var random = MersenneTwister(seed: settings.seed)
             let order = random.permutation(all.count)
@@ -179,6 +182,7 @@ enum Main {
             }
         }
         let data = loader(try encode(all), seed: settings.seed)
-        return (data, heldOut.isEmpty ? nil : loader(try encode(heldOut), seed: nil))
+        let other = try heldOut.isEmpty ? conversations("val-data") : heldOut
+        return (data, other.isEmpty ? nil : loader(try encode(other), seed: nil), heldOut)
     }
 }

@@ -43,21 +43,25 @@ enum Main {
 
     static func train(_ given: Options) throws {
         let directory = try TrainingSettings(given).openOutput()
-        let checkpoint = try TrainingSettings(given).checkpoint(in: directory) { try readGPT2($0, trains: true) }
+        // Which part is trained must be known before a checkpoint's moments are read.
+        let part = try TrainedPart(given.completed(from: TrainingSettings(given).keptSettings(in: directory)))
+        let checkpoint = try TrainingSettings(given).checkpoint(in: directory) { try readGPT2($0, training: part) }
         let options = try checkpoint.map { try TrainingSettings.continuing(given, from: $0.state) } ?? given
         let settings = TrainingSettings(options)
         if let threads = settings.threads { useThreads(threads) }
         // Without shards there is no tokenizer beside them, either, which would be the wrong thing to ask for.
         _ = try DataLoader.shards(matching: settings.trainData)
         let tokenizer = try settings.findTokenizer()
-        let (model, origin) = try checkpoint.map { ($0.model, "checkpoint") } ?? makeModel(options, settings, tokenizer)
+        let (model, origin) =
+            try checkpoint.map { ($0.model, "checkpoint") }
+            ?? makeModel(options, settings, tokenizer, part)
         let config = model.config
         if checkpoint != nil { try checkShape(of: config, at: settings.output ?? "", options, settings) }
         if let tokenizer, let checkpoint, let directory {
             try settings.checkTokenizer(tokenizer, belongsTo: directory.modelPath(checkpoint.state.step))
         }
         let T = try settings.T(maxT: config.maxT)
-        try checkMemory(config.bytes(rows: settings.B * T, trains: true))
+        try checkMemory(config.bytes(rows: settings.B * T, training: part))
         let trainer = try Trainer(
             model, settings, tokenizer: tokenizer, directory: directory, resumed: checkpoint?.state, V: config.V, T: T
         ) { path, files in
@@ -102,7 +106,7 @@ enum Main {
 
     /// The model of a file or of a shape, and what to call its origin.
     static func makeModel(
-        _ options: Options, _ settings: TrainingSettings, _ tokenizer: Tokenizer?
+        _ options: Options, _ settings: TrainingSettings, _ tokenizer: Tokenizer?, _ part: TrainedPart
     ) throws -> (GPT2, String) {
         let givesShape = ["layers", "heads", "channels", "vocab-size"].contains { options.isGiven($0) }
         let name = options.text("model") ?? (fileExists("gpt2_124M.bin") && !givesShape ? "gpt2_124M.bin" : nil)
@@ -117,13 +121,14 @@ enum Main {
                 }
                 try checkShape(of: readGPT2Configuration(name), at: name, options, settings)
                 if let tokenizer { try settings.checkTokenizer(tokenizer, belongsTo: name) }
-                let model = try readGPT2(name, trains: true)
+                let model = try readGPT2(name, training: part)
                 // What it learns from here on is of this one, which may have grown.
                 if let tokenizer { model.tokenizer = tokenizer.fingerprint() }
                 return (model, name)
             }
             shape = known
         }
+        try part.requireTrainedModel()
         guard shape.C % shape.NH == 0 else {
             throw UserError(
                 "\(shape.C) channels are not a multiple of \(shape.NH) heads",

@@ -60,7 +60,9 @@ enum Main {
 
     static func train(_ given: Options) throws {
         let directory = try TrainingSettings(given).openOutput(.directories)
-        let checkpoint = try TrainingSettings(given).checkpoint(in: directory) { try readPhi($0, trains: true) }
+        // Which part is trained must be known before a checkpoint's moments are read.
+        let part = try TrainedPart(given.completed(from: TrainingSettings(given).keptSettings(in: directory)))
+        let checkpoint = try TrainingSettings(given).checkpoint(in: directory) { try readPhi($0, training: part) }
         let options = try checkpoint.map { try TrainingSettings.continuing(given, from: $0.state) } ?? given
         let settings = TrainingSettings(options)
         if let threads = settings.threads { useThreads(threads) }
@@ -68,14 +70,16 @@ enum Main {
         _ = try DataLoader.shards(matching: settings.trainData)
         let tokenizer = try settings.findTokenizer(
             ofModel: checkpoint.flatMap { directory?.modelPath($0.state.step) } ?? options.text("model"))
-        let (model, origin) = try checkpoint.map { ($0.model, "checkpoint") } ?? makeModel(options, settings, tokenizer)
+        let (model, origin) =
+            try checkpoint.map { ($0.model, "checkpoint") }
+            ?? makeModel(options, settings, tokenizer, part)
         let config = model.config
         if checkpoint != nil { try checkShape(of: config, at: settings.output ?? "", options, settings) }
         if let tokenizer, let checkpoint, let directory {
             try settings.checkTokenizer(tokenizer, belongsTo: directory.modelPath(checkpoint.state.step))
         }
         let T = try settings.T(maxT: config.maxT)
-        try checkMemory(of: config, B: settings.B, T: T)
+        try checkMemory(of: config, B: settings.B, T: T, part)
         let writable = tokenizer?.model == nil ? nil : tokenizer
         if tokenizer != nil, writable == nil, directory != nil {
             note("note: a tokenizer.bin has no merges, so the checkpoints come without tokenizer.json")
@@ -131,12 +135,13 @@ enum Main {
 
     /// The model of a directory or of a shape, and what to call its origin.
     static func makeModel(
-        _ options: Options, _ settings: TrainingSettings, _ tokenizer: Tokenizer?
+        _ options: Options, _ settings: TrainingSettings, _ tokenizer: Tokenizer?, _ part: TrainedPart
     ) throws -> (Phi, String) {
         let V = options.isGiven("vocab-size") ? options.int("vocab-size") : tokenizer?.vocabularySize ?? 51200
         var config = PhiConfiguration.phi1_5
         switch options.text("model") {
         case phi1_5?:
+            try part.requireTrainedModel()
             config.maxT = options.isGiven("sequence-length") ? settings.newModelT : config.maxT
             config.V =
                 options.isGiven("vocab-size") || tokenizer.map { $0.vocabularySize > config.V } ?? false ? V : config.V
@@ -150,8 +155,9 @@ enum Main {
             }
             try checkShape(of: readPhiConfiguration(path), at: path, options, settings)
             if let tokenizer { try settings.checkTokenizer(tokenizer, belongsTo: path) }
-            return (try readPhi(path, trains: true), path)
+            return (try readPhi(path, training: part), path)
         case nil:
+            try part.requireTrainedModel()
             let (C, NH) = (options.int("channels"), options.int("heads"))
             guard C % NH == 0 else {
                 throw UserError(
@@ -168,7 +174,7 @@ enum Main {
                 R: try turning(options, HS: C / NH))
         }
         if let tokenizer { try settings.checkTokenizer(tokenizer, fitsNewVocabulary: config.V) }
-        try checkMemory(of: config, B: settings.B, T: try settings.T(maxT: config.maxT))
+        try checkMemory(of: config, B: settings.B, T: try settings.T(maxT: config.maxT), .all)
         let model = Phi(config, trains: true)
         if !settings.isDryRun { model.parameters.initialize(seed: settings.seed) }
         return (model, "new")
@@ -187,10 +193,10 @@ enum Main {
     }
 
     /// Refuses what does not fit in memory, and says what would.
-    static func checkMemory(of config: PhiConfiguration, B: Int, T: Int) throws {
-        func fits(_ rows: Int) -> Bool { (try? LLM.checkMemory(config.bytes(rows: rows, trains: true))) != nil }
+    static func checkMemory(of config: PhiConfiguration, B: Int, T: Int, _ part: TrainedPart) throws {
+        func fits(_ rows: Int) -> Bool { (try? LLM.checkMemory(config.bytes(rows: rows, training: part))) != nil }
         func halves(of size: Int) -> [Int] { Array(sequence(first: size) { $0 > 1 ? $0 / 2 : nil }) }
-        let state = memoryText(Parameters.bytes(config.table, trains: true))
+        let state = memoryText(config.bytes(rows: 0, training: part))
         var hint =
             "its parameters, gradients and AdamW's moments alone take \(state): take a smaller model; to generate with "
             + "it takes \(memoryText(config.bytes(rows: 1, trains: false)))"
@@ -199,6 +205,6 @@ enum Main {
         } else if let T = halves(of: T).first(where: fits) {
             hint = "--batch-size (-b) 1 and --sequence-length (-t) \(T) fit"
         }
-        try LLM.checkMemory(config.bytes(rows: B * T, trains: true), hint: hint)
+        try LLM.checkMemory(config.bytes(rows: B * T, training: part), hint: hint)
     }
 }

@@ -237,8 +237,12 @@ func kernels(quick: Bool) {
 /// Whole steps of a new model: forward, backward, clip, AdamW. The limit is the peak for the multiply-adds, and after
 /// that the memory for the optimizer: it reads the gradients once for their norm, and then reads and writes parameters,
 /// gradients and two moments.
-/// - Parameter rank: of an adapter on all linear layers, which alone is trained; nil trains the model.
-func step(_ name: String, _ model: any LanguageModel, B: Int, T: Int, rank: Int? = nil, runs: Int = 3) throws {
+/// - Parameters:
+///   - rank: of an adapter on all linear layers, which alone is trained; nil trains the model.
+///   - answers: the share of the targets, at the end of each row, that count.
+func step(
+    _ name: String, _ model: any LanguageModel, B: Int, T: Int, rank: Int? = nil, answers: Double = 1, runs: Int = 3
+) throws {
     model.parameters.initialize(seed: 42)
     if let rank {
         var configuration = LoRAConfiguration()
@@ -249,13 +253,15 @@ func step(_ name: String, _ model: any LanguageModel, B: Int, T: Int, rank: Int?
     }
     var random = Xorshift(seed: 1)
     let tokens = (0...B * T).map { _ in Int32(random.below(model.V)) }
-    let batch = Batch(B: B, T: T, inputs: Array(tokens.dropLast()), targets: Array(tokens.dropFirst()))
+    let questions = T - Int((answers * Double(T)).rounded())
+    let targets = (0..<B * T).map { $0 % T < questions ? -1 : tokens[$0 + 1] }
+    let batch = Batch(B: B, T: T, inputs: Array(tokens.dropLast()), targets: targets)
     var count = 0
     func once() {
         count += 1
         var norm = 0.0
         withThreadsAwake {
-            model.learn(from: batch, gradientScale: 1 / Float(B * T))
+            model.learn(from: batch, gradientScale: 1 / Float(batch.counted))
             norm = model.parameters.gradientNorm()
         }
         model.parameters.update(
@@ -353,7 +359,9 @@ enum Main {
             return words[at + 1]
         }
         let (text, vocabulary) = (take("--text"), take("--vocabulary"))
-        if words.count == 3, ["step", "phi-step", "lora-step", "phi-1.5-lora-step"].contains(words[0]),
+        let answers = take("--answers").flatMap { Double($0) } ?? 1
+        if words.count == 3, 0...1 ~= answers,
+            ["step", "phi-step", "lora-step", "phi-1.5-lora-step"].contains(words[0]),
             let B = Int(words[1]), let T = Int(words[2]), B > 0, 1...1024 ~= T
         {
             machine()
@@ -361,7 +369,9 @@ enum Main {
             switch words[0] {
             case "step": try step("GPT-2 124M", GPT2(gpt2, trains: true), B: B, T: T)
             case "phi-step": try step(phiName, Phi(phi, trains: true), B: B, T: T)
-            case "lora-step": try step("GPT-2 124M with LoRA", GPT2(gpt2, trains: false), B: B, T: T, rank: 8)
+            case "lora-step":
+                try step(
+                    "GPT-2 124M with LoRA", GPT2(gpt2, trains: false), B: B, T: T, rank: 8, answers: answers)
             default: try step("Phi-1.5 with LoRA", Phi(.phi1_5, trains: false), B: B, T: T, rank: 8)
             }
             printPeakMemory()
@@ -373,7 +383,7 @@ enum Main {
             let known = (sections + more).joined(separator: " ")
             FileHandle.standardError.write(
                 Data(
-                    "error: no section \(unknown)\nhint: \(known), step B T, phi-step B T, lora-step B T, phi-1.5-lora-step B T\n"
+                    "error: no section \(unknown)\nhint: \(known), step B T, phi-step B T, lora-step B T [--answers SHARE], phi-1.5-lora-step B T\n"
                         .utf8))
             exit(2)
         }

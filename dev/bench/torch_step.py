@@ -1,7 +1,7 @@
 """Times training steps of a new model in PyTorch (transformers' model), to set beside `bench step B T`: GPT-2 124M, or a
 Phi of 12 layers, 768 channels and a vocabulary of 32,000, to set beside `bench phi-step B T`.
 
-    python dev/bench/torch_step.py B T [--phi] [--lora] [--bfloat16] [--steps 3]
+    python dev/bench/torch_step.py B T [--phi] [--lora [--answers SHARE]] [--bfloat16] [--steps 3]
 
 Forward, backward, gradient clipping and AdamW, as train_gpt2 does. With --lora only peft's adapter of rank 8 on all
 linear layers is trained, to set beside `bench lora-step B T`. Needs torch and transformers (and peft); nothing is
@@ -20,6 +20,7 @@ parser.add_argument("B", type=int)
 parser.add_argument("T", type=int)
 parser.add_argument("--phi", action="store_true", help="a Phi instead of GPT-2 124M")
 parser.add_argument("--lora", action="store_true", help="train an adapter of rank 8 on all linear layers")
+parser.add_argument("--answers", type=float, default=1, help="the share of targets, at a row's end, that count")
 parser.add_argument("--bfloat16", action="store_true", help="autocast the forward and backward pass")
 parser.add_argument("--steps", type=int, default=3, help="steps to take the median of, after one to warm up")
 arguments = parser.parse_args()
@@ -40,7 +41,8 @@ trained = [parameter for parameter in model.parameters() if parameter.requires_g
 # Both with PyTorch's fused attention.
 optimizer = torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.95), weight_decay=0, fused=True)
 tokens = torch.randint(0, model.config.vocab_size, (B, T + 1))
-x, y = tokens[:, :-1], tokens[:, 1:]
+x, y = tokens[:, :-1], tokens[:, 1:].clone()
+y[:, : T - round(arguments.answers * T)] = -100
 
 times = []
 for _ in range(arguments.steps + 1):

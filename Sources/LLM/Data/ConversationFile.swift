@@ -227,9 +227,22 @@ package func appendConversation(_ messages: [ChatMessage], to path: String) thro
         }
         if let last = text.last, last != 10 { text.append(10) }
     }
-    text += Array("{\"messages\":[".utf8) + messages.map(\.json).joined(separator: [UInt8(ascii: ",")])
-    text += Array("]}\n".utf8)
-    try writeDurably(path) { try $0.write(text) }
+    try writeDurably(path) { try $0.write(text + jsonLine(messages)) }
+}
+
+/// Writes conversations as JSON Lines, in place of what is there.
+package func writeConversations(_ conversations: [Conversation], to path: String) throws {
+    try writeDurably(path) { try $0.write(conversations.flatMap { jsonLine($0.messages) }) }
+}
+
+private func jsonLine(_ messages: [ChatMessage]) -> [UInt8] {
+    if messages.count == 2, let input = messages[0].input {
+        let texts = [("instruction", messages[0].content), ("input", input), ("output", messages[1].content)]
+        let members = texts.map { Array("\"\($0)\":".utf8) + JSON.quoted($1) }
+        return Array("{".utf8) + members.joined(separator: [UInt8(ascii: ",")]) + Array("}\n".utf8)
+    }
+    return Array("{\"messages\":[".utf8) + messages.map(\.json).joined(separator: [UInt8(ascii: ",")])
+        + Array("]}\n".utf8)
 }
 
 /// `A`, `A and B`, `A, B and C`.

@@ -43,6 +43,15 @@ package struct TextFile {
         return bytes
     }
 
+    /// The lines of a text that is not long, without their ends. A last line needs none.
+    package func lines() throws -> [[UInt8]] {
+        var lines = try contents().split(separator: 10, omittingEmptySubsequences: false).map { line in
+            Array(line.last == 13 ? line.dropLast() : line)
+        }
+        if lines.last?.isEmpty ?? false { lines.removeLast() }
+        return lines
+    }
+
     /// The error for the byte at `offset`, which is not text: where it is, and what can be done.
     /// - Parameter canBeLossy: whether the program has the option --lossy.
     func notText(at offset: Int, canBeLossy: Bool = true) throws -> UserError {

@@ -70,6 +70,20 @@ package func readGPT2(_ path: String, trains: Bool) throws -> GPT2 {
     return model
 }
 
+/// The GPT-2 at a path, with room for the gradients and moments of a part.
+package func readGPT2(_ path: String, training part: TrainedPart) throws -> GPT2 {
+    let model = try readGPT2(path, trains: false)
+    model.train(part)
+    return model
+}
+
+/// The Phi in a directory, with room for the gradients and moments of a part.
+package func readPhi(_ path: String, training part: TrainedPart) throws -> Phi {
+    let model = try readPhi(path, trains: false)
+    model.train(part)
+    return model
+}
+
 /// The Phi in a directory.
 /// - Parameter trains: whether to make room for gradients and moments.
 package func readPhi(_ path: String, trains: Bool) throws -> Phi {
@@ -191,6 +205,12 @@ package func checkTokenizer(
             "the tokenizer in \(place) has \(grouped(size)) tokens, and \(path) a vocabulary of \(grouped(V))",
             hint: hint)
     }
+}
+
+/// The tokens of the tokenizer that a model was trained with; nil if that is not known.
+package func tokenCount(ofModel path: String) throws -> Int? {
+    if isHuggingFaceDirectory(path) { return try? Tokenizer(directory: path).vocabularySize }
+    return try LLMCModelFile.readHeader(InputFile(path, hint: modelHint)).tokenizer?.count
 }
 
 /// Writes a model as llm.c's file.

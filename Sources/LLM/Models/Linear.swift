@@ -95,7 +95,8 @@ package struct Linear {
                 doutStride: doutStride)
         } else if let part = g.rows(of: weight) {
             matmulBackwardWeight(
-                dweight: part.gradient, dbias: nil, dout: dout + part.rows.lowerBound, inp: inp, N: N, C: C,
+                dweight: part.gradient, dbias: bias.flatMap { g.rows(of: $0)?.gradient },
+                dout: dout + part.rows.lowerBound, inp: inp, N: N, C: C,
                 OC: part.rows.count, doutStride: doutStride ?? OC)
         }
         func backwardInput(_ lowRank: LowRank?) {

@@ -259,4 +259,24 @@ package struct Tokenizer: Sendable {
         return try Tokenizer(
             model: model, spellings: Array(spellings[..<modelSize]), addedTokens: added, components: components)
     }
+
+    /// The tokenizer without the added tokens from an id on, as it was before it grew; nil where those are not added
+    /// tokens only.
+    package func before(_ id: Int) throws -> Tokenizer? {
+        guard let model, id >= modelSize else { return nil }
+        return try Tokenizer(
+            model: model, spellings: Array(spellings[..<modelSize]), addedTokens: addedTokens.filter { $0.id < id },
+            components: components)
+    }
+}
+
+extension Tokenizer {
+    /// What the spelling of a piece inside a word begins with, such as `##`; nil where nothing tells it apart.
+    package var continuationPrefix: [UInt8]? {
+        switch model {
+        case .wordPiece(let model)?: model.prefix
+        case .bytePair(let model)? where !model.characters.prefix.isEmpty: model.characters.prefix
+        default: nil
+        }
+    }
 }

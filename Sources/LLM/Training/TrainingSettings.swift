@@ -72,6 +72,10 @@ package struct TrainingSettings {
                 "overfit-batch", "a", .flag, "[0|1]",
                 "train on the first batch alone, to see whether the model can learn it"),
             Option(
+                "train", nil, .choice(TrainedPart.names), default: "all",
+                "what learns: all; embeddings: the rows of tokens, in the embeddings and the classifier; or new-rows: those"
+                    + " of the tokens that grow has added to --model"),
+            Option(
                 "loss-on", nil, .choice(LossOn.allCases.map(\.rawValue)), default: "all",
                 "all tokens; text: all but padding, with the end of text after each text; or answer: those between "
                     + "--answer-mark and the next end of text"),
@@ -212,7 +216,10 @@ package struct TrainingSettings {
         givenSteps = options.int("steps") < 0 ? nil : options.int("steps")
         epochs = options.double("epochs")
         overfitsBatch = readsShards && options.flag("overfit-batch")
-        lossOn = readsShards ? LossOn(rawValue: options.text("loss-on") ?? "") ?? .all : .answer
+        // A masked model's loss is on what is hidden.
+        lossOn =
+            !readsShards
+            ? .answer : options.has("loss-on") ? LossOn(rawValue: options.text("loss-on") ?? "") ?? .all : .all
         answerMark = readsShards && lossOn == .answer ? options.text("answer-mark") : nil
         schedule = Schedule.Shape(rawValue: options.text("schedule") ?? "") ?? .cosine
         learningRate = options.double("learning-rate")
@@ -225,8 +232,9 @@ package struct TrainingSettings {
         skipNormZ = options.double("skip-norm-z")
         validateEvery = options.int("val-every")
         validationBatches = options.int("val-batches")
-        sampleEvery = options.int("sample-every")
-        sampleLength = options.int("sample-length")
+        let writesSamples = options.has("sample-every")
+        sampleEvery = writesSamples ? options.int("sample-every") : 0
+        sampleLength = writesSamples ? options.int("sample-length") : 0
         seed = UInt32(options.int("seed"))
         threads = given("threads")
         isDryRun = options.flag("dry-run")
@@ -403,6 +411,35 @@ package struct TrainingSettings {
             throw UserError(
                 "the tokenizer in \(tokenizerPath ?? "") has \(grouped(size)) tokens, more than the vocabulary of \(V)",
                 hint: "take --vocab-size \(size) or more")
+        }
+    }
+}
+
+extension TrainedPart {
+    static let names = ["all", "embeddings", "new-rows"]
+
+    /// The part that the options name.
+    /// - Parameter options: with those of the run's first start.
+    package init(_ options: Options) throws {
+        switch options.text("train") {
+        case "embeddings": self = .embeddings
+        case "new-rows":
+            guard let model = options.text("model"), isHuggingFaceDirectory(model) else {
+                throw UserError(
+                    "--train new-rows needs a model that has grown",
+                    hint: "name the directory that grow has written: --model DIR", exitCode: 2)
+            }
+            self = .rows(try NewTokens.read(from: model, V: readConfiguration(model).V))
+        default: self = .all
+        }
+    }
+
+    /// Refuses to train a part of a new model: all the rest would stay random.
+    package func requireTrainedModel() throws {
+        guard self == .all else {
+            throw UserError(
+                "--train of a part leaves the rest of a model as it is, and a new one is random",
+                hint: "name a trained model: --model DIR", exitCode: 2)
         }
     }
 }

@@ -26,6 +26,17 @@ text.T = 256
 text.STEPS = 500
 text.TRAIN = --layers 4 --heads 4 --channels 128 -b $(BATCH) -t $(T) -x $(STEPS) -l 2e-3 -u 20 -q 0.1 -c 0.1 -v 50 -s 100 -g 256 -n 100 -nk 2
 
+# A model that answers, from texts with a document on each line: its pre-training, small batches and many steps because
+# there are few tokens, and its tuning, the same for an adapter and for the whole model but for the learning rate.
+chatbot.VOCAB = 8000
+chatbot.BATCH = 4
+chatbot.T = 256
+chatbot.STEPS = 8000
+chatbot.TRAIN = --layers 4 --heads 4 --channels 192 -b $(BATCH) -t $(T) -x $(STEPS) -l 2e-3 -u 200 -q 0 -c 0.1 -v 1000 -m 100 -s 2000 -g 64 -n 1000 -nk 1
+chatbot.TUNE = --val-fraction 0.1 -b 16 -u 50 -v 500 -s 0
+chatbot.LORA = --rank 16 --alpha 32 --epochs 5 -l 3e-3
+chatbot.FULL = --full --dropout 0.1 --epochs 5 -l 1e-3
+
 # OpenAI's 124M on tinyshakespeare: the 40 small steps of llm.c's train_gpt2.c.
 gpt2_124M.TRAIN = -e gpt2_124M.bin -b 4 -t 64 -x 40 -l 1e-4 -v 10 -m 5 -s 20
 

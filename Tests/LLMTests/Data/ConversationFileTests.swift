@@ -238,3 +238,23 @@ private func refusal(_ text: String) -> UserError? { userError { _ = try read(te
                 == "there is no folder \(folder)/no")
     }
 }
+
+@Test func `conversations are written as they are read`() throws {
+    let lines = [
+        #"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"q \"\n"},{"role":"assistant","content":"답"}]}"#,
+        #"{"instruction":"q","input":"이것","output":"a"}"#,
+    ]
+    try withTemporaryDirectory { folder in
+        let (path, copy) = ("\(folder)/chat.jsonl", "\(folder)/copy.jsonl")
+        for lines in [lines, [lines[1]], [lines[0]]] {
+            let text = Array(lines.map { $0 + "\n" }.joined().utf8)
+            var conversations: [Conversation] = []
+            for line in lines {
+                try write(Array(line.utf8), to: path)
+                conversations += try ConversationFile(openTexts([path])[0]).conversations
+            }
+            try writeConversations(conversations, to: copy)
+            #expect(try bytes(copy) == text)
+        }
+    }
+}

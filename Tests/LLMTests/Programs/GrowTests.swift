@@ -1,0 +1,113 @@
+// grow, and training what has grown, as a person runs them.
+
+import Foundation
+import LLM
+import Testing
+
+/// A GPT-2 and a Phi of a tokenizer of 600 tokens, in gpt2/ and phi/; the tokenizer with two more in more/; shards of a
+/// text with them in data/.
+private func withModels(_ body: (String) throws -> Void) throws {
+    try withTemporaryDirectory { folder in
+        let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+        let V = tokenizer.vocabularySize
+        let gpt2 = GPT2(GPT2Configuration(maxT: 32, V: V, L: 1, NH: 2, C: 8), trains: false)
+        let phi = Phi(PhiConfiguration(maxT: 32, V: V, L: 1, NH: 2, C: 8, FC: 16, R: 4), trains: false)
+        for model in [gpt2, phi] as [any LanguageModel] { model.parameters.initialize(seed: 3) }
+        try HuggingFaceGPT2.write(gpt2, tokenizer, to: "\(folder)/gpt2")
+        try HuggingFacePhi.write(phi, tokenizer, to: "\(folder)/phi")
+        let more = try tokenizer.adding([Array("돌파구".utf8), Array("[newtoken]".utf8)])
+        try more.write(to: "\(folder)/more")
+        let ids = try more.encode(Array(String(repeating: "돌파구 [newtoken] 다시 한 번 ", count: 60).utf8))
+        try createDirectory("\(folder)/data")
+        try writeShard(ids, to: "\(folder)/data/train_0.bin")
+        try more.write(to: "\(folder)/data")
+        try body(folder)
+    }
+}
+
+@Test(arguments: ["gpt2", "phi"]) func `a model grows with its tokenizer`(kind: String) throws {
+    try withModels { folder in
+        let old = try readModel("\(folder)/\(kind)", trains: false)
+        let command = ["--model", kind, "--tokenizer", "more"]
+        let result = try run("grow", command + ["-o", "grown"], in: folder)
+        #expect(result.status == 0, "\(result.errors)")
+        #expect(result.output.contains("2 rows more than \(kind)"))
+        #expect(
+            result.output.contains("checked     the rows of \(old.V) tokens") && result.output.contains("[newtoken]"))
+        let grown = try readModel("\(folder)/grown", trains: false)
+        #expect(grown.V == old.V + 2)
+        #expect(try NewTokens.read(from: "\(folder)/grown", V: grown.V) == old.V..<old.V + 2)
+        // By default the mean of what the word was split into before.
+        let pieces = try Tokenizer(directory: "\(folder)/\(kind)").encode(Array("[newtoken]".utf8))
+        #expect(pieces.count > 1)
+        let wte = grown.config.tokenTensors[0]
+        for c in 0..<8 {
+            let sum = pieces.reduce(0.0) { $0 + Double((old.parameters.values + wte)[Int($1) * 8 + c]) }
+            #expect((grown.parameters.values + wte)[(old.V + 1) * 8 + c] == Float(sum / Double(pieces.count)))
+        }
+        try expectSuccess(
+            "grow", command + ["-o", "padded", "--init", "like=<|endoftext|>", "--pad-to-multiple-of", "64"], in: folder
+        )
+        let padded = try readModel("\(folder)/padded", trains: false)
+        #expect(padded.V == (old.V + 2 + 63) / 64 * 64)
+        try expectRefusal(
+            "nothing to grow", hint: "--add-token", of: "grow",
+            ["--model", "grown", "--tokenizer", "more", "-o", "x"], in: folder, status: 2)
+        try expectRefusal(
+            "--init sideways", hint: "mean-of-pieces", of: "grow",
+            command + ["-o", "x", "--init", "sideways"], in: folder, status: 2)
+        try expectRefusal(
+            "nothere is not a token", hint: "vocab.txt", of: "grow",
+            command + ["-o", "x", "--init", "like=nothere"], in: folder)
+        try expectRefusal(
+            "is the model that is to grow", of: "grow",
+            command + ["-o", kind], in: folder, status: 2)
+        try makeTokenizersAndData(folder)
+        try expectRefusal(
+            "another tokenizer", hint: "--add-token", of: "grow",
+            ["--model", kind, "--tokenizer", "a", "-o", "x"], in: folder)
+        #expect(!fileExists("\(folder)/x"))
+    }
+}
+
+@Test(arguments: ["gpt2", "phi"]) func `new rows are trained alone, and resume`(kind: String) throws {
+    try withModels { folder in
+        let program = "train_\(kind)"
+        try expectSuccess("grow", ["--model", kind, "--tokenizer", "more", "-o", "grown"], in: folder)
+        let options = [
+            "-i", "data/train_*.bin", "-e", "grown", "-b", "2", "-t", "16", "-l", "1e-2", "-v", "0", "-s", "0",
+        ]
+        func train(_ more: [String]) throws { try expectSuccess(program, options + more, in: folder) }
+        try train(["--train", "new-rows", "-x", "4", "-n", "2", "-o", "whole"])
+        try train(["--train", "new-rows", "-x", "4", "-n", "2", "-o", "parts"])
+        for name in try FileManager.default.contentsOfDirectory(atPath: "\(folder)/parts")
+        where name == "checkpoint-4" || name.contains("00000004") {
+            try FileManager.default.removeItem(atPath: "\(folder)/parts/\(name)")
+        }
+        func path(_ run: String, _ step: Int) -> String {
+            kind == "phi" ? "\(folder)/\(run)/checkpoint-\(step)" : "\(folder)/\(run)/model_0000000\(step).bin"
+        }
+        let (before, after) = (
+            try readModel("\(folder)/grown", trains: false), try readModel(path("whole", 4), trains: false)
+        )
+        for (a, b) in zip(before.parameters.table.tensors, after.parameters.table.tensors) {
+            let (x, y) = (
+                before.parameters.array(before.parameters.values, a), after.parameters.array(after.parameters.values, b)
+            )
+            let isVocabulary = before.config.vocabularyTensors.contains { $0.name == a.name }
+            let kept = isVocabulary ? (before.V - 2) * a.rowCount : x.count
+            #expect(Array(x[..<kept]) == Array(y[..<kept]), "\(a.name)")
+            if isVocabulary { #expect((kept..<before.V * a.rowCount).allSatisfy { x[$0] != y[$0] }, "\(a.name)") }
+        }
+        // One that goes on after two steps has the same bytes.
+        try expectSuccess(program, ["-o", "parts", "-y", "1"], in: folder)
+        let (a, b) = (try readModel(path("whole", 4), trains: false), try readModel(path("parts", 4), trains: false))
+        #expect(a.parameters.array(a.parameters.values) == b.parameters.array(b.parameters.values))
+        try expectRefusal(
+            "does not say which of its tokens are new", hint: "grow", of: program,
+            ["-i", "data/train_*.bin", "-e", kind, "--train", "new-rows", "--tokenizer", kind], in: folder)
+        try expectRefusal(
+            "a new one is random", hint: "--model", of: program,
+            ["-i", "data/train_*.bin", "--train", "embeddings"], in: folder, status: 2)
+    }
+}
