@@ -57,10 +57,12 @@ let package = Package(
         .executableTarget(name: "convert", dependencies: ["LLM"]),
         .executableTarget(name: "test_gpt2", dependencies: ["LLM"]),
         .executableTarget(name: "test_phi", dependencies: ["LLM"]),
+        .executableTarget(name: "test_bert", dependencies: ["LLM"]),
         .executableTarget(
             name: "bench", dependencies: ["LLM", "Kernels"], path: "dev/bench",
             exclude: [
-                "compare.sh", "tokenizer_peers.py", "torch_generate.py", "torch_lotto.py", "torch_step.py",
+                "compare.sh", "tokenizer_peers.py", "torch_bert.py", "torch_generate.py", "torch_lotto.py",
+                "torch_step.py",
             ]),
         .executableTarget(name: "fuzz", dependencies: ["LLM"], path: "dev/fuzz"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
