@@ -20,7 +20,8 @@
 // does not use it.
 //
 // Sequences lie one after another without padding, so there are no masks for padding. (transformers' padding gets
-// embeddings and attends, but nothing attends to it.)
+// embeddings and attends, but nothing attends to it. Nor does its token's embedding learn there from being read; here it is
+// a token like any other.)
 //
 // Dimensions: B sequences, T time, C channels, V vocabulary, NH heads, FC channels inside the MLP, L layers, N rows in a
 // pass, M of them in the head.
