@@ -51,6 +51,8 @@ let package = Package(
         .executableTarget(name: "tokenize", dependencies: ["LLM"]),
         .executableTarget(name: "train_gpt2", dependencies: ["LLM"]),
         .executableTarget(name: "train_phi", dependencies: ["LLM", "Kernels"]),
+        .executableTarget(name: "train_bert", dependencies: ["LLM", "Kernels"]),
+        .executableTarget(name: "embed", dependencies: ["LLM", "Kernels"]),
         .executableTarget(name: "finetune", dependencies: ["LLM", "Kernels"]),
         .executableTarget(name: "generate", dependencies: ["LLM"]),
         .executableTarget(name: "chat", dependencies: ["LLM"]),
@@ -58,10 +60,12 @@ let package = Package(
         .executableTarget(name: "grow", dependencies: ["LLM", "Kernels"]),
         .executableTarget(name: "test_gpt2", dependencies: ["LLM"]),
         .executableTarget(name: "test_phi", dependencies: ["LLM"]),
+        .executableTarget(name: "test_bert", dependencies: ["LLM"]),
         .executableTarget(
             name: "bench", dependencies: ["LLM", "Kernels"], path: "dev/bench",
             exclude: [
-                "compare.sh", "tokenizer_peers.py", "torch_generate.py", "torch_lotto.py", "torch_step.py",
+                "compare.sh", "tokenizer_peers.py", "torch_bert.py", "torch_generate.py", "torch_lotto.py",
+                "torch_step.py",
             ]),
         .executableTarget(name: "fuzz", dependencies: ["LLM"], path: "dev/fuzz"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),

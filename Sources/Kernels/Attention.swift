@@ -1,6 +1,8 @@
-// Causal self-attention (Vaswani et al., 2017): each token attends to all tokens up to itself.
+// Self-attention (Vaswani et al., 2017): each token attends to all tokens up to itself (causal) or to all of its sequence.
 //
-//     score (t, k) = query_t · key_k / √HS for k ≤ t      prob = softmax over k      out_t = Σ_k prob (t, k) · value_k
+//     score (t, k) = query_t · key_k / √HS      prob = softmax over k      out_t = Σ_k prob (t, k) · value_k
+//
+// Causal, the sums over k end at t.
 //
 // The (T,T) matrix of scores is never stored. The forward pass computes a few rows of it at a time and saves one
 // number per row, the log-sum-exp, from which the backward pass recomputes any probability: prob = exp(score − lse).
@@ -53,10 +55,11 @@ private struct AttentionTask {
 /// each row of scores, which the backward pass needs: (NH,T) for each sequence, from NH · its first row on.
 /// - Parameters:
 ///   - lengths: of the sequences, one after another; N is their sum.
+///   - causal: whether a token sees only those before it, and itself.
 ///   - dropout: of the probabilities; nil drops none.
 package func attentionForward(
     out: UnsafeMutablePointer<Float>, lse: UnsafeMutablePointer<Float>, qkv: UnsafePointer<Float>,
-    lengths: [Int], C: Int, NH: Int, dropout: (rate: Float, key: DropoutKey)? = nil
+    lengths: [Int], C: Int, NH: Int, causal: Bool = true, dropout: (rate: Float, key: DropoutKey)? = nil
 ) {
     let start = startTiming()
     defer { endTiming(start, "attention forward") }
@@ -83,7 +86,7 @@ package func attentionForward(
 
         for t0 in stride(from: 0, to: T, by: tileRows) {
             let rows = min(tileRows, T - t0)
-            let keysSeen = t0 + rows
+            let keysSeen = causal ? t0 + rows : T
             // scores (rows, keysSeen) = queries · keysᵀ
             for panel in 0..<(keysSeen + panelWidth - 1) / panelWidth {
                 multiplyTile(
@@ -94,7 +97,7 @@ package func attentionForward(
             var inverse = InlineArray<8, Float>(repeating: 0)
             for i in 0..<rows {
                 let row = scores + i * paddedT
-                let count = t0 + i + 1
+                let count = causal ? t0 + i + 1 : T
                 let (sum, logSum) = exponentiate(row, count: count, scale: scale)
                 for k in count..<keysSeen { row[k] = 0 }
                 inverse[i] = 1 / sum
@@ -135,7 +138,7 @@ package func attentionForward(
 /// dprob (t,k) = factor · (dout_t · value_k), and D_t stays what it was: Σ_k prob · factor · (dout · value_k) = dout · out.
 package func attentionBackward(
     dqkv: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, qkv: UnsafePointer<Float>,
-    out: UnsafePointer<Float>, lse: UnsafePointer<Float>, lengths: [Int], C: Int, NH: Int,
+    out: UnsafePointer<Float>, lse: UnsafePointer<Float>, lengths: [Int], C: Int, NH: Int, causal: Bool = true,
     dropout: (rate: Float, key: DropoutKey)? = nil
 ) {
     let start = startTiming()
@@ -183,11 +186,12 @@ package func attentionBackward(
         }
         dqueries.update(repeating: 0, count: roundedUp(T, to: tileRows) * paddedHS)
 
-        // Each block of keys (one panel) with all blocks of queries that attend to it, from the first key's token on.
+        // Each block of keys (one panel) with all blocks of queries that attend to it: causal, from the first key's token
+        // on.
         for k0 in stride(from: 0, to: T, by: panelWidth) {
             let keyCount = min(panelWidth, T - k0)
             var isFirst = true
-            for t0 in stride(from: k0, to: T, by: queryBlock) {
+            for t0 in stride(from: causal ? k0 : 0, to: T, by: queryBlock) {
                 let rows = min(queryBlock, T - t0)
                 multiplyRows(  // scores (rows, keys) = queries · keysᵀ
                     probs, outStride: panelWidth, rows: rows, columns: panelWidth, q + t0 * 3 * C, rowStride: 3 * C,
@@ -209,7 +213,8 @@ package func attentionBackward(
                     let t = t0 + i
                     softmaxBackward(
                         probs: probs + i * panelWidth, dscores: dscores + i * panelWidth,
-                        count: min(keyCount, t - k0 + 1), scale: scale, logSum: logSums[t], dot: dots[t])
+                        count: causal ? min(keyCount, t - k0 + 1) : keyCount, scale: scale, logSum: logSums[t],
+                        dot: dots[t])
                 }
                 if let blockFactors {
                     multiply(

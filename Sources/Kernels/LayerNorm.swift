@@ -1,16 +1,18 @@
 // Layer normalisation (Ba, Kiros and Hinton, 2016): each row of C channels is scaled to mean 0 and variance 1, then
 // multiplied by a learnt weight and shifted by a learnt bias for each channel.
 
-/// The constant that is added to the variance, as in GPT-2.
-private let epsilon: Float = 1e-5
 /// The rows in a task: enough work to be worth a task, but enough tasks to balance the threads.
 private let rowsPerTask = 16
 
 /// The layer norm of each row: out (N,C) = (inp − mean) · rstd · weight + bias. Also gives mean (N) and rstd (N), the
 /// reciprocal standard deviation, which the backward pass needs.
+/// - Parameters:
+///   - out: may be `inp` itself.
+///   - epsilon: added to the variance; the default is GPT-2's.
 package func layerNormForward(
     out: UnsafeMutablePointer<Float>, mean: UnsafeMutablePointer<Float>, rstd: UnsafeMutablePointer<Float>,
-    inp: UnsafePointer<Float>, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>, N: Int, C: Int
+    inp: UnsafePointer<Float>, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>, N: Int, C: Int,
+    epsilon: Float = 1e-5
 ) {
     let start = startTiming()
     defer { endTiming(start, "layernorm forward") }

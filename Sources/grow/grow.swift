@@ -23,7 +23,9 @@ let aboutGrowing =
     + "  zero             as zeros"
 
 let table: [Option] = [
-    Option("model", "e", .text, "DIR|FILE", "the model: a Hugging Face directory, or a GPT-2's file"),
+    Option(
+        "model", "e", .text, "DIR|FILE",
+        "the model: a Hugging Face directory of a GPT-2, Phi, BERT or DistilBERT, or a GPT-2's file"),
     Option("tokenizer", "k", .text, "DIR", "its tokenizer with the new tokens, as tokenize --add-token writes it"),
     Option("output", "o", .text, "DIR", "where the larger model goes, a Hugging Face directory"),
     Option("init", nil, .text, "HOW", default: "mean-of-pieces", "how a new row begins; see above"),
@@ -44,7 +46,7 @@ enum Grow {
         let path = try options.required("model", example: example)
         let place = try options.required("tokenizer", example: example)
         let output = try options.required("output", example: example)
-        let config = try readConfiguration(path)
+        let config = try readAnyConfiguration(path)
         let tokenizer = try Tokenizer(at: place)
         try checkTokenizer(
             tokenizer, from: place, belongsTo: path, vocabulary: tokenizer.vocabularySize,
@@ -74,14 +76,19 @@ enum Grow {
             hint: "grow it on a machine with more memory")
         let rows = try newRows(options, tokenizer, new: new, before: own ?? tokenizer.before(first))
 
-        let model = try readModel(path, trains: false)
+        let model = try readAnyModel(path)
         let template = savedTemplate(in: [path])
         let files = DurableFiles()
-        try write(model.grown(to: V, from: first, rows), tokenizer, template, to: output, in: files)
+        let grown = model.grown(to: V, from: first, rows)
+        if let (bert, old) = (grown, model) as? (BERT, BERT) {
+            // What its configuration says of dropout stays.
+            (bert.dropout, bert.attentionDropout) = (old.dropout, old.attentionDropout)
+        }
+        try write(grown, tokenizer, template, to: output, in: files)
         try NewTokens.write(new, tokenizer, to: output, in: files)
         try files.commit()
         print("\(output): \(larger.summary), \(grouped(V - config.V)) rows more than \(path)")
-        let written = try readModel(output, trains: false)
+        let written = try readAnyModel(output)
         try check(written, against: model, tokens: first)
         show(new, of: written, tokenizer)
     }
@@ -138,7 +145,7 @@ enum Grow {
     }
 
     static func write(
-        _ model: any LanguageModel, _ tokenizer: Tokenizer, _ template: ChatTemplate?, to directory: String,
+        _ model: any Transformer, _ tokenizer: Tokenizer, _ template: ChatTemplate?, to directory: String,
         in files: DurableFiles
     ) throws {
         switch model {
@@ -147,14 +154,15 @@ enum Grow {
             try HuggingFaceGPT2.write(model, tokenizer, template, to: directory, hasChecksum: false, in: files)
         case let model as Phi:
             try HuggingFacePhi.write(model, tokenizer, template, to: directory, in: files)
+        case let model as BERT: try HuggingFaceBERT.write(model, tokenizer, to: directory, in: files)
         default: preconditionFailure("a model of an unknown kind")
         }
     }
 
     // MARK: - what is checked and shown
 
-    /// Checks that the rows of the model's own tokens, and the scores that it gives them, are what they were.
-    static func check(_ grown: any LanguageModel, against model: any LanguageModel, tokens: Int) throws {
+    /// Checks that the rows of the model's own tokens, and what it makes of them, are what they were.
+    static func check(_ grown: any Transformer, against model: any Transformer, tokens: Int) throws {
         func fail(_ what: String) -> UserError {
             UserError("the model that was written has \(what)", hint: "this is a fault of grow: do not use it")
         }
@@ -164,25 +172,42 @@ enum Grow {
             let isSame = memcmp(model.parameters.values + old, grown.parameters.values + new, 4 * count) == 0
             guard isSame else { throw fail("other values in \(old.name)") }
         }
-        let count = min(model.maxT, 64)
+        let count = min(model.config.maxT, 64)
         var random = MersenneTwister(seed: 1)
         let text = (0..<count).map { _ in Int32(Int(random.next()) % tokens) }
-        func logits(_ model: any LanguageModel) -> [[Float]] {
+        guard outputs(grown, text, tokens) == outputs(model, text, tokens) else {
+            throw fail("other outputs for a text of old tokens")
+        }
+        print(
+            "checked     the rows of \(grouped(tokens)) tokens, and what the model says of \(count) of them: the same bits"
+        )
+    }
+
+    /// What a model makes of a text: scores of the first tokens for each of its tokens; or, of a BERT without a head, its
+    /// hidden states.
+    static func outputs(_ model: any Transformer, _ text: [Int32], _ tokens: Int) -> [[Float]] {
+        let (count, V) = (text.count, model.config.V)
+        var all = [Float](repeating: 0, count: count * V)
+        switch model {
+        case let model as any LanguageModel:
             let context = Context.batch(lengths: [count])
             model.forward(inputs: text, context)
-            var all = [Float](repeating: 0, count: count * model.V)
             model.logits(into: &all, context)
-            return (0..<count).map { Array(all[$0 * model.V..<$0 * model.V + tokens]) }
+        case let model as BERT:
+            model.forward(inputs: text, lengths: [count])
+            let C = model.config.C
+            guard model.config.hasHead else {
+                return (0..<count).map { Array(UnsafeBufferPointer(start: model.hidden + $0 * C, count: C)) }
+            }
+            model.logits(into: &all, rows: Array(0..<count))
+        default: preconditionFailure("a model of an unknown kind")
         }
-        guard logits(grown) == logits(model) else { throw fail("other scores for a text of old tokens") }
-        print(
-            "checked     the rows of \(grouped(tokens)) tokens, and their scores after each of \(count) tokens: "
-                + "the same bits")
+        return (0..<count).map { Array(all[$0 * V..<$0 * V + tokens]) }
     }
 
     /// Prints the new tokens and the nearest old ones, by the cosine of their embeddings.
-    static func show(_ new: Range<Int>, of model: any LanguageModel, _ tokenizer: Tokenizer) {
-        guard let wte = model.config.tokenTensors.first else { return }
+    static func show(_ new: Range<Int>, of model: any Transformer, _ tokenizer: Tokenizer) {
+        guard let wte = model.config.vocabularyTensors.first else { return }
         let (values, C, old) = (model.parameters.values + wte, wte.rowCount, new.lowerBound)
         func row(_ id: Int) -> UnsafeBufferPointer<Float> { UnsafeBufferPointer(start: values + id * C, count: C) }
         func length(_ id: Int) -> Float { row(id).reduce(0) { $0 + $1 * $1 }.squareRoot() }

@@ -1,4 +1,4 @@
-// Causal self-attention.
+// Self-attention.
 
 import Foundation
 import Kernels
@@ -6,10 +6,12 @@ import Testing
 
 // MARK: - naive references
 
-/// The probabilities prob [sequence][head][t][k] with which each token attends to the tokens of its sequence up to
-/// itself. qkv (N,3C) holds the query, key and value of each token, C floats each; a head has HS = C/NH channels of them.
+/// The probabilities prob [sequence][head][t][k] with which each token attends to the tokens of its sequence, causal to
+/// those up to itself. qkv (N,3C) holds the query, key and value of each token, C floats each; a head has HS = C/NH channels of them.
 /// The sequences lie one after another.
-private func naiveProbabilities(qkv: [Double], lengths: [Int], C: Int, NH: Int) -> [[[[Double]]]] {
+private func naiveProbabilities(
+    qkv: [Double], lengths: [Int], C: Int, NH: Int, causal: Bool
+) -> [[[[Double]]]] {
     let HS = C / NH
     return lengths.indices.map { s in
         let first = lengths[..<s].reduce(0, +)
@@ -17,7 +19,7 @@ private func naiveProbabilities(qkv: [Double], lengths: [Int], C: Int, NH: Int) 
             (0..<lengths[s]).map { t in
                 let query = (first + t) * 3 * C + h * HS
                 var scores: [Double] = []
-                for k in 0...t {  // causal: nothing after t
+                for k in 0..<(causal ? t + 1 : lengths[s]) {  // causal: nothing after t
                     let key = (first + k) * 3 * C + C + h * HS
                     var score = 0.0
                     for i in 0..<HS { score += qkv[query + i] * qkv[key + i] }
@@ -42,16 +44,17 @@ private func factor(
 
 /// The attention out (N,C): for each head, the mean of the values, weighted by the probabilities.
 func naiveAttentionForward(
-    qkv: [Double], lengths: [Int], C: Int, NH: Int, dropout: (rate: Float, key: DropoutKey)? = nil
+    qkv: [Double], lengths: [Int], C: Int, NH: Int, causal: Bool = true,
+    dropout: (rate: Float, key: DropoutKey)? = nil
 ) -> [Double] {
     let HS = C / NH
-    let prob = naiveProbabilities(qkv: qkv, lengths: lengths, C: C, NH: NH)
+    let prob = naiveProbabilities(qkv: qkv, lengths: lengths, C: C, NH: NH, causal: causal)
     var out = [Double](repeating: 0, count: lengths.reduce(0, +) * C)
     for (s, T) in lengths.enumerated() {
         let first = lengths[..<s].reduce(0, +)
         for h in 0..<NH {
             for t in 0..<T {
-                for k in 0...t {
+                for k in prob[s][h][t].indices {
                     let value = (first + k) * 3 * C + 2 * C + h * HS
                     let p = prob[s][h][t][k] * factor(dropout, first: first, t: t, k: k, head: h, NH: NH)
                     for i in 0..<HS { out[(first + t) * C + h * HS + i] += p * qkv[value + i] }
@@ -65,11 +68,12 @@ func naiveAttentionForward(
 /// The gradient dqkv (N,3C) from dout (N,C), through the three steps in reverse: the weighted mean, the softmax, the
 /// products.
 private func naiveAttentionBackward(
-    dout: [Double], qkv: [Double], lengths: [Int], C: Int, NH: Int, dropout: (rate: Float, key: DropoutKey)? = nil
+    dout: [Double], qkv: [Double], lengths: [Int], C: Int, NH: Int, causal: Bool = true,
+    dropout: (rate: Float, key: DropoutKey)? = nil
 ) -> [Double] {
     let HS = C / NH
     let scale = 1 / Double(HS).squareRoot()
-    let probs = naiveProbabilities(qkv: qkv, lengths: lengths, C: C, NH: NH)
+    let probs = naiveProbabilities(qkv: qkv, lengths: lengths, C: C, NH: NH, causal: causal)
     var dqkv = [Double](repeating: 0, count: qkv.count)
     for (s, T) in lengths.enumerated() {
         let first = lengths[..<s].reduce(0, +)
@@ -79,8 +83,8 @@ private func naiveAttentionBackward(
                 let d = (first + t) * C + h * HS
                 let prob = probs[s][h][t]
                 // out was Σ_k f · prob[k] · value_k, so both factors get dout times the other, and f.
-                var dprob = [Double](repeating: 0, count: t + 1)
-                for k in 0...t {
+                var dprob = [Double](repeating: 0, count: prob.count)
+                for k in prob.indices {
                     let value = (first + k) * 3 * C + 2 * C + h * HS
                     let f = factor(dropout, first: first, t: t, k: k, head: h, NH: NH)
                     for i in 0..<HS {
@@ -90,8 +94,8 @@ private func naiveAttentionBackward(
                 }
                 // softmax: changing one score changes all probabilities, because they share one sum.
                 var mean = 0.0
-                for k in 0...t { mean += prob[k] * dprob[k] }
-                for k in 0...t {
+                for k in prob.indices { mean += prob[k] * dprob[k] }
+                for k in prob.indices {
                     let dscore = prob[k] * (dprob[k] - mean) * scale
                     // score was query · key / √HS, so both factors get dscore times the other.
                     let key = (first + k) * 3 * C + C + h * HS
@@ -106,18 +110,23 @@ private func naiveAttentionBackward(
     return dqkv
 }
 
-@Test(arguments: [([3, 3], 4, 2), ([4], 3, 1), ([1], 2, 1), ([1, 4, 2], 4, 2)])
-func `the naive attention's backward pass is its forward pass's derivative`(lengths: [Int], C: Int, NH: Int) {
+@Test(arguments: [([3, 3], 4, 2), ([4], 3, 1), ([1], 2, 1), ([1, 4, 2], 4, 2)], [true, false])
+func `the naive attention's backward pass is its forward pass's derivative`(
+    sizes: (lengths: [Int], C: Int, NH: Int), causal: Bool
+) {
+    let (lengths, C, NH) = sizes
     let N = lengths.reduce(0, +)
     let qkv = doubles(noise(N * 3 * C, seed: 1))
     let dout = doubles(noise(N * C, seed: 2))
     for dropout in [nil, someDropout] {
         let gradient = naiveAttentionBackward(
-            dout: dout, qkv: qkv, lengths: lengths, C: C, NH: NH, dropout: dropout)
+            dout: dout, qkv: qkv, lengths: lengths, C: C, NH: NH, causal: causal, dropout: dropout)
         expectSameGradient(
             gradient,
             finiteDifferences(at: qkv) {
-                dot(naiveAttentionForward(qkv: $0, lengths: lengths, C: C, NH: NH, dropout: dropout), dout)
+                let out = naiveAttentionForward(
+                    qkv: $0, lengths: lengths, C: C, NH: NH, causal: causal, dropout: dropout)
+                return dot(out, dout)
             })
     }
 }
@@ -131,13 +140,15 @@ private let someDropout: (rate: Float, key: DropoutKey)? =
 private struct Pass {
     let lengths: [Int]
     let C, NH: Int
+    let causal: Bool
     let dropout: (rate: Float, key: DropoutKey)?
     let qkv, out, lse, dout, dqkv: Fenced
 
     init(
-        lengths: [Int], C: Int, NH: Int, scale: Float = 1, dropout: (rate: Float, key: DropoutKey)? = nil
+        lengths: [Int], C: Int, NH: Int, scale: Float = 1, causal: Bool = true,
+        dropout: (rate: Float, key: DropoutKey)? = nil
     ) {
-        (self.lengths, self.C, self.NH, self.dropout) = (lengths, C, NH, dropout)
+        (self.lengths, self.C, self.NH, self.causal, self.dropout) = (lengths, C, NH, causal, dropout)
         let N = lengths.reduce(0, +)
         qkv = Fenced(noise(N * 3 * C, seed: 1, scale: scale))
         out = Fenced(unwritten: N * C)
@@ -145,19 +156,21 @@ private struct Pass {
         dout = Fenced(noise(N * C, seed: 2))
         dqkv = Fenced(unwritten: N * 3 * C)
         attentionForward(
-            out: out.pointer, lse: lse.pointer, qkv: qkv.pointer, lengths: lengths, C: C, NH: NH, dropout: dropout)
+            out: out.pointer, lse: lse.pointer, qkv: qkv.pointer, lengths: lengths, C: C, NH: NH, causal: causal,
+            dropout: dropout)
         attentionBackward(
             dqkv: dqkv.pointer, dout: dout.pointer, qkv: qkv.pointer, out: out.pointer, lse: lse.pointer,
-            lengths: lengths, C: C, NH: NH, dropout: dropout)
+            lengths: lengths, C: C, NH: NH, causal: causal, dropout: dropout)
     }
 
     func expectReference(tolerance: Double) {
         let values = doubles(qkv.values)
         expectClose(
-            out.values, naiveAttentionForward(qkv: values, lengths: lengths, C: C, NH: NH, dropout: dropout),
+            out.values,
+            naiveAttentionForward(qkv: values, lengths: lengths, C: C, NH: NH, causal: causal, dropout: dropout),
             tolerance: tolerance, "of out")
         let expected = naiveAttentionBackward(
-            dout: doubles(dout.values), qkv: values, lengths: lengths, C: C, NH: NH, dropout: dropout)
+            dout: doubles(dout.values), qkv: values, lengths: lengths, C: C, NH: NH, causal: causal, dropout: dropout)
         let ours = dqkv.values
         // The gradients of queries, keys and values are compared separately, because they differ in size.
         for (part, name) in ["dquery", "dkey", "dvalue"].enumerated() {
@@ -175,18 +188,22 @@ private struct Pass {
         (1, 1, 1, 1), (1, 1, 3, 1), (3, 2, 6, 2), (1, 3, 5, 1), (2, 7, 21, 3), (1, 17, 34, 2), (2, 33, 64, 1),
         (1, 47, 13, 1), (1, 48, 96, 2), (1, 49, 100, 1), (1, 64, 48, 3), (1, 65, 64, 1), (1, 97, 99, 3),
         (2, 130, 96, 2), (1, 193, 128, 2), (1, 200, 47, 1),
-    ])
-func `attentionForward and attentionBackward`(B: Int, T: Int, C: Int, NH: Int) {
-    Pass(lengths: Array(repeating: T, count: B), C: C, NH: NH).expectReference(tolerance: 2e-6)
+    ], [true, false])
+func `attentionForward and attentionBackward`(sizes: (B: Int, T: Int, C: Int, NH: Int), causal: Bool) {
+    Pass(lengths: Array(repeating: sizes.T, count: sizes.B), C: sizes.C, NH: sizes.NH, causal: causal)
+        .expectReference(tolerance: 2e-6)
 }
 
 @Test(
     arguments: [
         ([1, 7, 64, 65, 130], 34, 2), ([130, 1, 49, 1, 48], 21, 3), ([64, 65], 96, 1),
         (Array(repeating: 15, count: 64), 10, 2), ([0, 5, 0], 4, 1), ([], 4, 1),
-    ])
-func `sequences of any lengths attend to themselves alone`(lengths: [Int], C: Int, NH: Int) {
-    let all = Pass(lengths: lengths, C: C, NH: NH)
+    ], [true, false])
+func `sequences of any lengths attend to themselves alone`(
+    sizes: (lengths: [Int], C: Int, NH: Int), causal: Bool
+) {
+    let (lengths, C, NH) = sizes
+    let all = Pass(lengths: lengths, C: C, NH: NH, causal: causal)
     all.expectReference(tolerance: 2e-6)
     // Alone, each has the same bits.
     for (s, T) in lengths.enumerated() {
@@ -196,10 +213,11 @@ func `sequences of any lengths attend to themselves alone`(lengths: [Int], C: In
         }
         let (out, lse, dqkv) = (Fenced(unwritten: T * C), Fenced(unwritten: T * NH), Fenced(unwritten: T * 3 * C))
         attentionForward(
-            out: out.pointer, lse: lse.pointer, qkv: all.qkv.pointer + first * 3 * C, lengths: [T], C: C, NH: NH)
+            out: out.pointer, lse: lse.pointer, qkv: all.qkv.pointer + first * 3 * C, lengths: [T], C: C, NH: NH,
+            causal: causal)
         attentionBackward(
             dqkv: dqkv.pointer, dout: all.dout.pointer + first * C, qkv: all.qkv.pointer + first * 3 * C,
-            out: out.pointer, lse: lse.pointer, lengths: [T], C: C, NH: NH)
+            out: out.pointer, lse: lse.pointer, lengths: [T], C: C, NH: NH, causal: causal)
         expectEqual(out.bits + lse.bits + dqkv.bits, rows(all.out, C) + rows(all.lse, NH) + rows(all.dqkv, 3 * C))
         expectIntact(outputs: [out, lse, dqkv], inputs: [all.qkv, all.dout])
     }
@@ -210,24 +228,25 @@ func `sequences of any lengths attend to themselves alone`(lengths: [Int], C: In
     arguments: [
         ([1], 1, 1), ([3, 3], 6, 2), ([1, 7, 64, 65, 130], 34, 2), ([97], 99, 3), ([193], 128, 2),
         ([48, 47, 49], 13, 1),
-    ])
-func `attention drops its probabilities`(lengths: [Int], C: Int, NH: Int) {
-    Pass(lengths: lengths, C: C, NH: NH, dropout: someDropout).expectReference(tolerance: 2e-6)
+    ], [true, false])
+func `attention drops its probabilities`(sizes: (lengths: [Int], C: Int, NH: Int), causal: Bool) {
+    let (lengths, C, NH) = sizes
+    Pass(lengths: lengths, C: C, NH: NH, causal: causal, dropout: someDropout).expectReference(tolerance: 2e-6)
     // Dropping none changes no bit, and the log-sum-exps do not know of it.
-    let plain = Pass(lengths: lengths, C: C, NH: NH)
-    let none = Pass(lengths: lengths, C: C, NH: NH, dropout: someDropout.map { (0, $0.key) })
+    let plain = Pass(lengths: lengths, C: C, NH: NH, causal: causal)
+    let none = Pass(lengths: lengths, C: C, NH: NH, causal: causal, dropout: someDropout.map { (0, $0.key) })
     expectEqual(none.out.bits + none.lse.bits + none.dqkv.bits, plain.out.bits + plain.lse.bits + plain.dqkv.bits)
-    let half = Pass(lengths: lengths, C: C, NH: NH, dropout: someDropout.map { (0.5, $0.key) })
+    let half = Pass(lengths: lengths, C: C, NH: NH, causal: causal, dropout: someDropout.map { (0.5, $0.key) })
     expectEqual(half.lse.bits, plain.lse.bits)
     for pass in [plain, none, half] {
         expectIntact(outputs: [pass.out, pass.lse, pass.dqkv], inputs: [pass.qkv, pass.dout])
     }
 }
 
-@Test func `attention gives the log-sum-exp of each row of scores`() {
+@Test(arguments: [true, false]) func `attention gives the log-sum-exp of each row of scores`(causal: Bool) {
     let (lengths, NH, HS) = ([33, 5, 33], 2, 7)
     let C = NH * HS
-    let pass = Pass(lengths: lengths, C: C, NH: NH)
+    let pass = Pass(lengths: lengths, C: C, NH: NH, causal: causal)
     let qkv = doubles(pass.qkv.values)
     var expected: [Double] = []
     for (s, T) in lengths.enumerated() {
@@ -235,7 +254,7 @@ func `attention drops its probabilities`(lengths: [Int], C: Int, NH: Int) {
         for h in 0..<NH {
             for t in 0..<T {
                 let query = (first + t) * 3 * C + h * HS
-                let scores = (0...t).map { k in
+                let scores = (0..<(causal ? t + 1 : T)).map { k in
                     let key = (first + k) * 3 * C + C + h * HS
                     return (0..<HS).reduce(0) { $0 + qkv[query + $1] * qkv[key + $1] } / Double(HS).squareRoot()
                 }

@@ -84,6 +84,34 @@ func `embeddingForward and embeddingBackward`(N: Int, maxT: Int, C: Int, V: Int)
     expectIntact(outputs: [out, dwte, dwpe], inputs: [wte, wpe, dout])
 }
 
+/// A BERT's embeddings have a third part. Its gradient's rows are sums over thousands of rows, which keep their digits.
+@Test(arguments: [(1, 1, 1), (5, 17, 3), (70, 65, 2), (4097, 33, 2)], [true, false])
+func `the embeddings of segments`(sizes: (N: Int, C: Int, count: Int), areGiven: Bool) {
+    let (N, C, count) = sizes
+    let segments = areGiven ? randomIndices(N, below: count, seed: 3) : nil
+    let inp = randomIndices(N, below: 7, seed: 1)
+    let positions = randomIndices(N, below: 9, seed: 2)
+    let (wte, wpe) = (Fenced(noise(7 * C, seed: 2)), Fenced(noise(9 * C, seed: 3)))
+    let wse = Fenced(noise(count * C, seed: 4))
+    let out = Fenced(unwritten: N * C)
+    embeddingForward(
+        out: out.pointer, inp: inp, positions: positions, segments: segments, wte: wte.pointer, wpe: wpe.pointer,
+        wse: UnsafePointer(wse.pointer), N: N, C: C)
+    var expected = naiveEmbeddingForward(
+        inp: inp, positions: positions, wte: doubles(wte.values), wpe: doubles(wpe.values), C: C)
+    for i in expected.indices { expected[i] += Double(wse.values[Int(segments?[i / C] ?? 0) * C + i % C]) }
+    expectClose(out.values, expected, tolerance: 2e-7)
+
+    let dout = Fenced(noise(N * C, seed: 5).map { $0 + 1 })
+    let old = noise(count * C, seed: 6)
+    let dwse = Fenced(old)
+    segmentEmbeddingBackward(dwse: dwse.pointer, dout: dout.pointer, segments: segments, N: N, C: C)
+    var sums = doubles(old)
+    for i in 0..<N * C { sums[Int(segments?[i / C] ?? 0) * C + i % C] += Double(dout.values[i]) }
+    expectClose(dwse.values, sums, tolerance: 5e-7)
+    expectIntact(outputs: [out, dwse], inputs: [wte, wpe, wse, dout])
+}
+
 /// Some rows of the table are trained, and no positions.
 @Test(arguments: [0..<4, 3..<7, 6..<7]) func `embeddingBackward of the trained rows only`(rows: Range<Int>) {
     let (N, V, C) = (50, 7, 19)

@@ -5,12 +5,10 @@ import Testing
 
 // MARK: - naive references
 
-private let epsilon = Double(Float(1e-5))
-
 /// The layer norm out (N,C): each row of inp (N,C) minus its mean, divided by its standard deviation, times weight (C),
 /// plus bias (C). Also the rows' mean (N) and rstd (N) = 1 / √(variance + ε).
 private func naiveLayerNormForward(
-    inp: [Double], weight: [Double], bias: [Double], N: Int, C: Int
+    inp: [Double], weight: [Double], bias: [Double], N: Int, C: Int, epsilon: Float = 1e-5
 ) -> (out: [Double], mean: [Double], rstd: [Double]) {
     var out = [Double](repeating: 0, count: N * C)
     var (means, rstds) = ([Double](), [Double]())
@@ -18,7 +16,7 @@ private func naiveLayerNormForward(
         let x = inp[n * C..<(n + 1) * C]
         let mean = x.reduce(0, +) / Double(C)
         let variance = x.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(C)
-        let rstd = 1 / (variance + epsilon).squareRoot()
+        let rstd = 1 / (variance + Double(epsilon)).squareRoot()
         for c in 0..<C { out[n * C + c] = (inp[n * C + c] - mean) * rstd * weight[c] + bias[c] }
         means.append(mean)
         rstds.append(rstd)
@@ -144,6 +142,21 @@ func `layerNormBackward`(N: Int, C: Int) {
     expectClose(dbias.values, zip(oldBias, expected.dbias).map { Double($0) + $1 })
     expectIntact(outputs: [dinp, dweight, dbias], inputs: [dout, mean, rstd])
     pass.expectIntact()
+}
+
+/// A variance that the usual ε would hide; and the output in the input's place.
+@Test(arguments: [1e-12, 1e-5, 0.1] as [Float]) func `layerNormForward with another ε, in place`(epsilon: Float) {
+    let (N, C) = (17, 33)
+    let (inp, weight, bias) = (noise(N * C, seed: 1, scale: 1e-3), Fenced(noise(C, seed: 2)), Fenced(noise(C, seed: 3)))
+    let (out, mean, rstd) = (Fenced(inp), Fenced(unwritten: N), Fenced(unwritten: N))
+    layerNormForward(
+        out: out.pointer, mean: mean.pointer, rstd: rstd.pointer, inp: out.pointer, weight: weight.pointer,
+        bias: bias.pointer, N: N, C: C, epsilon: epsilon)
+    let reference = naiveLayerNormForward(
+        inp: doubles(inp), weight: doubles(weight.values), bias: doubles(bias.values), N: N, C: C, epsilon: epsilon)
+    expectClose(out.values, reference.out)
+    expectClose(rstd.values, reference.rstd)
+    expectIntact(outputs: [out, mean, rstd], inputs: [weight, bias])
 }
 
 @Test func `a constant row becomes the bias`() {

@@ -1,7 +1,8 @@
 // bench measures what training reaches of what this machine allows, on GPT-2 124M: `make bench`.
 //
 //     bench [--quick] [SECTION…]      machine products kernels steps load generate tokenizer; all of them without one
-//     bench step B T                  one shape of step alone, to set beside another program's
+//     bench step B T                  one shape of step alone, to set beside another program's; also phi-step, bert-step
+//     bench bert-encode               texts into hidden states, to set beside torch_bert.py encode
 //     bench tokenizer --text FILE [--vocabulary DIR]      with a text of your own instead of a small made one
 //
 // A shared machine changes its speed from one moment to the next. So every run is compared with a measurement of the
@@ -256,20 +257,28 @@ func step(
     let questions = T - Int((answers * Double(T)).rounded())
     let targets = (0..<B * T).map { $0 % T < questions ? -1 : tokens[$0 + 1] }
     let batch = Batch(B: B, T: T, inputs: Array(tokens.dropLast()), targets: targets)
+    step(name, model, B: B, T: T, runs: runs) { model.learn(from: batch, gradientScale: 1 / Float(batch.counted)) }
+}
+
+/// - Parameter learn: forward and backward of a batch.
+func step(
+    _ name: String, _ model: any TrainableModel, B: Int, T: Int, runs: Int = 3, learn: () -> Void
+) {
+    let parameters = model.parameters
     var count = 0
     func once() {
         count += 1
         var norm = 0.0
         withThreadsAwake {
-            model.learn(from: batch, gradientScale: 1 / Float(batch.counted))
-            norm = model.parameters.gradientNorm()
+            learn()
+            norm = parameters.gradientNorm()
         }
-        model.parameters.update(
+        parameters.update(
             learningRate: 1e-4, beta1: 0.9, beta2: 0.95, decay: 0, gradientScale: Float(1 / max(1, norm)), step: count)
     }
     once()
     let flops = model.flopsPerToken(T: T) * Double(B * T)
-    let bytes = 4 * Double(model.parameters.trained.count)
+    let bytes = 4 * Double(parameters.trained.count)
     var (times, ofPeak, ofLimit) = ([Double](), [Double](), [Double]())
     kernelTimes = [:]
     for _ in 0..<runs {
@@ -361,7 +370,7 @@ enum Main {
         let (text, vocabulary) = (take("--text"), take("--vocabulary"))
         let answers = take("--answers").flatMap { Double($0) } ?? 1
         if words.count == 3, 0...1 ~= answers,
-            ["step", "phi-step", "lora-step", "phi-1.5-lora-step"].contains(words[0]),
+            ["step", "phi-step", "bert-step", "lora-step", "phi-1.5-lora-step"].contains(words[0]),
             let B = Int(words[1]), let T = Int(words[2]), B > 0, 1...1024 ~= T
         {
             machine()
@@ -369,21 +378,21 @@ enum Main {
             switch words[0] {
             case "step": try step("GPT-2 124M", GPT2(gpt2, trains: true), B: B, T: T)
             case "phi-step": try step(phiName, Phi(phi, trains: true), B: B, T: T)
+            case "bert-step": bertStep(B: B, T: T)
             case "lora-step":
-                try step(
-                    "GPT-2 124M with LoRA", GPT2(gpt2, trains: false), B: B, T: T, rank: 8, answers: answers)
+                try step("GPT-2 124M with LoRA", GPT2(gpt2, trains: false), B: B, T: T, rank: 8, answers: answers)
             default: try step("Phi-1.5 with LoRA", Phi(.phi1_5, trains: false), B: B, T: T, rank: 8)
             }
             printPeakMemory()
             return
         }
         let sections = ["machine", "products", "kernels", "steps", "load", "generate", "tokenizer"]
-        let more = ["phi-generate"]  // 6 GB, and 12 for several at once
+        let more = ["phi-generate", "bert-encode"]  // 6 GB, and 12 for several at once
         if let unknown = words.first(where: { !(sections + more).contains($0) }) {
             let known = (sections + more).joined(separator: " ")
             FileHandle.standardError.write(
                 Data(
-                    "error: no section \(unknown)\nhint: \(known), step B T, phi-step B T, lora-step B T [--answers SHARE], phi-1.5-lora-step B T\n"
+                    "error: no section \(unknown)\nhint: \(known), step B T, phi-step B T, bert-step B T, lora-step B T [--answers SHARE], phi-1.5-lora-step B T\n"
                         .utf8))
             exit(2)
         }
@@ -396,6 +405,7 @@ enum Main {
             case "generate": generating("GPT-2 124M", gpt2, GPT2(gpt2, trains: false), streams: [1, 10], quick: quick)
             case "phi-generate":
                 generating("Phi-1.5", .phi1_5, Phi(.phi1_5, trains: false), streams: [1], quick: quick)
+            case "bert-encode": bertEncoding(quick: quick)
             case "tokenizer": try tokenizerBench(text: text, vocabulary: vocabulary, quick: quick)
             default: try load()
             }

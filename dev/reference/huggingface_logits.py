@@ -5,7 +5,7 @@ MODEL_DIR/llm_logits.json holds
     positions   the last positions of each row
     logits      (B,positions,V), computed in float64 from the weights as they are stored and rounded to float32
 
-It works with any causal language model that transformers loads, GPT-2 and Phi among them. The attention is "sdpa":
+It works with any causal or masked language model that transformers loads, GPT-2, Phi and BERT among them. The attention is "sdpa":
 "eager" takes the softmax of some models, Phi's for one, in float32 even here.
 
     python dev/reference/huggingface_logits.py MODEL_DIR
@@ -17,7 +17,7 @@ import os
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 B, T, POSITIONS = 2, 64, 3
 
@@ -27,7 +27,8 @@ def main():
     parser.add_argument("directory", metavar="MODEL_DIR")
     directory = parser.parse_args().directory
 
-    model = AutoModelForCausalLM.from_pretrained(
+    is_masked = AutoConfig.from_pretrained(directory, local_files_only=True).model_type in ("bert", "distilbert")
+    model = (AutoModelForMaskedLM if is_masked else AutoModelForCausalLM).from_pretrained(
         directory, dtype="auto", attn_implementation="sdpa", local_files_only=True).double().eval()
     longest = min(T, getattr(model.config, "max_position_embeddings", T))
     ids = torch.from_numpy(np.random.RandomState(7).randint(0, model.config.vocab_size, size=(B, longest)))

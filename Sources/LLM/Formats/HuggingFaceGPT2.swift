@@ -57,7 +57,7 @@ package enum HuggingFaceGPT2 {
         let hasWte = folder.entries[wte] != nil || folder.entries[head] == nil
         let mask = /(transformer\.)?h\.\d+\.attn\.(masked_)?bias/
         let weights = try HuggingFaceWeights(
-            folder, GPT2Tensors(config).table, kind: "GPT-2",
+            folder, GPT2Tensors(config).table.tensors, kind: "GPT-2",
             name: { $0 == "wte.weight" && !hasWte ? head : prefix + $0 }
         ) { $0 == head || $0.wholeMatch(of: mask) != nil }
         guard isTied || folder.entries[head] != nil else {

@@ -14,7 +14,7 @@ struct HuggingFaceConfig {
     /// - Throws: if there is no such file, or it is damaged.
     init(
         _ directory: String, named name: String = "config.json",
-        hint: String = "give a Hugging Face directory of a GPT-2 or a Phi"
+        hint: String = "give a Hugging Face directory of a GPT-2, a Phi, a BERT or a DistilBERT"
     ) throws {
         path = "\(directory)/\(name)"
         self.hint = hint
@@ -104,22 +104,24 @@ extension Tensor {
 /// The weights of a Hugging Face directory, read by a model's table.
 struct HuggingFaceWeights {
     private let folder: SafetensorsFolder
-    private let table: TensorTable
+    private let tensors: [Tensor]
     private let name: (String) -> String
 
     /// Every tensor must be there and have its shape; that is checked before memory is taken. No other tensor may be
     /// there, except buffers.
     /// - Parameters:
+    ///   - tensors: of the table, those that are to be read.
     ///   - kind: what to call the model.
+    ///   - task: what transformers' automatic classes call such models.
     ///   - name: the name in this directory of a tensor that the table calls so.
     ///   - isIgnored: whether a tensor that the table does not have is a buffer.
     init(
-        _ folder: SafetensorsFolder, _ table: TensorTable, kind: String, name: @escaping (String) -> String = { $0 },
-        isIgnored: (String) -> Bool
+        _ folder: SafetensorsFolder, _ tensors: [Tensor], kind: String, task: String = "CausalLM",
+        name: @escaping (String) -> String = { $0 }, isIgnored: (String) -> Bool
     ) throws {
-        (self.folder, self.table, self.name) = (folder, table, name)
+        (self.folder, self.tensors, self.name) = (folder, tensors, name)
         var names: Set<String> = []
-        for tensor in table.tensors {
+        for tensor in tensors {
             for l in 0..<tensor.layers {
                 for part in tensor.partsAtHuggingFace(layer: l) {
                     try folder.check(name(part.name), shape: part.shape)
@@ -130,9 +132,9 @@ struct HuggingFaceWeights {
         for name in folder.entries.keys.sorted() where !names.contains(name) && !isIgnored(name) {
             throw UserError(
                 "\(folder.path): tensor \(name) is not part of a \(kind) with "
-                    + "\(table.tensors.map(\.layers).max() ?? 0) layers",
+                    + "\(tensors.map(\.layers).max() ?? 0) layers",
                 hint: "save the language model alone: "
-                    + "AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW_DIR)")
+                    + "AutoModelFor\(task).from_pretrained(DIR).save_pretrained(NEW_DIR)")
         }
     }
 
@@ -140,7 +142,7 @@ struct HuggingFaceWeights {
     /// - Throws: if the file has a checksum that does not fit it.
     func read(into parameters: Parameters) throws {
         try folder.checkSums()
-        for tensor in table.tensors {
+        for tensor in tensors {
             for l in 0..<tensor.layers {
                 for (name, shape, offset) in tensor.partsAtHuggingFace(layer: l) {
                     let values = parameters.values.at(tensor, l) + offset
@@ -155,8 +157,8 @@ struct HuggingFaceWeights {
     }
 }
 
-/// A model's directory, written so that `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained` load
-/// it.
+/// A model's directory, written so that transformers' `AutoModelForCausalLM.from_pretrained` (a BERT's: `AutoModel` and
+/// `AutoModelForMaskedLM`) and `AutoTokenizer.from_pretrained` load it.
 struct HuggingFaceWriter {
     let directory: String
     let precision: WeightPrecision
@@ -172,10 +174,11 @@ struct HuggingFaceWriter {
     ///   - maxT: tokens of a text at most.
     ///   - hasChecksum: whether the weights are to notice if they are damaged later. Without it they are the bytes that
     ///     Hugging Face's library writes.
+    ///   - generates: whether the model generates text, for which transformers reads generation_config.json.
     ///   - settings: config.json, without the tokens' ids.
     func write(
-        _ parameters: Parameters, prefix: String = "", maxT: Int, hasChecksum: Bool, settings: [String: JSON],
-        in set: DurableFiles
+        _ parameters: Parameters, prefix: String = "", maxT: Int, hasChecksum: Bool, generates: Bool = true,
+        settings: [String: JSON], in set: DurableFiles
     ) throws {
         try createDirectory(directory)
         func write(_ name: String, _ body: (OutputFile) throws -> Void) throws {
@@ -213,7 +216,9 @@ struct HuggingFaceWriter {
             "pad_token_id": padding ?? end,
         ]
         let newline = [UInt8(ascii: "\n")]
-        try write("generation_config.json") { try $0.write(generation.text() + newline) }
+        if generates {
+            try write("generation_config.json") { try $0.write(generation.text() + newline) }
+        }
         var settings = settings
         settings["bos_token_id"] = beginning
         settings["eos_token_id"] = end

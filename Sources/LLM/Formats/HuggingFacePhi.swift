@@ -87,7 +87,7 @@ package enum HuggingFacePhi {
                 hint: "take the model's newer revision, which has q_proj, k_proj and v_proj")
         }
         let buffer = /.*rotary_emb\.inv_freq/
-        let weights = try HuggingFaceWeights(folder, PhiTensors(config).table, kind: "Phi") {
+        let weights = try HuggingFaceWeights(folder, PhiTensors(config).table.tensors, kind: "Phi") {
             $0.wholeMatch(of: buffer) != nil
         }
         try checkMemory(config.bytes(rows: 1, trains: trains), hint: "take a smaller model")

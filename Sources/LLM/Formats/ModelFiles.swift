@@ -6,14 +6,15 @@ import Foundation
 private let modelHint =
     "give a checkpoint such as gpt2_124M.bin or a Hugging Face directory, or make a model: make run"
 
-/// The kinds of language models.
+/// The kinds of language models. A DistilBERT is a BERT.
 package enum ModelKind {
-    case gpt2, phi
+    case gpt2, phi, bert
 
     package var name: String {
         switch self {
         case .gpt2: "GPT-2"
         case .phi: "Phi"
+        case .bert: "BERT"
         }
     }
 
@@ -21,6 +22,7 @@ package enum ModelKind {
         switch self {
         case .gpt2: "train_gpt2 and test_gpt2"
         case .phi: "train_phi and test_phi"
+        case .bert: "train_bert, embed and test_bert"
         }
     }
 }
@@ -36,25 +38,46 @@ package func modelKind(_ path: String) throws -> ModelKind {
     switch config.modelType {
     case "gpt2": return .gpt2
     case "phi": return .phi
+    case "bert", "distilbert": return .bert
     case let other:
-        throw config.refuse("model_type is \(other.map { "\"\($0)\"" } ?? "missing"), not \"gpt2\" or \"phi\"")
+        throw config.refuse(
+            "model_type is \(other.map { "\"\($0)\"" } ?? "missing"), not \"gpt2\", \"phi\", \"bert\" or \"distilbert\""
+        )
     }
 }
 
-/// The configuration of the model at a path.
+/// The configuration of the causal model at a path.
 package func readConfiguration(_ path: String) throws -> any CausalConfiguration {
     switch try modelKind(path) {
     case .gpt2: try readGPT2Configuration(path)
     case .phi: try HuggingFacePhi.readConfiguration(path)
+    case .bert: throw isNotCausal(path)
     }
 }
 
-/// The model at a path.
+private func isNotCausal(_ path: String) -> UserError {
+    UserError(
+        "\(path) is a BERT, which does not predict the next token",
+        hint: "for a BERT there are \(ModelKind.bert.programs); here give a GPT-2 or a Phi")
+}
+
+/// The configuration of the model at a path, causal or not.
+package func readAnyConfiguration(_ path: String) throws -> any ModelConfiguration {
+    try modelKind(path) == .bert ? readBERTConfiguration(path) : readConfiguration(path)
+}
+
+/// The model at a path, causal or not, to look at and to write.
+package func readAnyModel(_ path: String) throws -> any Transformer {
+    try modelKind(path) == .bert ? readBERT(path, trains: false) : readModel(path, trains: false)
+}
+
+/// The causal model at a path.
 /// - Parameter trains: whether to make room for gradients and moments.
 package func readModel(_ path: String, trains: Bool) throws -> any LanguageModel {
     switch try modelKind(path) {
     case .gpt2: try readGPT2(path, trains: trains)
     case .phi: try readPhi(path, trains: trains)
+    case .bert: throw isNotCausal(path)
     }
 }
 
@@ -84,11 +107,30 @@ package func readPhi(_ path: String, training part: TrainedPart) throws -> Phi {
     return model
 }
 
+/// The BERT in a directory, with room for the gradients and moments of a part.
+package func readBERT(_ path: String, training part: TrainedPart) throws -> BERT {
+    let model = try readBERT(path, trains: true)
+    if part != .all { model.train(part) }
+    return model
+}
+
 /// The Phi in a directory.
 /// - Parameter trains: whether to make room for gradients and moments.
 package func readPhi(_ path: String, trains: Bool) throws -> Phi {
     try requireKind(.phi, at: path)
     let model = try HuggingFacePhi.read(path, trains: trains)
+    try checkFinite(model, path)
+    return model
+}
+
+/// The BERT or DistilBERT in a directory. Parts that it is to have, and that are not there, are made new, and a note says
+/// so.
+/// - Parameters:
+///   - trains: whether to make room for gradients and moments; needs the head.
+///   - head, pooler: whether it is to have them; nil is as the directory has.
+package func readBERT(_ path: String, trains: Bool, head: Bool? = nil, pooler: Bool? = nil) throws -> BERT {
+    try requireKind(.bert, at: path)
+    let model = try HuggingFaceBERT.read(path, trains: trains, head: trains ? true : head, pooler: pooler)
     try checkFinite(model, path)
     return model
 }
@@ -105,16 +147,23 @@ package func readPhiConfiguration(_ path: String) throws -> PhiConfiguration {
     return try HuggingFacePhi.readConfiguration(path)
 }
 
+package func readBERTConfiguration(
+    _ path: String, head: Bool? = nil, pooler: Bool? = nil
+) throws -> BERTConfiguration {
+    try requireKind(.bert, at: path)
+    return try HuggingFaceBERT.readConfiguration(path, head: head, pooler: pooler)
+}
+
 /// Refuses a model of another kind than a program works with.
 package func requireKind(_ wanted: ModelKind, at path: String) throws {
     let kind = try modelKind(path)
     guard kind != wanted else { return }
     if !isDirectory(path) {
         // A file is taken for a GPT-2 unless one looks into it.
-        let hint = "give a Phi's Hugging Face directory"
+        let hint = "give a \(wanted.name)'s Hugging Face directory"
         guard (try? LLMCModelFile.readHeader(InputFile(path, hint: hint))) != nil else {
             _ = try InputFile(path, hint: hint)
-            throw UserError("\(path) is a file, and a Phi is a directory", hint: hint)
+            throw UserError("\(path) is a file, and a \(wanted.name) is a directory", hint: hint)
         }
     }
     throw UserError(
@@ -185,7 +234,7 @@ package func checkTokenizer(
     var V: Int
     let known: TokenizerFingerprint?
     if isHuggingFaceDirectory(path) {
-        V = try readConfiguration(path).V
+        V = try modelKind(path) == .bert ? readBERTConfiguration(path).V : readConfiguration(path).V
         // Its own; where that is of a kind that cannot be read here, it is not known.
         known = place == path ? tokenizer.fingerprint() : try? Tokenizer(directory: path).fingerprint()
     } else {

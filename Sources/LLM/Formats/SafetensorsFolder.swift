@@ -29,8 +29,8 @@ package final class SafetensorsFolder {
             for name in ["pytorch_model.bin", "pytorch_model.bin.index.json"] where fileExists("\(path)/\(name)") {
                 throw UserError(
                     "\(path) has its weights in \(name), a pickle, which is not read",
-                    hint: "convert it by AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW_DIR) "
-                        + "with Python's transformers")
+                    hint: "convert it with Python's transformers: CLASS.from_pretrained(DIR).save_pretrained(NEW_DIR), "
+                        + "where CLASS is what config.json names under architectures")
             }
             throw UserError(
                 "\(path) has no model.safetensors",

@@ -3,7 +3,7 @@
 import Kernels
 
 /// A place of dropout, as transformers has them: embd_pdrop, attn_pdrop (Phi: attention_dropout) and resid_pdrop, twice in
-/// a layer.
+/// a layer. A BERT's are attention_probs_dropout_prob, and hidden_dropout_prob at the three others.
 enum DropoutSite: Int {
     case embedding
     /// The attention's probabilities.

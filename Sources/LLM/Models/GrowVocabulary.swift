@@ -19,7 +19,7 @@ package enum NewRows {
     case zero
 }
 
-extension LanguageModel {
+extension Transformer {
     /// The same model with a vocabulary of V tokens, no fewer than it has.
     /// - Parameters:
     ///   - first: the first new token: rows from here on begin anew, also where the model had room for them.
@@ -44,7 +44,7 @@ extension LanguageModel {
     }
 }
 
-extension CausalConfiguration {
+extension ModelConfiguration {
     /// The tensors with a row, or a number, for each token.
     package var vocabularyTensors: [Tensor] {
         var larger = self

@@ -1,14 +1,17 @@
 // What a step of training is made of, for every model that predicts the next token. The trainers write its three lines
 // out, because they are the story; whatever only needs a step asks for it here.
 
-/// A model that generates, and that learns to.
-package protocol LanguageModel: CausalModel, TrainableModel {
-    associatedtype Configuration: CausalConfiguration
+/// A model that is made of its sizes: causal or not.
+package protocol Transformer: TrainableModel {
+    associatedtype Configuration: ModelConfiguration
     var config: Configuration { get }
 
     /// A model with all parameters zero.
     init(_ config: Configuration, trains: Bool)
+}
 
+/// A model that generates, and that learns to.
+package protocol LanguageModel: CausalModel, Transformer where Configuration: CausalConfiguration {
     /// The rate of dropout, in batches that bring a key for it.
     var dropout: Float { get set }
 

@@ -89,14 +89,19 @@ package struct Linear {
         bias: Tensor?, layer l: Int = 0, accumulate: Bool = false, N: Int, C: Int, OC: Int, doutStride: Int? = nil
     ) {
         let (p, g) = (parameters.values, parameters.trained)
+        /// Where the bias is trained in the same rows as the weight.
+        func dbias(of rows: Range<Int>) -> UnsafeMutablePointer<Float>? {
+            guard let part = bias.flatMap({ g.rows(of: $0) }), part.rows == rows else { return nil }
+            return part.gradient
+        }
         if let dweight = g.at(weight, l) {
             matmulBackwardWeight(
                 dweight: dweight, dbias: bias.flatMap { g.at($0, l) }, dout: dout, inp: inp, N: N, C: C, OC: OC,
                 doutStride: doutStride)
         } else if let part = g.rows(of: weight) {
             matmulBackwardWeight(
-                dweight: part.gradient, dbias: bias.flatMap { g.rows(of: $0)?.gradient },
-                dout: dout + part.rows.lowerBound, inp: inp, N: N, C: C,
+                dweight: part.gradient, dbias: dbias(of: part.rows), dout: dout + part.rows.lowerBound, inp: inp, N: N,
+                C: C,
                 OC: part.rows.count, doutStride: doutStride ?? OC)
         }
         func backwardInput(_ lowRank: LowRank?) {

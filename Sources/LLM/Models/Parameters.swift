@@ -71,13 +71,21 @@ package final class Parameters {
         return 4 * (table.count - embedding.count + (adapter?.table.count ?? 0)) + 2 * own
     }
 
+    /// The same of some tensors alone.
+    func flopsPerToken(of tensors: [Tensor]) -> Int {
+        tensors.reduce(0) { $0 + (4 + (trained + $1 == nil ? 0 : 2)) * $1.count }
+    }
+
     /// The memory that a table's parameters take, in bytes; a Double, because the sizes may not be checked yet.
     package static func bytes(_ table: TensorTable, trains: Bool) -> Double {
         (trains ? 4 : 1) * 4 * Double(table.count)
     }
 
-    /// Fills every tensor as its row says. Layer by layer, as llm.c draws them: its seed 42 gives the same GPT-2.
-    package func initialize(seed: UInt32) { table.initialize(values, seed: seed) }
+    /// Fills every tensor as its row says, or some alone. Layer by layer, as llm.c draws them: its seed 42 gives the same
+    /// GPT-2.
+    package func initialize(seed: UInt32, _ tensors: [Tensor]? = nil) {
+        table.initialize(values, seed: seed, tensors)
+    }
 
     /// What tells a model's parameters from another's: a checksum of the beginning of each tensor.
     package var fingerprint: UInt64 {

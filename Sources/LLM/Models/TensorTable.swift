@@ -37,9 +37,10 @@ package struct TensorTable {
 }
 
 extension TensorTable {
-    /// Fills the buffer as the rows say, layer by layer.
-    func initialize(_ values: UnsafeMutablePointer<Float>, seed: UInt32) {
+    /// Fills the buffer as the rows say, layer by layer; or some tensors alone.
+    func initialize(_ values: UnsafeMutablePointer<Float>, seed: UInt32, _ chosen: [Tensor]? = nil) {
         var random = MersenneTwister(seed: seed)
+        let tensors = chosen ?? tensors
         for l in 0..<(tensors.map(\.layers).max() ?? 0) {
             for tensor in tensors where l < tensor.layers {
                 let part = UnsafeMutableBufferPointer(start: values.at(tensor, l), count: tensor.usedCount)

@@ -9,18 +9,18 @@ package enum TrainedPart: Equatable {
     case rows(Range<Int>)
 }
 
-extension LanguageModel {
+extension Transformer {
     /// Makes room for the gradients and moments of a part, in a model that was made without.
     package func train(_ part: TrainedPart) {
         switch part {
-        case .all: parameters.train(parameters.table.tensors)
+        case .all: parameters.train(config.trainedTensors)
         case .embeddings: parameters.train(config.vocabularyTensors)
         case .rows(let rows): parameters.train([], rows: config.vocabularyTensors.map { ($0, rows) })
         }
     }
 }
 
-extension CausalConfiguration {
+extension ModelConfiguration {
     /// The memory that a model takes with passes of N rows where a part is trained, in bytes.
     package func bytes(rows N: Int, training part: TrainedPart) -> Double {
         let tensors: [(tensor: Tensor, rows: Int)]

@@ -1,4 +1,4 @@
-// The comparison of a model with PyTorch: what test_gpt2 and test_phi print.
+// The comparison of a model with PyTorch: what test_gpt2, test_phi and test_bert print.
 
 import Foundation
 
@@ -15,14 +15,7 @@ package enum ReferenceCheck {
     package static func run(_ model: any LanguageModel, _ state: DebugState, losses: [Double]) -> Int {
         let (B, T, V) = (state.B, state.T, model.V)
         let batch = Batch(B: B, T: T, inputs: state.inputs, targets: state.targets)
-        var failures = 0
-        func compare(_ what: String, _ error: Double, _ detail: String) {
-            let isGood = error <= tolerance  // false for NaN
-            if !isGood { failures += 1 }
-            print(
-                "\(isGood ? "OK      " : "NOT OK  ") \(what.padding(toLength: 10, withPad: " ", startingAt: 0)) \(detail)"
-            )
-        }
+        var table = Comparisons()
         for step in 0..<10 {
             let loss = model.learn(from: batch, gradientScale: 1 / Float(batch.counted)).mean
             if step == 0 {
@@ -31,24 +24,71 @@ package enum ReferenceCheck {
                     if let base = buffer.baseAddress { model.logits(into: base, .batch(B: B, T: T)) }
                 }
                 let error = logits.withUnsafeBufferPointer { relativeError($0, state.logits[...]) }
-                compare("logits", error, String(format: "relative error %.1e", error))
-                compare(
+                table.compare("logits", error, String(format: "relative error %.1e", error))
+                table.compare(
                     "loss", abs(loss - Double(state.loss)),
                     String(format: "%.6f, PyTorch's %.6f", loss, state.loss))
                 for tensor in model.parameters.table.tensors {
                     let ours = UnsafeBufferPointer(start: model.parameters.gradients + tensor, count: tensor.count)
                     let error = relativeError(ours, state.gradients[tensor.offset..<tensor.offset + tensor.count])
-                    compare("d" + tensor.name, error, String(format: "relative error %.1e", error))
+                    table.compare("d" + tensor.name, error, String(format: "relative error %.1e", error))
                 }
             }
             model.parameters.update(
                 learningRate: 1e-4, beta1: 0.9, beta2: 0.999, decay: 0.01, decaysAll: true, gradientScale: 1,
                 step: step + 1)
-            compare(
+            table.compare(
                 "step \(step)", abs(loss - losses[step]),
                 String(format: "loss %.6f, PyTorch's %.6f", loss, losses[step]))
         }
-        return failures
+        return table.failures
+    }
+
+    /// The same for a BERT: hidden states, pooled vectors, logits, loss and gradients, as far as it has the parts, then
+    /// every step of the reference.
+    /// - Parameter lossTolerance: the difference allowed for losses.
+    package static func run(
+        _ model: BERT, _ reference: MaskedReference, lossTolerance: Double = tolerance
+    ) -> Int {
+        var table = Comparisons()
+        func compare(_ what: String, _ ours: UnsafePointer<Float>, _ theirs: ArraySlice<Float>) {
+            let ours = UnsafeBufferPointer(start: ours, count: theirs.count)
+            let error = relativeError(ours, theirs)
+            table.compare(what, error, String(format: "relative error %.1e", error))
+        }
+        let (first, config) = (reference.batches[0], model.config)
+        let N = first.inputs.count
+        model.forward(inputs: first.inputs, segments: first.segments, lengths: first.lengths)
+        compare("hidden", model.hidden, reference.hidden[...])
+        let out = allocateFloats(max(N * config.V, first.lengths.count * config.C))
+        defer { freeFloats(out, count: max(N * config.V, first.lengths.count * config.C)) }
+        if let pooled = reference.pooled {
+            model.pool(into: out)
+            compare("pooled", out, pooled[...])
+        }
+        if let logits = reference.logits {
+            model.logits(into: out, rows: Array(0..<N))
+            compare("logits", out, logits[...])
+        }
+        for (step, expected) in reference.losses.enumerated() {
+            let batch = reference.batches[step % reference.batches.count]
+            let loss = model.learn(from: batch, gradientScale: 1 / Float(max(1, batch.counted))).mean
+            if step == 0 {
+                var offset = 0
+                for tensor in model.parameters.table.tensors {
+                    guard let gradient = model.parameters.trained + tensor else { continue }
+                    compare("d" + tensor.name, gradient, reference.gradients[offset..<offset + tensor.count])
+                    offset += tensor.count
+                }
+            }
+            model.parameters.update(
+                learningRate: 1e-4, beta1: 0.9, beta2: 0.999, decay: 0.01, decaysAll: true, gradientScale: 1,
+                step: step + 1)
+            table.compare(
+                "step \(step)", abs(loss - expected), within: lossTolerance,
+                String(format: "loss %.6f, PyTorch's %.6f", loss, expected))
+        }
+        return table.failures
     }
 
     /// ‖ours − theirs‖ / ‖theirs‖.
@@ -59,5 +99,19 @@ package enum ReferenceCheck {
             norm += Double(b) * Double(b)
         }
         return (difference / max(norm, 1e-300)).squareRoot()
+    }
+}
+
+/// Comparisons, printed one a line, and how many failed.
+private struct Comparisons {
+    private(set) var failures = 0
+
+    mutating func compare(
+        _ what: String, _ error: Double, within tolerance: Double = ReferenceCheck.tolerance, _ detail: String
+    ) {
+        let isGood = error <= tolerance  // false for NaN
+        if !isGood { failures += 1 }
+        let name = what.padding(toLength: 10, withPad: " ", startingAt: 0)
+        print("\(isGood ? "OK      " : "NOT OK  ") \(name) \(detail)")
     }
 }

@@ -289,7 +289,7 @@ package struct TrainingSettings {
     }
 
     /// The token shards to learn from and to validate with.
-    func loadShards(_ tokenizer: Tokenizer?, V: Int, T: Int) throws -> (data: DataLoader, validation: DataLoader?) {
+    package func loadShards(_ tokenizer: Tokenizer?, V: Int, T: Int) throws -> (data: DataLoader, validation: DataLoader?) {
         let counted = try lossOn.targets(tokenizer, answerMark: answerMark)
         let data = try DataLoader(
             pattern: trainData, B: B, T: T, vocabularySize: V, shuffleSeed: overfitsBatch ? nil : seed, counted: counted
@@ -429,7 +429,7 @@ extension TrainedPart {
                     "--train new-rows needs a model that has grown",
                     hint: "name the directory that grow has written: --model DIR", exitCode: 2)
             }
-            self = .rows(try NewTokens.read(from: model, V: readConfiguration(model).V))
+            self = .rows(try NewTokens.read(from: model, V: readAnyConfiguration(model).V))
         default: self = .all
         }
     }

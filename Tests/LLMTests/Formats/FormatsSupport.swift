@@ -33,6 +33,26 @@ func replace(_ old: String, with new: String, in path: String) throws {
     try write(Array(text.replacingOccurrences(of: old, with: new).utf8), to: path)
 }
 
+/// Writes a directory's weights again, changed.
+func changeWeights(
+    _ path: String, _ change: (inout [String: (shape: [Int], floats: [Float])]) -> Void
+) throws {
+    let weights = path + "/model.safetensors"
+    var tensors: [String: (shape: [Int], floats: [Float])] = [:]
+    let file = try SafetensorsFile(weights)
+    for (name, entry) in file.entries { tensors[name] = (entry.shape, try file.floats(name)) }
+    change(&tensors)
+    var buffers: [UnsafeMutableBufferPointer<Float>] = []
+    defer { for buffer in buffers { buffer.deallocate() } }
+    let list = try tensors.map { name, tensor in
+        let buffer = UnsafeMutableBufferPointer<Float>.allocate(capacity: max(1, tensor.floats.count))
+        buffers.append(buffer)
+        _ = buffer.initialize(from: tensor.floats)
+        return SafetensorsTensor(name, shape: tensor.shape, floats: try #require(buffer.baseAddress))
+    }
+    try writeDurably(weights) { try writeSafetensors(list, as: .float32, to: $0) }
+}
+
 /// Expects that whoever reads the model is told these words, and what to do.
 func expectRefused(_ path: String, _ words: String..., sourceLocation: SourceLocation = #_sourceLocation) {
     expectMessage(words, sourceLocation: sourceLocation) { _ = try readModel(path, trains: false) }

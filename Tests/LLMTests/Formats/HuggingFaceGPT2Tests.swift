@@ -53,10 +53,22 @@ func `the model of LLM_TEST_HF_DIR has transformers' logits`() throws {
     guard case .array(let rows)? = json["ids"] else { throw UserError("no ids", hint: "write it again") }
     let inputs = numbers(json["ids"]).map { Int32($0) }
     let positions = numbers(json["positions"]).map { Int($0) }
-    let model = try readGPT2(path, trains: false)
-    let (B, T, V) = (rows.count, inputs.count / rows.count, model.config.V)
-    model.forward(inputs, B: B, T: T)
-    let logits = model.logits(B: B, T: T)
+    let (B, T) = (rows.count, inputs.count / rows.count)
+    let (logits, V): ([Float], Int)
+    if try modelKind(path) == .bert {
+        let model = try readBERT(path, trains: false, head: true, pooler: false)
+        V = model.V
+        model.forward(inputs: inputs, lengths: .init(repeating: T, count: B))
+        logits = [Float](unsafeUninitializedCapacity: B * T * V) { buffer, count in
+            if let base = buffer.baseAddress { model.logits(into: base, rows: Array(0..<B * T)) }
+            count = B * T * V
+        }
+    } else {
+        let model = try readModel(path, trains: false)
+        V = model.V
+        model.forward(inputs: inputs, .batch(B: B, T: T))
+        logits = model.logits(B: B, T: T)
+    }
     var ours: [Float] = []
     for b in 0..<B {
         for position in positions {

@@ -5,26 +5,6 @@ import Foundation
 import LLM
 import Testing
 
-/// Writes a directory's weights again, changed.
-private func changeWeights(
-    _ path: String, _ change: (inout [String: (shape: [Int], floats: [Float])]) -> Void
-) throws {
-    let weights = path + "/model.safetensors"
-    var tensors: [String: (shape: [Int], floats: [Float])] = [:]
-    let file = try SafetensorsFile(weights)
-    for (name, entry) in file.entries { tensors[name] = (entry.shape, try file.floats(name)) }
-    change(&tensors)
-    var buffers: [UnsafeMutableBufferPointer<Float>] = []
-    defer { for buffer in buffers { buffer.deallocate() } }
-    let list = try tensors.map { name, tensor in
-        let buffer = UnsafeMutableBufferPointer<Float>.allocate(capacity: max(1, tensor.floats.count))
-        buffers.append(buffer)
-        _ = buffer.initialize(from: tensor.floats)
-        return SafetensorsTensor(name, shape: tensor.shape, floats: try #require(buffer.baseAddress))
-    }
-    try writeDurably(weights) { try writeSafetensors(list, as: .float32, to: $0) }
-}
-
 /// A model whose every parameter is another number.
 private func noisyPhi(_ config: PhiConfiguration) -> Phi {
     let model = Phi(config, trains: false)
@@ -90,7 +70,7 @@ func `a Phi's configuration is transformers'`(name: String, config: PhiConfigura
 /// Every setting that would make it another model than ours.
 @Test(
     arguments: [
-        ("\"phi\"", "\"phi3\"", "model_type is \"phi3\", not \"gpt2\" or \"phi\""),
+        ("\"phi\"", "\"phi3\"", "model_type is \"phi3\", not \"gpt2\", \"phi\", \"bert\" or \"distilbert\""),
         ("\"phi\"", "\"phi-msft\"", "model_type is \"phi-msft\""), ("\"phi\"", "null", "model_type is missing"),
         ("\"num_key_value_heads\": 3", "\"num_key_value_heads\": 1", "num_key_value_heads is 1, not 3"),
         ("\"qk_layernorm\": false", "\"qk_layernorm\": true", "qk_layernorm is true"),

@@ -32,6 +32,15 @@ func expectDerivative(
     _ model: any LanguageModel, _ name: String, at values: UnsafeMutablePointer<Float>, _ part: [Float],
     _ inputs: [Int32], _ targets: [Int32], B: Int, T: Int, used: Int? = nil, dropout: DropoutKey? = nil
 ) {
+    expectDerivative(name, at: values, part, used: used) {
+        model.loss(inputs, targets, B: B, T: T, dropout: dropout)
+    }
+}
+
+/// The same for some values of any loss.
+func expectDerivative(
+    _ name: String, at values: UnsafeMutablePointer<Float>, _ part: [Float], used: Int? = nil, loss: () -> Double
+) {
     var random = Xorshift(seed: 3)
     /// f′(0) from four values (Richardson's extrapolation of the central difference), so that ε may be large: float32
     /// losses are right to about 10⁻⁷, and a plain difference with a smaller ε would have only noise.
@@ -45,7 +54,7 @@ func expectDerivative(
         let i = random.below(used ?? part.count)
         let expected = slope { distance in
             values[i] = before[i] + distance
-            return model.loss(inputs, targets, B: B, T: T, dropout: dropout)
+            return loss()
         }
         values[i] = before[i]
         #expect(abs(Double(part[i]) - expected) <= 1e-3 * abs(expected) + 1e-4, "\(name)[\(i)]")
@@ -54,7 +63,7 @@ func expectDerivative(
     let norm = part.reduce(0) { $0 + $1 * $1 }.squareRoot()
     let expected = slope { distance in
         for i in part.indices { values[i] = before[i] + distance * part[i] / norm }
-        return model.loss(inputs, targets, B: B, T: T, dropout: dropout)
+        return loss()
     }
     for i in part.indices { values[i] = before[i] }
     #expect(norm > 0 && abs(expected / Double(norm) - 1) < 1e-3, "\(name) along its gradient")
