@@ -1,5 +1,5 @@
-"""Checks a BERT or DistilBERT directory that we wrote: transformers loads it without a warning, and computes what the
-reference says that it was written from.
+"""Checks a BERT or DistilBERT directory that we wrote: AutoModel and AutoModelForMaskedLM load it, and compute what the
+reference says that it was written from. What transformers misses or did not expect is printed.
 
     python dev/reference/bert_check.py DIR REFERENCE.safetensors
 

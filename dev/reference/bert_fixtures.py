@@ -72,14 +72,15 @@ class Config:
 
 
 # What each is for, with the lengths of the texts and the seed.
-#   small    a head size of 8, an MLP that is not 4C wide, a text of all positions
+#   small    a head size of 8, an MLP that is not 4C wide, a text of all positions, an epsilon that shows
 #   distil   a DistilBERT; a head size of 4
-#   pooled   a BertModel: no head, a pooler, names without prefix; GELU's tanh form, another epsilon; a text of one token
+#   pooled   a BertModel: no head, a pooler, names without prefix; GELU's tanh form; a text of one token
 MODELS = {
-    "small": (Config(BertForMaskedLM, maxT=13, V=59, L=2, NH=3, C=24, intermediate=37), [13, 4, 9], 1),
+    "small": (Config(BertForMaskedLM, maxT=13, V=59, L=2, NH=3, C=24, intermediate=37, epsilon=1e-3),
+              [13, 4, 9], 1),
     "distil": (Config(DistilBertForMaskedLM, maxT=11, V=43, L=2, NH=5, C=20, intermediate=30), [2, 11, 7], 2),
-    "pooled": (Config(BertModel, maxT=8, V=31, L=1, NH=1, C=16, intermediate=24, epsilon=1e-5,
-                      activation="gelu_new", dropout=0.0), [6, 1, 3], 3),
+    "pooled": (Config(BertModel, maxT=8, V=31, L=1, NH=1, C=16, intermediate=24, activation="gelu_new",
+                      dropout=0.0), [6, 1, 3], 3),
 }
 
 
