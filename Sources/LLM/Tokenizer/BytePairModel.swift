@@ -44,10 +44,9 @@ package struct BytePairModel: Sendable {
 
     /// - Parameters:
     ///   - vocabulary: maps the bytes of tokens to ids if the symbols are bytes, else their spellings.
-    ///   - ranks: the rank of each merge, if some are equal; nil if the rank is the index.
     package init(
         _ vocabulary: Vocabulary, merges: [Merge], byteIDs: [Int32]?, characters: Characters = Characters(),
-        ignoresMerges: Bool = false, ranks: [Int]? = nil
+        ignoresMerges: Bool = false
     ) {
         precondition(byteIDs == nil || byteIDs?.count == 256)
         self.vocabulary = vocabulary
@@ -57,7 +56,7 @@ package struct BytePairModel: Sendable {
         self.ignoresMerges = ignoresMerges
         var table = PairTable()
         for (rank, merge) in merges.enumerated() {
-            table.set(pairKey(merge.left, merge.right), Int64(ranks?[rank] ?? rank) << 32 | Int64(merge.result))
+            table.set(pairKey(merge.left, merge.right), Int64(rank) << 32 | Int64(merge.result))
         }
         rankOfPair = table
         var filter = [UInt64](repeating: 0, count: BytePairModel.filterBits / 64)
