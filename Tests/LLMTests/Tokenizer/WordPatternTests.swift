@@ -193,3 +193,35 @@ func `a safe cut changes no word of any pattern`(pattern: WordPattern) {
     for pattern in WordPattern.allCases { #expect(WordPattern(regex: Array(pattern.regex.utf8)) == pattern) }
     #expect(WordPattern(regex: Array(#"\w+|[^\w\s]+"#.utf8)) == nil)
 }
+
+@Test(arguments: [.cl100k, .qwen, .o200k] as [WordPattern])
+func `sections of a text have the ids of the whole`(pattern: WordPattern) throws {
+    let path = try fixture("tokenizer_patterns.json")
+    guard case .string(let ranks)? = try JSON(try contents(of: path), name: path)["ranks"] else { return }
+    let small = try smallTiktoken(ranks, pattern)
+    var components = small.components
+    if pattern == .qwen { components.normalizer = ["type": "NFC"] }
+    let tokenizer = try Tokenizer(
+        model: try #require(small.model), spellings: small.spellings, addedTokens: small.addedTokens,
+        components: components)
+    var random = Xorshift(seed: 7)
+    for added in [[], [" the", "B"], ["a the", "\n\na"]] {
+        let tokenizer = try tokenizer.adding(added.map { Array($0.utf8) })
+        // A cut may be inside a token of two words.
+        #expect((tokenizer.cut == .nowhere) == added.contains("a the"))
+        var encoder = try tokenizer.makeEncoder()
+        var sections = 0
+        for round in 0..<400 {
+            let text = patternText(&random, length: 60, invalid: round % 4 == 1)
+            text.withUnsafeBufferPointer { text in
+                let ranges = tokenizer.cut.sections(of: text, count: 5)
+                sections += ranges.count
+                var (whole, joined): ([Int32], [Int32]) = ([], [])
+                encoder.encode(text, to: &whole)
+                for range in ranges { encoder.encode(UnsafeBufferPointer(rebasing: text[range]), to: &joined) }
+                #expect(joined == whole, "\(String(decoding: text, as: UTF8.self).debugDescription)")
+            }
+        }
+        #expect(added.contains("a the") || sections > 1200)
+    }
+}
