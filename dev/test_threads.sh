@@ -22,6 +22,7 @@ run lotto generate --count 600 --val-count 100 --output "$folder"
 run train_tokenizer --input "$folder/lotto_train.txt" --vocab-size 369 --output "$folder"
 run tokenize --tokenizer "$folder" --input "$folder/lotto_train.txt" --val-input "$folder/lotto_val.txt" \
     --row-length 167 --output "$folder"
+run tokenize --tokenizer "$folder" --suggest 20 --input "$folder/lotto_train.txt"
 run train_gpt2 -i "$folder/train_*.bin" -o "$folder/model" --layers 2 --heads 2 --channels 128 -b 4 -t 167 -d 1336 \
     -l 2e-3 -u 3 --loss-on answer -x 8 -n 3 -nk 1 -v 4 -m 2 -s 4 -g 16 --threads 4
 run train_gpt2 -o "$folder/model" -y 1 -x 10 --threads 3

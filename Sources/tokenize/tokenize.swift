@@ -8,16 +8,24 @@ import LLM
 enum Tokenize {
     static let table = [
         Option(
-            "tokenizer", "k", .text, "DIR",
+            "tokenizer", "k", .texts, "DIR",
             "a directory with a vocabulary, or its file: tokenizer.json (BPE or WordPiece), BERT's vocab.txt, "
-                + "GPT-2's encoder.json with vocab.bpe, a .tiktoken file with GPT-2's words"
+                + "GPT-2's encoder.json with vocab.bpe, a .tiktoken file (cl100k_base, o200k_base, others with GPT-2's "
+                + "words). Several, with --text, are shown side by side"
         ),
         Option(
             "text", nil, .text, "TEXT",
             "print the ids, pieces, bytes and decoded text of TEXT; special tokens in it are recognized"),
         Option(
+            "suggest", nil, .integer(1...100_000), "N",
+            "print the N words of --input that save most tokens if all of them are added, the best first: the word, how "
+                + "often it is used, the tokens it takes now, the share of all tokens that it saves. A word serves all "
+                + "words that contain it, and its cuts in words that were one token are deducted"),
+        Option(
             "add-token", nil, .texts, "TOKEN…",
-            "add words that are single tokens from then on, and write the tokenizer to --output"),
+            "add words that are single tokens from then on, and write the tokenizer to --output. - reads them from "
+                + "standard input, a line each up to its first tab, as --suggest prints them: tokenize --tokenizer DIR "
+                + "--suggest 300 --input FILE | tokenize --tokenizer DIR --add-token - --output DIR2"),
         Option(
             "input", "i", .texts, "FILE…",
             "a corpus to encode, UTF-8 (a byte order mark is dropped); a directory stands for its files but hidden ones, "
@@ -57,7 +65,13 @@ enum Tokenize {
                 program: "tokenize", about: "turns text into token ids, by hand or into shards for training",
                 table: table)
             let example = "tokenize --tokenizer data --input text.txt --output data"
-            let path = try options.required("tokenizer", example: example)
+            _ = try options.required("tokenizer", example: example)
+            let paths = options.texts("tokenizer")
+            if paths.count > 1, !options.isGiven("text") || options.isGiven("add-token") {
+                throw UserError(
+                    "\(paths.count) tokenizers are only for --text, which shows them side by side",
+                    hint: "name one of them, or use --text TEXT without --add-token", exitCode: 2)
+            }
             if options.isGiven("text"), options.isGiven("input") {
                 throw UserError(
                     "--text shows a text and --input encodes a corpus; both are given", hint: "use one of them",
@@ -68,14 +82,46 @@ enum Tokenize {
                     "--cut cuts documents at the end of a row, and there are no rows",
                     hint: "add --row-length T, or leave out --cut", exitCode: 2)
             }
-            var tokenizer = try Tokenizer(at: path)
-            if options.isGiven("add-token") { tokenizer = try add(options.texts("add-token"), to: tokenizer, options) }
+            if options.isGiven("suggest"), options.isGiven("text") || options.isGiven("output") {
+                throw UserError(
+                    "--suggest prints words, and --\(options.isGiven("text") ? "text" : "output") is for something else",
+                    hint: "tokenize --tokenizer DIR --suggest 50 --input text.txt", exitCode: 2)
+            }
+            var tokenizer = try Tokenizer(at: paths[0])
+            if options.isGiven("add-token") { tokenizer = try add(try tokensToAdd(options), to: tokenizer, options) }
             if let text = options.text("text") {
-                show(text, tokenizer, try tokenizer.encode(Array(text.utf8)))
+                if paths.count == 1 { return show(text, tokenizer, try tokenizer.encode(Array(text.utf8))) }
+                for path in paths { try showBriefly(text, try Tokenizer(at: path), named: path) }
+            } else if options.isGiven("suggest") {
+                _ = try options.required("input", example: "tokenize --tokenizer DIR --suggest 50 --input text.txt")
+                try suggest(options.int("suggest"), for: tokenizer, options)
             } else if options.isGiven("input") || !options.isGiven("add-token") {
                 _ = try options.required("input", example: example)
                 try encodeCorpus(tokenizer, options, output: try options.required("output", example: example))
             }
+        }
+    }
+
+    /// The words of --add-token; for `-` those on standard input.
+    static func tokensToAdd(_ options: Options) throws -> [String] {
+        try options.texts("add-token").flatMap { token -> [String] in
+            guard token == "-" else { return [token] }
+            var tokens: [String] = []
+            while let line = readLine() {
+                let word = line.prefix { $0 != "\t" }
+                if word.isEmpty { continue }
+                guard !word.unicodeScalars.contains("\u{FFFD}") else {
+                    throw UserError(
+                        "line \(tokens.count + 1) of standard input is not UTF-8, or has U+FFFD",
+                        hint: "give a word a line, as tokenize --suggest prints them")
+                }
+                tokens.append(String(word))
+            }
+            guard !tokens.isEmpty else {
+                throw UserError(
+                    "standard input has no word to add", hint: "give a word a line, as tokenize --suggest prints them")
+            }
+            return tokens
         }
     }
 
@@ -114,6 +160,44 @@ enum Tokenize {
         if let unknown = tokenizer.unknown {
             print("\(ids.count { $0 == unknown }) of them unknown (\(tokenizer.readableToken(Int(unknown))))")
         }
+    }
+
+    /// The pieces of `text`, each above its id.
+    static func showBriefly(_ text: String, _ tokenizer: Tokenizer, named name: String) throws {
+        let ids = try tokenizer.encode(Array(text.utf8))
+        print("\(name): \(ids.count) tokens for \(text.utf8.count) bytes")
+        let columns = ids.map { ["\"\(tokenizer.readableToken(Int($0)))\"", String($0)] }
+        for (row, title) in ["pieces  ", "ids     "].enumerated() {
+            let cells = columns.map { column in
+                let width = column.map { terminalColumns(of: $0) }.max() ?? 0
+                return column[row] + String(repeating: " ", count: width - terminalColumns(of: column[row]))
+            }
+            let line = title + cells.joined(separator: " ")
+            print(line.trimmingCharacters(in: .whitespaces))
+        }
+    }
+
+    static func suggest(_ count: Int, for tokenizer: Tokenizer, _ options: Options) throws {
+        let files = try openTexts(options.texts("input"))
+        let size = files.reduce(0) { $0 + $1.size }
+        var progress = Progress("read", total: 3 * Double(size) / 1e6, unit: "MB")
+        let found = try tokenizer.suggestedWords(count, for: files, lossy: options.flag("lossy")) {
+            progress.update(Double($0) / 1e6)
+        }
+        progress.finish()
+        for word in found.words {
+            let columns = [
+                String(decoding: word.content, as: UTF8.self), "\(word.count)", "\(word.pieces)",
+                share(word.saved, of: found.before.tokens),
+            ]
+            print(columns.joined(separator: "\t"))
+        }
+        let saved = share(found.before.tokens - found.after.tokens, of: found.before.tokens)
+        func tell(_ what: String, _ before: Int, _ after: Int, _ rest: String) {
+            note("\(grouped(before)) \(what); \(grouped(after)) with these \(found.words.count) words added\(rest)")
+        }
+        tell("tokens", found.before.tokens, found.after.tokens, ", \(saved) fewer")
+        if tokenizer.unknown != nil { tell("of them unknown", found.before.unknown, found.after.unknown, "") }
     }
 
     static func encodeCorpus(_ tokenizer: Tokenizer, _ options: Options, output: String) throws {

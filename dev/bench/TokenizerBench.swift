@@ -35,7 +35,7 @@ func tokenizerBench(text: String?, vocabulary: String?, quick: Bool) throws {
     for isBytes in vocabulary == nil ? [true, false] : [] {
         try show("training 32000, \(isBytes ? "byte level" : "prefix")", size) {
             let words = try WordCounts.counting(
-                linesOf: files, isBytes ? .byteLevel(addsPrefixSpace: false, splits: true) : .bert
+                linesOf: files, isBytes ? .byteLevel(addsPrefixSpace: false, words: .gpt2) : .bert
             ).words
             var trainer = BytePairTrainer(
                 words, alphabet: isBytes ? .bytes : .characters(prefix: Array("##".utf8)), specialTokens: [endOfText],

@@ -84,6 +84,7 @@ enum Fuzz {
             "vocab": {"[UNK]": 0, "a": 1, "b": 2, "##b": 3, "ab": 4, "가": 5, "##나": 6, "가나": 7, "<0xEA>": 8}
             """
         let pair = "\"merges\": [[\"a\", \"##b\"], [\"가\", \"##나\"]]"
+        let regex = String(decoding: JSON.quoted(Array(WordPattern.o200k.regex.utf8)), as: UTF8.self)
         return [
             """
             {"version": "1.0", \(added), "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"},
@@ -107,6 +108,12 @@ enum Fuzz {
             {\(added), "pre_tokenizer": {"type": "Metaspace", "replacement": "_", "prepend_scheme": "first"},
             "decoder": {"type": "Metaspace", "replacement": "_"}, "model": {"type": "BPE", "end_of_word_suffix": "b",
             \(vocabulary), "merges": ["a b"], "ignore_merges": true}}
+            """,
+            """
+            {"added_tokens": [{"id": 12, "content": "<|x|>", "special": true}], "pre_tokenizer": {"type": "Sequence",
+            "pretokenizers": [{"type": "Split", "pattern": {"Regex": \(regex)}, "behavior": "Isolated"},
+            {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]}, "decoder": {"type": "ByteLevel"},
+            "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "ê": 3, "Ġ": 4, "<|x|>": 12}, "merges": ["a b"]}}
             """,
         ]
     }()
@@ -278,7 +285,7 @@ enum Fuzz {
         for _ in 0..<200 {
             let text = hardText(&random)
             text.withUnsafeBufferPointer {
-                words.add(linesOf: $0, .byteLevel(addsPrefixSpace: false, splits: true))
+                words.add(linesOf: $0, .byteLevel(addsPrefixSpace: false, words: .gpt2))
             }
         }
         var trainer = BytePairTrainer(words, specialTokens: [Array("<|endoftext|>".utf8)], vocabularySize: 300)

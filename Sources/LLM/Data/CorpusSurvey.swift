@@ -14,7 +14,7 @@ struct CorpusSurvey {
         for (index, file) in files.enumerated() {
             try found.withUnsafeMutableBufferPointer { found in
                 nonisolated(unsafe) let found = found
-                try forEachSection(of: file, sectionSize: sectionSize, cut: .betweenWords, lossy: lossy) {
+                try forEachSection(of: file, sectionSize: sectionSize, cut: .betweenWords(.gpt2), lossy: lossy) {
                     found[$0].add($1, of: index, mode.parts(of: $1.bytes, isFileStart: $1.offset == file.start))
                 }
             }

@@ -91,7 +91,7 @@ package func forEachSection(
 /// - Throws: at the first byte that is not text; or if a file cannot be read.
 package func checkTexts(_ files: [TextFile]) throws {
     for file in files {
-        try forEachSection(of: file, sectionSize: 2 << 20, cut: .betweenWords, lossy: false) { _, _ in }
+        try forEachSection(of: file, sectionSize: 2 << 20, cut: .betweenWords(.gpt2), lossy: false) { _, _ in }
     }
 }
 

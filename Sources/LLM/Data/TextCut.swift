@@ -1,11 +1,11 @@
 /// The places where a text may be cut into sections that are processed separately.
-package enum TextCut {
+package enum TextCut: Equatable {
     /// After a line end.
     case afterLine
     /// After a line end; in a block without one, at a safe cut between GPT-2's words.
     case afterLineOrWord
-    /// At a safe cut between GPT-2's words.
-    case betweenWords
+    /// At a safe cut between the words of a pattern.
+    case betweenWords(WordPattern)
     /// Before white space that contains a line end, for words that do not span lines.
     case beforeLineEnds
     /// Nowhere: a file is one block.
@@ -17,7 +17,7 @@ package enum TextCut {
         switch self {
         case .afterLine: return bytes.lastIndex(of: newline).map { $0 + 1 }
         case .afterLineOrWord: return bytes.lastIndex(of: newline).map { $0 + 1 } ?? GPT2Words().safeCut(in: bytes)
-        case .betweenWords: return GPT2Words().safeCut(in: bytes)
+        case .betweenWords(let pattern): return pattern.safeCut(in: bytes)
         case .beforeLineEnds:
             var end = bytes.count
             while let last = bytes[..<end].lastIndex(of: newline) {

@@ -31,8 +31,10 @@ package struct BytePairModel: Sendable {
     let vocabulary: Vocabulary
     /// rank << 32 | result, by `pairKey`.
     private let rankOfPair: PairTable
-    /// One bit per hash of a pair. Most pairs looked up are not merges, and this table fits into the first-level cache.
+    /// One bit per hash of a pair. Most pairs looked up are not merges, and this table is in a near cache: 32 KB, or 128 KB
+    /// for 200,000 merges.
     private let filter: [UInt64]
+    private let filterShift: UInt64
     /// rank << 32 | result for pairs of bytes, indexed by left << 8 | right: every word starts out as bytes.
     private let firstRanks: [Int64]
     /// The characters that can start as one symbol, if the vocabulary has all bytes.
@@ -44,10 +46,9 @@ package struct BytePairModel: Sendable {
 
     /// - Parameters:
     ///   - vocabulary: maps the bytes of tokens to ids if the symbols are bytes, else their spellings.
-    ///   - ranks: the rank of each merge, if some are equal; nil if the rank is the index.
     package init(
         _ vocabulary: Vocabulary, merges: [Merge], byteIDs: [Int32]?, characters: Characters = Characters(),
-        ignoresMerges: Bool = false, ranks: [Int]? = nil
+        ignoresMerges: Bool = false
     ) {
         precondition(byteIDs == nil || byteIDs?.count == 256)
         self.vocabulary = vocabulary
@@ -57,12 +58,15 @@ package struct BytePairModel: Sendable {
         self.ignoresMerges = ignoresMerges
         var table = PairTable()
         for (rank, merge) in merges.enumerated() {
-            table.set(pairKey(merge.left, merge.right), Int64(ranks?[rank] ?? rank) << 32 | Int64(merge.result))
+            table.set(pairKey(merge.left, merge.right), Int64(rank) << 32 | Int64(merge.result))
         }
         rankOfPair = table
-        var filter = [UInt64](repeating: 0, count: BytePairModel.filterBits / 64)
+        // About a sixth of its bits are set, or fewer.
+        let bits = max(18, 64 - (4 * merges.count).leadingZeroBitCount)
+        filterShift = UInt64(64 - bits)
+        var filter = [UInt64](repeating: 0, count: 1 << (bits - 6))
         for merge in merges {
-            let bit = BytePairModel.filterBit(merge.left, merge.right)
+            let bit = BytePairModel.filterBit(merge.left, merge.right, filterShift)
             filter[bit >> 6] |= 1 << UInt64(bit & 63)
         }
         self.filter = filter
@@ -109,16 +113,14 @@ package struct BytePairModel: Sendable {
     /// none.
     @inline(__always)
     private func rank(_ left: Int32, _ right: Int32) -> Int64 {
-        let bit = BytePairModel.filterBit(left, right)
+        let bit = BytePairModel.filterBit(left, right, filterShift)
         guard filter[bit >> 6] & 1 &<< UInt64(bit & 63) != 0 else { return BytePairModel.noMerge }
         return rankOfPair[pairKey(left, right)] ?? BytePairModel.noMerge
     }
 
-    private static let filterBits = 1 << 18
-
     @inline(__always)
-    private static func filterBit(_ left: Int32, _ right: Int32) -> Int {
-        Int(truncatingIfNeeded: (pairKey(left, right) &* 0xff51_afd7_ed55_8ccd) >> 46)
+    private static func filterBit(_ left: Int32, _ right: Int32, _ shift: UInt64) -> Int {
+        Int(truncatingIfNeeded: (pairKey(left, right) &* 0xff51_afd7_ed55_8ccd) &>> shift)
     }
 
     private static let noMerge = Int64.max

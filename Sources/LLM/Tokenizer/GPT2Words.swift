@@ -16,12 +16,11 @@
 // nothing fails; Hugging Face's library does not accept such text.
 
 /// A scanner for the words of GPT-2's pre-tokenization.
-package struct GPT2Words: Sendable {
+package struct GPT2Words: WordScanner {
     private let classes = CharacterClasses.shared
 
     package init() {}
 
-    /// The end of the word that starts at `start`. The end of `bytes` is the end of the text.
     @inline(__always)
     package func wordEnd(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
         // The common case: an optional space and letters, up to an ASCII character that is not a letter.
@@ -79,19 +78,6 @@ package struct GPT2Words: Sendable {
         case (UInt8(ascii: "r"), UInt8(ascii: "e")), (UInt8(ascii: "v"), UInt8(ascii: "e")): return 3
         case (UInt8(ascii: "l"), UInt8(ascii: "l")): return 3
         default: return 0
-        }
-    }
-
-    /// Calls `body` with each word of `bytes` in order.
-    @inline(__always)
-    package func forEachWord(
-        in bytes: UnsafeBufferPointer<UInt8>, _ body: (UnsafeBufferPointer<UInt8>) throws -> Void
-    ) rethrows {
-        var start = 0
-        while start < bytes.count {
-            let end = wordEnd(in: bytes, from: start)
-            try body(UnsafeBufferPointer(rebasing: bytes[start..<end]))
-            start = end
         }
     }
 

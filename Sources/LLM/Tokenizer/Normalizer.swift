@@ -88,6 +88,11 @@ package indirect enum Normalizer: Sendable {
         }
     }
 
+    var isNFC: Bool {
+        if case .normalForm(.nfc) = self { return true }
+        return false
+    }
+
     /// Whether text can be normalized line by line: nothing depends on what is beyond a line end.
     var worksByLine: Bool {
         switch self {

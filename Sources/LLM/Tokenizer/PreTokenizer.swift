@@ -1,13 +1,15 @@
 // The pre-tokenizers of Hugging Face's tokenizer.json: they split a text into words, and the model works inside a word.
 //
-// In a sequence each word is split further by the next pre-tokenizer. GPT-2's has a scanner of its own
-// (GPT2Words.swift), because large corpora go through it.
+// In a sequence each word is split further by the next pre-tokenizer. The patterns of vocabularies of bytes have scanners
+// of their own (WordPattern.swift), because large corpora go through them.
 
 /// A pre-tokenizer of tokenizer.json.
 package indirect enum PreTokenizer: Sendable {
     case sequence([PreTokenizer])
-    /// GPT-2's words. The model gets their bytes, not the characters that stand for bytes: see ByteAlphabet.
-    case byteLevel(addsPrefixSpace: Bool, splits: Bool)
+    /// The words of a pattern, or the whole text if there is none. The model gets their bytes, not the characters that
+    /// stand for bytes: see ByteAlphabet.
+    case byteLevel(addsPrefixSpace: Bool, words: WordPattern?)
+    case words(WordPattern)
     /// `\w+|[^\w\s]+`
     case whitespace
     case whitespaceSplit
@@ -60,10 +62,17 @@ package indirect enum PreTokenizer: Sendable {
             {
                 return .bert
             }
+            // As Llama 3 and others have it.
+            if sequence.count == 2, case .words(let pattern) = sequence[0],
+                case .byteLevel(addsPrefixSpace: false, words: nil) = sequence[1]
+            {
+                return .byteLevel(addsPrefixSpace: false, words: pattern)
+            }
             return sequence.count == 1 ? sequence[0] : .sequence(sequence)
         case "ByteLevel":
             return .byteLevel(
-                addsPrefixSpace: json["add_prefix_space"]?.bool ?? true, splits: json["use_regex"]?.bool ?? true)
+                addsPrefixSpace: json["add_prefix_space"]?.bool ?? true,
+                words: json["use_regex"]?.bool ?? true ? .gpt2 : nil)
         case "Whitespace": return .whitespace
         case "WhitespaceSplit": return .whitespaceSplit
         case "BertPreTokenizer": return .bert
@@ -84,11 +93,22 @@ package indirect enum PreTokenizer: Sendable {
             return .metaspace(
                 replacement: replacement, prepends: scheme, splits: json["split"]?.bool ?? true)
         case "Split":
-            guard case .string(let pattern)? = json["pattern"]?["String"], !pattern.isEmpty else {
-                throw refuse("its pre_tokenizer Split has a pattern that is not a plain String")
+            let (behavior, inverts) = (try behavior(default: nil), json["invert"]?.bool ?? false)
+            if case .string(let regex)? = json["pattern"]?["Regex"] {
+                guard let words = WordPattern(regex: regex) else {
+                    throw refuse(
+                        "its pre_tokenizer Split has an unsupported pattern, \(String(decoding: regex, as: UTF8.self))")
+                }
+                // A word matches, and nothing else is between words.
+                guard behavior == .isolated || (behavior == .removed && inverts) else {
+                    throw refuse("its pre_tokenizer Split has words as pattern, and the behavior \(behavior.rawValue)")
+                }
+                return .words(words)
             }
-            return .split(
-                pattern: pattern, try behavior(default: nil), inverts: json["invert"]?.bool ?? false)
+            guard case .string(let pattern)? = json["pattern"]?["String"], !pattern.isEmpty else {
+                throw refuse("its pre_tokenizer Split has a pattern that is neither a String nor a Regex")
+            }
+            return .split(pattern: pattern, behavior, inverts: inverts)
         default: throw refuse("it has an unsupported pre_tokenizer, \(type)")
         }
     }
@@ -102,17 +122,20 @@ package indirect enum PreTokenizer: Sendable {
         }
     }
 
-    /// Whether this is exactly GPT-2's pre-tokenizer, so that `GPT2Words` alone finds its words.
-    var isGPT2: Bool {
-        if case .byteLevel(addsPrefixSpace: false, splits: true) = self { return true }
-        return false
+    /// The pattern, if the words are exactly those of one.
+    var pattern: WordPattern? {
+        switch self {
+        case .byteLevel(addsPrefixSpace: false, words: let pattern?), .words(let pattern): return pattern
+        default: return nil
+        }
     }
 
     /// Whether a text can be cut before white space that contains a line end.
     var worksByLine: Bool {
         switch self {
         case .sequence(let steps): return steps.allSatisfy(\.worksByLine)
-        case .byteLevel(let addsPrefixSpace, let splits): return splits && !addsPrefixSpace
+        case .byteLevel(let addsPrefixSpace, let words): return words == .gpt2 && !addsPrefixSpace
+        case .words(let pattern): return pattern == .gpt2
         case .whitespace, .whitespaceSplit, .bert: return true
         case .punctuation, .digits, .metaspace, .split: return false
         }
@@ -125,7 +148,7 @@ package indirect enum PreTokenizer: Sendable {
         in text: UnsafeBufferPointer<UInt8>, isStart: Bool = true, _ body: (UnsafeBufferPointer<UInt8>) -> Void
     ) {
         switch self {
-        case .byteLevel(addsPrefixSpace: false, splits: true): GPT2Words().forEachWord(in: text, body)
+        case .byteLevel(addsPrefixSpace: false, words: let pattern?): pattern.forEachWord(in: text, body)
         case .bert: forEachWhitespaceWord(in: text, isolating: true, body)
         case .whitespace: forEachWhitespaceRegexWord(in: text, body)
         default: split(text, isStart: isStart, body)
@@ -144,15 +167,16 @@ package indirect enum PreTokenizer: Sendable {
                 steps[index].split(text, isStart: isStart) { run(index + 1, $0, isStart && $0.baseAddress == base) }
             }
             run(0, text, isStart)
-        case .byteLevel(let addsPrefixSpace, let splits):
+        case .byteLevel(let addsPrefixSpace, let pattern):
             func words(_ text: UnsafeBufferPointer<UInt8>) {
-                if splits { GPT2Words().forEachWord(in: text, body) } else { body(text) }
+                if let pattern { pattern.forEachWord(in: text, body) } else { body(text) }
             }
             if addsPrefixSpace, text[0] != UInt8(ascii: " ") {
                 ([UInt8(ascii: " ")] + text).withUnsafeBufferPointer { words($0) }
             } else {
                 words(text)
             }
+        case .words(let pattern): pattern.forEachWord(in: text, body)
         case .whitespace: forEachWhitespaceRegexWord(in: text, body)
         case .whitespaceSplit: forEachWhitespaceWord(in: text, isolating: false, body)
         case .bert: forEachWhitespaceWord(in: text, isolating: true, body)

@@ -2,7 +2,7 @@
 //
 //   added tokens → normalizer → normalized added tokens → pre-tokenizer → model → post-processor          decoder
 //
-// Each step has its own file: AddedToken, Normalizer, PreTokenizer (GPT2Words), BytePairModel or WordPieceModel,
+// Each step has its own file: AddedToken, Normalizer, PreTokenizer (WordPattern), BytePairModel or WordPieceModel,
 // PostProcessor, Decoder. TextEncoder runs them, and DecodeStream the last. Files/ reads tokenizers from disk and writes them.
 
 /// A tokenizer: decodes ids to text, and encodes text to ids if it has a model.
@@ -24,9 +24,22 @@ package struct Tokenizer: Sendable {
         }
 
         /// GPT-2's components.
-        package static let byteLevel = Components(
-            preTokenizer: ["type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true],
-            decoder: ["type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true])
+        package static let byteLevel = forWords(of: .gpt2)
+
+        /// The components of a vocabulary of bytes, as GPT-2, Llama 3 and others have them.
+        static func forWords(of pattern: WordPattern) -> Components {
+            let isGPT2 = pattern == .gpt2
+            let bytes: JSON = [
+                "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": .bool(isGPT2),
+            ]
+            let words: JSON = [
+                "type": "Split", "pattern": ["Regex": .string(Array(pattern.regex.utf8))], "behavior": "Isolated",
+                "invert": false,
+            ]
+            return Components(
+                preTokenizer: isGPT2 ? bytes : ["type": "Sequence", "pretokenizers": [words, bytes]],
+                decoder: ["type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true])
+        }
 
         /// The steps that training counts words with.
         package func trainingSteps() throws -> (preTokenizer: PreTokenizer, normalizer: Normalizer?) {
@@ -220,7 +233,16 @@ package struct Tokenizer: Sendable {
     /// Where a corpus may be cut so that its sections, encoded separately, give the ids of the whole.
     package var cut: TextCut {
         let added = addedTokens.filter { !$0.isSpecial }
-        if normalizer == nil, added.isEmpty, preTokenizer?.isGPT2 ?? false { return .betweenWords }
+        let pattern = preTokenizer?.pattern
+        if normalizer == nil, added.isEmpty, let pattern { return .betweenWords(pattern) }
+        if let pattern, pattern != .gpt2 {
+            // Cuts are before a space and after a line end, so none is in a token that has them at its beginning at most.
+            let addedByWord = added.allSatisfy { token in
+                !token.content.dropFirst().contains(UInt8(ascii: " ")) && !token.content.contains { isLineEnd($0) }
+                    && !token.stripsLeft && !token.stripsRight && !token.isSingleWord
+            }
+            return (normalizer?.isNFC ?? true) && addedByWord ? .betweenWords(pattern) : .nowhere
+        }
         let byLine = (normalizer?.worksByLine ?? true) && (preTokenizer?.worksByLine ?? false)
         let newline = UInt8(ascii: "\n")
         let addedByLine = added.allSatisfy { token in

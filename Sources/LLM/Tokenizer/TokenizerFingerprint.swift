@@ -10,22 +10,25 @@ package struct TokenizerFingerprint: Equatable, Sendable {
         self.count = count
         self.hash = hash
     }
-}
 
-extension Tokenizer {
-    /// The fingerprint of the first `count` tokens, or of all. A tokenizer that has grown since has added tokens at the
-    /// end, so that its beginning has the fingerprint it had.
-    package func fingerprint(ofFirst count: Int = .max) -> TokenizerFingerprint {
-        let count = min(count, vocabularySize)
+    /// The fingerprint of tokens, given by their bytes.
+    init(of tokens: some Collection<[UInt8]>) {
         var all: [UInt8] = []
-        for id in 0..<count {
-            let bytes = bytes(of: id)
+        for bytes in tokens {
             // The length keeps "a" "bc" apart from "ab" "c".
             withUnsafeBytes(of: UInt32(bytes.count).littleEndian) { all += $0 }
             all += bytes
         }
         var checksum = Checksum()
         all.withUnsafeBytes { checksum.update($0) }
-        return TokenizerFingerprint(count: count, hash: checksum.value)
+        self.init(count: tokens.count, hash: checksum.value)
+    }
+}
+
+extension Tokenizer {
+    /// The fingerprint of the first `count` tokens, or of all. A tokenizer that has grown since has added tokens at the
+    /// end, so that its beginning has the fingerprint it had.
+    package func fingerprint(ofFirst count: Int = .max) -> TokenizerFingerprint {
+        TokenizerFingerprint(of: (0..<min(count, vocabularySize)).map { bytes(of: $0) })
     }
 }

@@ -4,7 +4,10 @@ import Foundation
 import LLM
 import Testing
 
-@Test(arguments: [.afterLine, .afterLineOrWord, .betweenWords, .beforeLineEnds, .nowhere] as [TextCut])
+@Test(
+    arguments: [
+        .afterLine, .afterLineOrWord, .betweenWords(.gpt2), .betweenWords(.o200k), .beforeLineEnds, .nowhere,
+    ] as [TextCut])
 func `blocks and their sections are the file`(cut: TextCut) throws {
     var random = Xorshift(seed: 41)
     try withTemporaryDirectory { directory in
@@ -72,7 +75,7 @@ func `every section is checked, and replaced on request`(lossy: Bool) throws {
             var counts: [Int: Int] = [:]
             let lock = NSLock()
             let error = userError {
-                try forEachSection(of: file, sectionSize: 40, cut: .betweenWords, lossy: lossy) { _, section in
+                try forEachSection(of: file, sectionSize: 40, cut: .betweenWords(.gpt2), lossy: lossy) { _, section in
                     var count = 0
                     var piece: [UInt8] = []
                     section.withText(count: &count) { piece = Array($0) }

@@ -29,3 +29,50 @@ import Testing
         #expect(without.status == 2 && without.errors.contains("add --row-length T"))
     }
 }
+
+@Test func `the words that tokenize suggests are added through a pipe`() throws {
+    try withTemporaryDirectory { folder in
+        try write(try bytes(fixture("tokenizer_600.json")), to: folder + "/tokenizer.json")
+        try write(Array("tabernacle\nthe tabernacle, a tabernacle of stones\nof stones\n".utf8), to: folder + "/text")
+        let suggested = try run("tokenize", ["-k", ".", "--suggest", "3", "-i", "text"], in: folder)
+        #expect(suggested.status == 0, "\(suggested.errors)")
+        let lines = suggested.output.split(separator: "\n").map { $0.split(separator: "\t") }
+        #expect(lines.allSatisfy { $0.count == 4 && Int($0[1]) != nil && Int($0[2]) != nil && $0[3].hasSuffix("%") })
+        #expect(lines.map { "\($0[0])" } == ["tabernacle", " stones", " tabernacle"])
+        #expect(lines.map { Int($0[1]) } == [3, 2, 2])
+        #expect(suggested.errors.contains("with these \(lines.count) words added"))
+        let list = suggested.output + "\nlast\n"
+        let added = try run("tokenize", ["-k", ".", "--add-token", "-", "-o", "larger"], in: folder, input: list)
+        #expect(added.status == 0, "\(added.errors)")
+        for (index, word) in (lines.map { String($0[0]) } + ["last"]).enumerated() {
+            #expect(added.output.contains("\(word.debugDescription) has id \(600 + index)\n"), "\(added.output)")
+        }
+        try expectRefusal(
+            "standard input has no word", hint: "--suggest", of: "tokenize",
+            ["-k", ".", "--add-token", "-", "-o", "b"], in: folder)
+        try expectRefusal(
+            "--suggest prints words", of: "tokenize", ["-k", ".", "--suggest", "3", "--text", "a"], in: folder,
+            status: 2)
+        try expectRefusal(
+            "--input is missing", of: "tokenize", ["-k", ".", "--suggest", "3"], in: folder, status: 2)
+    }
+}
+
+@Test func `tokenize shows a text under several vocabularies`() throws {
+    try withTemporaryDirectory { folder in
+        try makeTokenizersAndData(folder)
+        let one = try run("tokenize", ["-k", "a", "--text", "기차 12"], in: folder)
+        #expect(one.output.hasPrefix("ids ") && one.output.hasSuffix(" tokens for 9 bytes\n"))
+        let both = try run("tokenize", ["-k", "a", "-k", "b", "--text", "기차 12"], in: folder)
+        #expect(both.status == 0, "\(both.errors)")
+        let lines = both.output.split(separator: "\n")
+        #expect(lines.count == 6 && lines[0].hasPrefix("a: ") && lines[3].hasPrefix("b: "))
+        #expect(lines[1].hasPrefix("pieces  \"") && lines[2].hasPrefix("ids     "))
+        // The ids are those of a alone.
+        let ids = one.output.split(separator: "\n")[0].split(separator: " ").dropFirst()
+        #expect(lines[2].split(separator: " ").dropFirst().elementsEqual(ids))
+        try expectRefusal(
+            "2 tokenizers are only for --text", of: "tokenize",
+            ["-k", "a", "b", "-i", "data/tokenizer.json", "-o", "x"], in: folder, status: 2)
+    }
+}

@@ -87,7 +87,7 @@ func writeGPT2Files(_ tokenizer: Tokenizer, to directory: String) throws {
 /// The counts of a text's words, in several partitions, as with several threads.
 func countWords(_ text: [UInt8], partitions: Int = 3) -> WordCounts {
     var words = WordCounts(partitions: partitions)
-    text.withUnsafeBufferPointer { words.add(linesOf: $0, .byteLevel(addsPrefixSpace: false, splits: true)) }
+    text.withUnsafeBufferPointer { words.add(linesOf: $0, .byteLevel(addsPrefixSpace: false, words: .gpt2)) }
     return words
 }
 
@@ -95,4 +95,14 @@ func countWords(_ text: [UInt8], partitions: Int = 3) -> WordCounts {
 func merges(_ tokenizer: Tokenizer) -> [[[UInt8]]] {
     guard case .bytePair(let model)? = tokenizer.model else { return [] }
     return model.merges.map { [tokenizer.bytes(of: Int($0.left)), tokenizer.bytes(of: Int($0.right))] }
+}
+
+/// A tokenizer from a small rank file, read as a vocabulary with this pattern; its special tokens are behind gaps.
+func smallTiktoken(_ ranks: [UInt8], _ pattern: WordPattern) throws -> Tokenizer {
+    let plain = try Tokenizer.readRanks(ranks, name: "small", known: [])
+    let count = plain.vocabularySize - 1
+    let known = TiktokenVocabulary(
+        "small", pattern, [("<|endoftext|>", count + 1), ("<|endofprompt|>", count + 5)],
+        tokens: (0..<count).map { plain.bytes(of: $0) })
+    return try Tokenizer.readRanks(ranks, name: "small", known: [known])
 }

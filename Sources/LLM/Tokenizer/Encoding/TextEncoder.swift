@@ -49,7 +49,7 @@ package struct TextEncoder {
         }
     }
 
-    private mutating func encodeNormalized(
+    mutating func encodeNormalized(
         _ text: UnsafeBufferPointer<UInt8>, isStart: Bool, to output: inout [Int32]
     ) {
         guard !finders.1.isEmpty else {
@@ -72,8 +72,8 @@ package struct TextEncoder {
             if !text.isEmpty { words.encode(text, to: &output) }
             return
         }
-        if preTokenizer.isGPT2 {
-            words.encodeGPT2(text, to: &output)
+        if let pattern = preTokenizer.pattern {
+            words.encode(text, wordsOf: pattern, to: &output)
             return
         }
         preTokenizer.forEachWord(in: text, isStart: isStart) { words.encode($0, to: &output) }

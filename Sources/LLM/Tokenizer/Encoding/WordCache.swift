@@ -9,7 +9,7 @@ import Kernels
 /// hit touches one or two lines and allocates nothing.
 ///
 /// Layout of an entry: 32 bytes of key (all zero if empty), 30 bytes of ids, 2 bytes for the number of ids. Ids take
-/// two bytes each, or four if the number has the flag `isWide`.
+/// two bytes each, or three if the number has the flag `isWide`.
 final class WordCache {
     /// The most ids that `copy` writes.
     static let mostIDs = 16
@@ -63,23 +63,29 @@ final class WordCache {
                     of: SIMD8<Int32>(truncatingIfNeeded: eight), toByteOffset: 32 &* half, as: SIMD8<Int32>.self)
             }
         } else {
-            output.copyMemory(from: entry + 32, byteCount: 32)
+            for i in 0..<WordCache.mostWideIDs {
+                let id = entry.loadUnaligned(fromByteOffset: 32 &+ 3 &* i, as: UInt32.self) & 0xFF_FFFF
+                output.storeBytes(of: id, toByteOffset: 4 &* i, as: UInt32.self)
+            }
         }
         return Int(count & ~WordCache.isWide)
     }
 
     private static let isWide: UInt16 = 0x8000
+    private static let mostWideIDs = 10
 
     /// Caches a word that is not in the cache, unless it has too many ids.
     func insert(_ key: WordKey, at place: Int, _ ids: ArraySlice<Int32>) {
-        let isWide = ids.contains { $0 > Int32(UInt16.max) }
-        guard ids.count < (isWide ? 8 : 16) else { return }
+        let largest = ids.max() ?? 0
+        let isWide = largest > Int32(UInt16.max)
+        guard ids.count <= (isWide ? WordCache.mostWideIDs : 15), largest < 1 << 24 else { return }
         let entry = entries + place
         (entry + WordCache.entryBytes).copyMemory(from: entry, byteCount: WordCache.entryBytes)
         entry.storeBytes(of: key, as: WordKey.self)
         for (i, id) in zip(0..., ids) {
             if isWide {
-                entry.storeBytes(of: id, toByteOffset: 32 + 4 * i, as: Int32.self)
+                // The fourth byte is the next one's, or the number's.
+                entry.storeBytes(of: id, toByteOffset: 32 + 3 * i, as: Int32.self)
             } else {
                 entry.storeBytes(of: UInt16(id), toByteOffset: 32 + 2 * i, as: UInt16.self)
             }

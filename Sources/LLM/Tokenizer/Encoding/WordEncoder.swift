@@ -12,12 +12,24 @@ struct WordEncoder {
     init(_ model: TokenModel) { self.model = model }
 
     /// Appends the ids of the words of `text`.
+    mutating func encode(
+        _ text: UnsafeBufferPointer<UInt8>, wordsOf pattern: WordPattern, to output: inout [Int32]
+    ) {
+        switch pattern {
+        case .gpt2: encode(text, GPT2Words(), to: &output)
+        case .cl100k, .llama3, .qwen: encode(text, CL100KWords(pattern), to: &output)
+        case .o200k: encode(text, O200KWords(), to: &output)
+        }
+    }
+
+    /// Appends the ids of the words of `text`.
     ///
     /// The table of words is larger than the processor's near caches. Looked up one by one, each word would wait for
     /// memory and for the word before it, because the end of a word is a branch that is often mispredicted. So a batch
     /// of words is scanned first and their entries are prefetched; then the entries are read.
-    mutating func encodeGPT2(_ text: UnsafeBufferPointer<UInt8>, to output: inout [Int32]) {
-        let scanner = GPT2Words()
+    private mutating func encode(
+        _ text: UnsafeBufferPointer<UInt8>, _ scanner: some WordScanner, to output: inout [Int32]
+    ) {
         let (cache, batch) = (cache, batch)
         let (words, gathered) = (batch.words, batch.ids)
         // The ids of a new word. The array is taken out and put back, because `self` changes while it is filled.

@@ -34,13 +34,15 @@ extension Tokenizer {
         return addedTokens.first { $0.isSpecial && $0.content == content }.map { Int($0.id) }
     }
 
-    /// Writes tokenizer.json and tokenizer.bin as files of `set`, which the caller commits. If a token is too long for
+    /// Writes tokenizer.json and tokenizer.bin as files of `set`, which the caller commits. If a token does not fit into
     /// tokenizer.bin, that file is not written, and an older one is removed, so that the two never disagree.
     package func write(to directory: String, in set: DurableFiles) throws {
         try set.write("\(directory)/tokenizer.json") { try $0.write(json()) }
         let path = "\(directory)/tokenizer.bin"
         guard let bytes = binary() else {
-            note("note: no tokenizer.bin, because a token is longer than the 255 bytes that llm.c's format allows")
+            let gap = spellings.firstIndex(of: [])
+            let why = gap.map { "id \($0) has no token" } ?? "a token is longer than 255 bytes"
+            note("note: no tokenizer.bin, because \(why), which llm.c's format does not allow")
             return set.remove([path])
         }
         try set.write(path) { try $0.write(bytes) }

@@ -1,6 +1,6 @@
 // Reading a tokenizer from disk: the choice of the file and its format. TokenizerJSON.swift has Hugging Face's
-// tokenizer.json, TokenizerBinary.swift llm.c's tokenizer.bin, VocabularyFiles.swift the formats of BERT, GPT-2 and
-// tiktoken. TokenizerDirectory.swift writes.
+// tokenizer.json, TokenizerBinary.swift llm.c's tokenizer.bin, VocabularyFiles.swift the formats of BERT and GPT-2,
+// TiktokenFile.swift that of tiktoken. TokenizerDirectory.swift writes.
 
 import Foundation
 

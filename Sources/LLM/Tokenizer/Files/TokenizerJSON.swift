@@ -43,7 +43,7 @@ extension Tokenizer {
         // The vocabulary is long, so it is written without building a JSON value.
         func putVocabulary() {
             put(",\n    \"vocab\": {")
-            for id in 0..<modelSize {
+            for id in 0..<modelSize where !spellings[id].isEmpty {
                 put(id == 0 ? "\n      " : ",\n      ")
                 text += JSON.quoted(spellings[id])
                 put(": \(id)")
@@ -102,9 +102,11 @@ extension Tokenizer {
         guard ["BPE", "WordPiece"].contains(type) else {
             throw refuse("its model is \(type), neither BPE nor WordPiece")
         }
-        let spellings = try readVocabulary(model["vocab"], refuse: refuse)
+        let spellings = try readVocabulary(model["vocab"], added: json["added_tokens"], refuse: refuse)
         var vocabulary = Vocabulary()
-        for (id, spelling) in spellings.enumerated() { _ = vocabulary.insert(spelling, Int32(id)) }
+        for (id, spelling) in spellings.enumerated() where !spelling.isEmpty {
+            _ = vocabulary.insert(spelling, Int32(id))
+        }
         let added = try readAddedTokens(json["added_tokens"], vocabulary, refuse: refuse)
 
         func id(of token: JSON?, _ what: String) throws -> Int32? {
@@ -160,12 +162,12 @@ extension Tokenizer {
     /// - Parameter spellings: the spellings of all tokens in the byte alphabet, by id.
     package static func byteLevelModel(
         _ spellings: [[UInt8]], merges: [Merge], addedTokens: [AddedToken], unknown: Int32? = nil,
-        ignoresMerges: Bool = false, ranks: [Int]? = nil
+        ignoresMerges: Bool = false
     ) -> BytePairModel {
         let added = Set(addedTokens.map(\.id))
         var byteIDs = [Int32](repeating: -1, count: 256)
         var vocabulary = Vocabulary()
-        for (id, spelling) in spellings.enumerated() {
+        for (id, spelling) in spellings.enumerated() where !spelling.isEmpty {
             guard let bytes = ByteAlphabet.bytes(for: spelling) else { continue }
             if bytes.count == 1 { byteIDs[Int(bytes[0])] = Int32(id) }
             if !added.contains(Int32(id)) { _ = vocabulary.insert(bytes, Int32(id)) }
@@ -173,14 +175,23 @@ extension Tokenizer {
         var characters = BytePairModel.Characters()
         characters.unknown = unknown
         return BytePairModel(
-            vocabulary, merges: merges, byteIDs: byteIDs, characters: characters, ignoresMerges: ignoresMerges,
-            ranks: ranks)
+            vocabulary, merges: merges, byteIDs: byteIDs, characters: characters, ignoresMerges: ignoresMerges)
     }
 
-    /// The spellings of a vocabulary, by id.
-    /// - Throws: unless the ids are 0, 1, 2 …, each once.
-    static func readVocabulary(_ json: JSON?, refuse: (String) -> UserError) throws -> [[UInt8]] {
+    /// The most ids without a token that a vocabulary may have: cl100k_base has 16, o200k_base 19.
+    private static let mostGaps = 1024
+
+    /// The spellings of a vocabulary, by id; empty for an id without a token.
+    /// - Parameter added: the added tokens. Those in the vocabulary may have ids behind a gap, as tiktoken's have.
+    /// - Throws: unless the ids of the others are 0, 1, 2 …, each once.
+    static func readVocabulary(
+        _ json: JSON?, added: JSON? = nil, refuse: (String) -> UserError
+    ) throws -> [[UInt8]] {
         guard case .object(let vocabulary)? = json else { throw refuse("model.vocab is not an object") }
+        var isAdded: Set<[UInt8]> = []
+        if case .array(let tokens)? = added {
+            for case .string(let content)? in tokens.map({ $0["content"] }) { isAdded.insert(content) }
+        }
         var spellings = [[UInt8]](repeating: [], count: vocabulary.count)
         var seen = ByteStringTable()
         for (index, (spelling, value)) in vocabulary.enumerated() {
@@ -190,11 +201,17 @@ extension Tokenizer {
             }
             guard !spelling.isEmpty else { throw refuse("the token with id \(id) is empty") }
             guard seen.insert(spelling) == index else { throw refuse("the token \"\(shown)\" occurs twice") }
-            guard id < spellings.count else {
-                throw refuse("id \(id) is out of range: there are \(spellings.count) tokens")
+            guard id < vocabulary.count + (isAdded.contains(spelling) ? mostGaps : 0) else {
+                throw refuse("id \(id) is out of range: there are \(vocabulary.count) tokens")
             }
+            while spellings.count <= id { spellings.append([]) }
             guard spellings[id].isEmpty else { throw refuse("id \(id) is given to two tokens") }
             spellings[id] = spelling
+        }
+        if let gap = spellings.firstIndex(of: []),
+            let next = spellings[gap...].firstIndex(where: { !$0.isEmpty && !isAdded.contains($0) })
+        {
+            throw refuse("id \(gap) has no token, and id \(next) has one")
         }
         return spellings
     }

@@ -1,5 +1,5 @@
-// Vocabularies in the formats of their first programs: BERT's vocab.txt, GPT-2's encoder.json with vocab.bpe (elsewhere
-// named vocab.json and merges.txt), and tiktoken's rank files. What those programs have in their code is supplied here.
+// Vocabularies in the formats of their first programs: BERT's vocab.txt, and GPT-2's encoder.json with vocab.bpe
+// (elsewhere named vocab.json and merges.txt). What those programs have in their code is supplied here.
 
 import Foundation
 
@@ -172,56 +172,5 @@ extension Tokenizer {
             ]
         }
         return ("\(directory)/added_tokens.json", list)
-    }
-
-    // MARK: - tiktoken
-
-    /// Reads tiktoken's rank file. Each line has a token's bytes in base64 and its rank, which is its id. Pairs are
-    /// merged by the rank of their result, and a word that is a token becomes that token. The file does not define
-    /// special tokens or words: <|endoftext|> and GPT-2's words are assumed. Vocabularies known to split words
-    /// differently are refused.
-    static func readRanks(_ bytes: [UInt8], name: String) throws -> Tokenizer {
-        func refuse(_ what: String) -> UserError {
-            UserError("\(name): \(what)", hint: "is it a rank file of tiktoken, such as r50k_base.tiktoken?")
-        }
-        var tokens: [[UInt8]] = []
-        var vocabulary = Vocabulary()
-        for (index, line) in bytes.split(separator: UInt8(ascii: "\n")).enumerated() {
-            let words = line.split(separator: UInt8(ascii: " "))
-            guard words.count == 2, let data = Data(base64Encoded: Data(words[0])), !data.isEmpty,
-                let rank = Int(String(decoding: words[1], as: UTF8.self).trimmingCharacters(in: .whitespaces))
-            else { throw refuse("line \(index + 1) is not a token in base64 and its rank") }
-            guard rank == tokens.count else { throw refuse("line \(index + 1) has rank \(rank), not \(tokens.count)") }
-            guard vocabulary.insert(Array(data), Int32(rank)) else { throw refuse("rank \(rank) occurs twice") }
-            tokens.append(Array(data))
-        }
-        guard !tokens.isEmpty else { throw refuse("it is empty") }
-        let known = [100_256: "cl100k_base", 199_998: "o200k_base"]
-        if let other = known[tokens.count] {
-            throw refuse(
-                "it has the \(tokens.count) ranks of \(other), whose pattern for words is not supported")
-        }
-        // Every way to split a token into two tokens is a merge with the token's rank.
-        var merges: [Merge] = []
-        var ranks: [Int] = []
-        for (rank, token) in tokens.enumerated() {
-            var ways: [Merge] = []
-            for cut in 1..<max(1, token.count) {
-                guard let left = vocabulary.id(of: Array(token[..<cut])),
-                    let right = vocabulary.id(of: Array(token[cut...]))
-                else { continue }
-                ways.append(Merge(left: left, right: right, result: Int32(rank)))
-            }
-            merges += ways.sorted { ($0.left, $0.right) < ($1.left, $1.right) }
-            ranks += ways.map { _ in rank }
-        }
-        var spellings = tokens.map { ByteAlphabet.characters(for: $0) }
-        let end = Array("<|endoftext|>".utf8)
-        let added = [AddedToken(id: Int32(spellings.count), content: end)]
-        spellings.append(end)
-        let model = byteLevelModel(
-            spellings, merges: merges, addedTokens: added, ignoresMerges: true, ranks: ranks)
-        return try Tokenizer(
-            model: .bytePair(model), spellings: spellings, addedTokens: added, components: .byteLevel, refuse: refuse)
     }
 }

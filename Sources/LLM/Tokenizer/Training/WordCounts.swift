@@ -104,7 +104,7 @@ extension WordCounts {
     ///   - progress: called after each block with the number of bytes read so far.
     /// - Throws: if a file cannot be read, or is not text and `lossy` is false.
     package static func counting(
-        linesOf files: [TextFile], _ preTokenizer: PreTokenizer = .byteLevel(addsPrefixSpace: false, splits: true),
+        linesOf files: [TextFile], _ preTokenizer: PreTokenizer = .byteLevel(addsPrefixSpace: false, words: .gpt2),
         _ normalizer: Normalizer? = nil, lossy: Bool = false, sectionSize: Int = 2 << 20,
         progress: (Int) -> Void = { _ in }
     ) throws -> (words: WordCounts, findings: CorpusFindings) {
@@ -113,7 +113,7 @@ extension WordCounts {
         var partial = (0..<threads).map { _ in WordCounts(partitions: threads) }
         var findings = [CorpusFindings](repeating: CorpusFindings(), count: threads)
         // A line longer than a block may be cut between GPT-2's words; cutting there does not change them.
-        let cut: TextCut = preTokenizer.isGPT2 && normalizer == nil ? .afterLineOrWord : .afterLine
+        let cut: TextCut = preTokenizer.pattern == .gpt2 && normalizer == nil ? .afterLineOrWord : .afterLine
         var read = 0
         try partial.withUnsafeMutableBufferPointer { partial in
             try findings.withUnsafeMutableBufferPointer { findings in

@@ -18,11 +18,7 @@ package struct CharacterClasses: Sendable {
             (nonspacingRanges, CharacterFlag.nonspacing | CharacterFlag.mark), (otherMarkRanges, CharacterFlag.mark),
         ]
         for (ranges, bits) in tables {
-            for range in ranges.utf8.split(separator: UInt8(ascii: " ")) {
-                let ends = range.split(separator: UInt8(ascii: "-")).compactMap { Int(String($0) ?? "", radix: 16) }
-                guard let first = ends.first, let last = ends.last else { continue }
-                for scalar in first...last { flat[scalar] |= bits }
-            }
+            for scalar in codePoints(in: ranges) { flat[scalar] |= bits }
         }
         table = CodePointTable(flat)
     }
@@ -93,16 +89,26 @@ package enum CharacterFlag {
     package static let numeric: UInt8 = 128
 }
 
+/// The code points of a table's ranges, as UnicodeTables.swift has them.
+func codePoints(in ranges: String) -> [Int] {
+    ranges.utf8.split(separator: UInt8(ascii: " ")).flatMap { range -> ClosedRange<Int> in
+        let ends = range.split(separator: UInt8(ascii: "-")).compactMap { Int(String($0) ?? "", radix: 16) }
+        return ends[0]...ends[ends.count - 1]
+    }
+}
+
 /// A position after some, maybe not all, of the ASCII and Hangul letters at `start`. It reads eight bytes at a time: in
 /// a loop of a few steps, the mispredicted end costs more than the steps.
+/// - Parameter capitals: whether A … Z are among them.
 @inline(__always)
-func plainLettersEnd(in bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
+func plainLettersEnd(in bytes: UnsafeBufferPointer<UInt8>, from start: Int, capitals: Bool = true) -> Int {
+    let toSmall: UInt64 = capitals ? 0x2020_2020_2020_2020 : 0
     let raw = UnsafeRawBufferPointer(bytes)
     var position = start
     while position &+ 8 <= raw.count {
         let eight = UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: position, as: UInt64.self))
-        // The highest bit of each byte: whether the byte, in lower case, is not in a … z.
-        let lower = (eight | 0x2020_2020_2020_2020) & 0x7f7f_7f7f_7f7f_7f7f
+        // The highest bit of each byte: whether the byte, or its lower case, is not in a … z.
+        let lower = (eight | toSmall) & 0x7f7f_7f7f_7f7f_7f7f
         let atLeastA = lower &+ 0x1f1f_1f1f_1f1f_1f1f
         let pastZ = lower &+ 0x0505_0505_0505_0505
         let others = ~(atLeastA & ~pastZ & ~eight) & 0x8080_8080_8080_8080
