@@ -249,6 +249,12 @@ package func checkTokenizer(
             "\(path) was trained with another tokenizer of \(grouped(known.count)) tokens than the one in \(place)"
                 + (size == known.count ? "" : ", which has \(grouped(size))"), hint: hint)
     }
+    if known != nil, size > V {
+        throw UserError(
+            "the tokenizer in \(place) has \(grouped(size)) tokens, and \(path) a vocabulary of \(grouped(V)): there is no "
+                + "row for id \(V)",
+            hint: "grow the model: grow --model \(path) --tokenizer \(place) --output DIR")
+    }
     guard known == nil ? (0..<1024).contains(V - size) : size <= V else {
         throw UserError(
             "the tokenizer in \(place) has \(grouped(size)) tokens, and \(path) a vocabulary of \(grouped(V))",
