@@ -147,6 +147,7 @@ test:
 	swift test $(SWIFT_OPTIONS) --skip-build
 	$(SCRATCH)/release/test_gpt2
 	$(SCRATCH)/release/test_phi
+	$(SCRATCH)/release/test_bert
 	dev/test_kill.sh 12 1 $(SCRATCH)/release
 
 # Slower: everything is built again for AVX2 (8 floats) and for SSE (4). `make test` has the width of this machine.
@@ -159,7 +160,7 @@ test-kill: all
 
 # The thread sanitizer over the whole pipeline. Built again, with the sanitizer in it.
 test-threads:
-	for program in lotto train_tokenizer tokenize train_gpt2 train_phi finetune generate; do LLM_SANITIZE=thread \
+	for program in lotto train_tokenizer tokenize train_gpt2 train_phi train_bert finetune generate embed; do LLM_SANITIZE=thread \
 		swift build -c release --scratch-path .build-threads --sanitize=thread --product $$program || exit 1; done
 	dev/test_threads.sh .build-threads/release
 

@@ -15,6 +15,10 @@ trap 'kill -9 $pid 2>/dev/null || true; rm -rf "$folder"' EXIT
 "$programs/train_tokenizer" --input "$folder/lotto_train.txt" --vocab-size 400 --output "$folder" >/dev/null 2>&1
 "$programs/tokenize" --tokenizer "$folder" --input "$folder/lotto_train.txt" --val-input "$folder/lotto_val.txt" \
     --row-length 167 --output "$folder" >/dev/null 2>&1
+"$programs/train_tokenizer" --input "$folder/lotto_train.txt" --vocab-size 400 --output "$folder/bert" \
+    --special "[PAD]" "[UNK]" "[CLS]" "[SEP]" "[MASK]" >/dev/null 2>&1
+"$programs/tokenize" --tokenizer "$folder/bert" --input "$folder/lotto_train.txt" \
+    --val-input "$folder/lotto_val.txt" --output "$folder/bert" >/dev/null 2>&1
 awk 'BEGIN { RS = ""; print "Q,A" } {
     i = index($0, "결과\n"); printf "\"%s\",\"%s\"\n", substr($0, 1, i - 1), substr($0, i + length("결과\n"))
 }' "$folder/lotto_val.txt" >"$folder/questions.csv"
@@ -23,11 +27,14 @@ is_saving() {
         || [ -e "$folder/killed/.journal" ] || [ -e "$folder/killed/best/.journal" ]
 }
 
-for trainer in train_gpt2 train_phi finetune; do
+for trainer in train_gpt2 train_phi train_bert finetune; do
     if [ "$trainer" = finetune ]; then
         train=("$programs/finetune" --model "$folder/base.bin" --data "$folder/questions.csv" --too-long cut
             --template chatml --rank 2 --dropout 0.1 -b 2 --accumulate 2 -x 60 -l 1e-3 -u 10 -c 0.1 -v 20 -m 2 -s 30
             -g 20 -n 1 -nk 2 -nm 10)
+    elif [ "$trainer" = train_bert ]; then
+        train=("$programs/train_bert" -i "$folder/bert/train_*.bin" -j "$folder/bert/val_*.bin" --layers 2 --channels 64
+            -b 2 -t 64 -d 256 -x 60 -l 1e-3 -u 10 -q 0.1 -c 0.1 -v 20 -m 2 -n 1 -nk 2 -nm 10)
     else train=("$programs/$trainer" -i "$folder/train_*.bin" -j "$folder/val_*.bin" --layers 2 --channels 64 -b 2 -t 167
         -d 668 -x 60 --loss-on answer -l 1e-3 -u 10 -q 0.1 -c 0.1 -v 20 -m 2 -s 30 -g 20 -n 1 -nk 2 -nm 10)
     fi

@@ -28,6 +28,12 @@ run train_gpt2 -i "$folder/train_*.bin" -o "$folder/model" --layers 2 --heads 2 
 run train_gpt2 -o "$folder/model" -y 1 -x 10 --threads 3
 run train_phi -i "$folder/train_*.bin" -o "$folder/phi" --layers 2 --heads 2 --channels 128 -b 4 -t 167 -d 1336 \
     -l 2e-3 -u 3 --loss-on text -x 4 -n 2 -nk 1 -v 4 -m 2 -s 4 -g 16 --threads 4
+run train_tokenizer --input "$folder/lotto_train.txt" --vocab-size 369 --output "$folder/bert" \
+    --special "[PAD]" "[UNK]" "[CLS]" "[SEP]" "[MASK]"
+run tokenize --tokenizer "$folder/bert" --input "$folder/lotto_train.txt" --val-fraction 0.1 --output "$folder/bert"
+run train_bert -i "$folder/bert/train_*.bin" -o "$folder/masked" --layers 2 --heads 2 --channels 128 -b 4 -t 100 -l 2e-3 -x 4 \
+    -v 4 -m 2 --threads 4
+run embed --model "$folder/masked/best" --input "$folder/lotto_val.txt" --output "$folder/vectors.npy" --threads 4
 printf 'Q,A\none,two\nthree,four\nfive,six\nseven,eight\n' >"$folder/questions.csv"
 run finetune --model "$folder/phi/best" --data "$folder/questions.csv" -o "$folder/adapter" --template chatml --rank 4 \
     --dropout 0.1 --val-fraction 0.25 -b 3 -x 4 -n 2 -v 2 -s 4 -g 16 --threads 4

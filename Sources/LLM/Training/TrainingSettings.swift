@@ -289,7 +289,9 @@ package struct TrainingSettings {
     }
 
     /// The token shards to learn from and to validate with.
-    package func loadShards(_ tokenizer: Tokenizer?, V: Int, T: Int) throws -> (data: DataLoader, validation: DataLoader?) {
+    package func loadShards(
+        _ tokenizer: Tokenizer?, V: Int, T: Int
+    ) throws -> (data: DataLoader, validation: DataLoader?) {
         let counted = try lossOn.targets(tokenizer, answerMark: answerMark)
         let data = try DataLoader(
             pattern: trainData, B: B, T: T, vocabularySize: V, shuffleSeed: overfitsBatch ? nil : seed, counted: counted
