@@ -41,6 +41,12 @@ private func smallRanks() throws -> [UInt8] {
     }
 }
 
+@Test func `a word that is a token is that token, whether merges lead to it or not`() throws {
+    let tokenizer = try Tokenizer.readRanks(Array("YQ== 0\nYg== 1\nYw== 2\nYWJj 3\n".utf8), name: "x")
+    #expect(try tokenizer.encode(Array("abc".utf8)) == [3])
+    #expect(try tokenizer.encode(Array("abca".utf8)) == [0, 1, 2, 0])
+}
+
 @Test func `a file that only begins as a known vocabulary is refused`() throws {
     let ranks = try smallRanks()
     let lines = ranks.split(separator: UInt8(ascii: "\n"))
