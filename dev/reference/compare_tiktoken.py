@@ -113,6 +113,13 @@ def main():
                            lambda some: [e.ids for e in hf.encode_batch(some)], few + specials)
             bad += compare(f"{path.stem}, our tokenizer.json read again", written,
                            lambda some: reference.encode_ordinary_batch(some, num_threads=2), few)
+            # With words of one's own, whose ids are behind the gaps.
+            larger = pathlib.Path(folder) / "larger"
+            subprocess.run([compare_tokenizers.TOKENIZE, "--tokenizer", path, "--add-token", "the", " \uc601\ud654", "newword", "--output", larger],
+                           check=True, capture_output=True)
+            grown = Tokenizer.from_file(str(larger / "tokenizer.json"))
+            bad += compare(f"{path.stem}, with added tokens", larger,
+                           lambda some: [e.ids for e in grown.encode_batch(some)], few + specials + ["newword", "xnewwords"])
             # The same vocabulary with the other patterns.
             data = json.loads(written.read_text())
             for name in ("llama3", "qwen", "gpt2") if path.stem.startswith("cl100k") else ():

@@ -27,6 +27,8 @@ package struct BytePairModel: Sendable {
     package let byteIDs: [Int32]?
     /// Whether a word that is itself a token becomes that token, regardless of the merges.
     package let ignoresMerges: Bool
+    /// Whether a word must be looked up for that: some token does not come about by merges.
+    private var looksUpWords: Bool
     package let characters: Characters
     let vocabulary: Vocabulary
     /// rank << 32 | result, by `pairKey`.
@@ -56,6 +58,7 @@ package struct BytePairModel: Sendable {
         self.byteIDs = byteIDs
         self.characters = characters
         self.ignoresMerges = ignoresMerges
+        looksUpWords = ignoresMerges
         var table = PairTable()
         for (rank, merge) in merges.enumerated() {
             table.set(pairKey(merge.left, merge.right), Int64(rank) << 32 | Int64(merge.result))
@@ -107,6 +110,20 @@ package struct BytePairModel: Sendable {
         }
         characterIDs = ids
         fallbackIDs = fallback
+        if ignoresMerges, byteIDs != nil { looksUpWords = !makesEveryToken() }
+    }
+
+    /// Whether merging the bytes of each token leads to it. So it is with what byte-pair encoding has learnt; and looking
+    /// up every new word would cost a third of the time.
+    private func makesEveryToken() -> Bool {
+        var buffers = MergeBuffers()
+        var ids: [Int32] = []
+        return (0..<vocabulary.count).allSatisfy { index in
+            let token = vocabulary.spelling(at: index)
+            ids.removeAll(keepingCapacity: true)
+            token.spelling.withUnsafeBufferPointer { merge($0, to: &ids, &buffers) }
+            return ids == [token.id]
+        }
     }
 
     /// rank << 32 | result of the pair's merge, so that a smaller value was learnt earlier; `noMerge` if there is
@@ -136,10 +153,14 @@ package struct BytePairModel: Sendable {
 
     /// Appends the ids of `word`, which is not empty.
     func encode(_ word: UnsafeBufferPointer<UInt8>, to output: inout [Int32], _ buffers: inout MergeBuffers) {
-        if ignoresMerges, let id = vocabulary.id(of: word) {
+        if looksUpWords, let id = vocabulary.id(of: word) {
             output.append(id)
             return
         }
+        merge(word, to: &output, &buffers)
+    }
+
+    private func merge(_ word: UnsafeBufferPointer<UInt8>, to output: inout [Int32], _ buffers: inout MergeBuffers) {
         buffers.ids.removeAll(keepingCapacity: true)
         if let byteIDs, let whole, word.count <= BytePairModel.longestSearched {
             mergeBytes(word, byteIDs, whole, to: &output)

@@ -40,15 +40,17 @@ extension Tokenizer {
         put("\n  }\n}")
         return text
 
-        // The vocabulary is long, so it is written without building a JSON value.
+        // The vocabulary is long, so it is written without building a JSON value. Hugging Face's library numbers added
+        // tokens that are not in it after the count of those that are. Where ids have gaps, that would be another number.
         func putVocabulary() {
             put(",\n    \"vocab\": {")
-            for id in 0..<modelSize where !spellings[id].isEmpty {
+            let size = spellings.contains([]) ? vocabularySize : modelSize
+            for id in 0..<size where !spellings[id].isEmpty {
                 put(id == 0 ? "\n      " : ",\n      ")
                 text += JSON.quoted(spellings[id])
                 put(": \(id)")
             }
-            put(modelSize == 0 ? "}" : "\n    }")
+            put(size == 0 ? "}" : "\n    }")
         }
         func putBytePairs(_ model: BytePairModel) {
             func quoted(_ bytes: [UInt8]?) -> [UInt8] { bytes.map { JSON.quoted($0) } ?? Array("null".utf8) }

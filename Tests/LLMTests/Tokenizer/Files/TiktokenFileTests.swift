@@ -31,7 +31,20 @@ private func smallRanks() throws -> [UInt8] {
         // A new token comes behind all of them.
         let larger = try read.adding([Array("newword".utf8)])
         #expect(try larger.encode(Array("newword".utf8)) == [Int32(count + 6)])
+        // Its id is also in the vocabulary, for Hugging Face's library, which would count from the number of tokens.
+        let json = try JSON(larger.json(), name: "json")
+        #expect(json["model"]?["vocab"]?["newword"]?.int == count + 6)
+        try write(larger.json(), to: directory + "/larger.json")
+        let again = try Tokenizer(path: directory + "/larger.json")
+        #expect(again.json() == larger.json() && again.vocabularySize == count + 7)
+        #expect(try again.encode(Array("a newwords".utf8)) == larger.encode(Array("a newwords".utf8)))
     }
+}
+
+@Test func `a word that is a token is that token, whether merges lead to it or not`() throws {
+    let tokenizer = try Tokenizer.readRanks(Array("YQ== 0\nYg== 1\nYw== 2\nYWJj 3\n".utf8), name: "x")
+    #expect(try tokenizer.encode(Array("abc".utf8)) == [3])
+    #expect(try tokenizer.encode(Array("abca".utf8)) == [0, 1, 2, 0])
 }
 
 @Test func `a file that only begins as a known vocabulary is refused`() throws {
