@@ -28,6 +28,11 @@ final class Learner: TrainableModel {
         let known = try Tokenizer(at: place)
         try checkTokenizer(known, from: place, belongsTo: path)
         _ = try template.endOfText(of: known)
+        if try template.splitsFirstWords(of: known) {
+            note(
+                "note: the template has a space before an answer, which in this vocabulary is part of the answer's first word: "
+                    + "asked, the model may leave that word out; end what stands before {content} with a line end")
+        }
         let missing = template.specialTokens.filter { content in
             !known.addedTokens.contains { $0.isSpecial && $0.content == content }
         }
@@ -97,15 +102,24 @@ final class Learner: TrainableModel {
         configuration.isRankStabilized = options.flag("rslora")
         configuration.dropout = Float(options.double("dropout"))
         let isGPT2 = model is GPT2
-        switch options.text("targets") ?? "" {
-        case "all":
-            configuration.targets = .names(
-                isGPT2 ? ["c_attn", "c_proj", "c_fc"] : ["q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"])
-        case "attention":
-            configuration.targets = .names(
-                isGPT2 ? ["c_attn", "attn.c_proj"] : ["q_proj", "k_proj", "v_proj", "dense"])
-        case let names: configuration.targets = .names(names.split(separator: ",").map { String($0) })
+        let groups = [
+            "all": isGPT2 ? ["c_attn", "c_proj", "c_fc"] : ["q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"],
+            "attention": isGPT2 ? ["c_attn", "attn.c_proj"] : ["q_proj", "k_proj", "v_proj", "dense"],
+        ]
+        var names: [String] = []
+        for part in (options.text("targets") ?? "").split(separator: ",") {
+            let name = part.trimmingPrefix { $0 == " " }.split(separator: " ").joined(separator: " ")
+            let isLayer = model.config.linearModules.contains { $0.name == name || $0.name.hasSuffix("." + name) }
+            guard groups[name] != nil || isLayer else {
+                throw UserError(
+                    "no linear layer is called \(name)",
+                    hint:
+                        "--targets is all, attention, or of \(groups["all", default: []].joined(separator: ",")) some",
+                    exitCode: 2)
+            }
+            names += groups[name] ?? [name]
         }
+        configuration.targets = .names(names)
         return configuration
     }
 

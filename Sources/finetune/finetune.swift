@@ -75,13 +75,28 @@ enum Main {
         // A run knows its options. Which part of a model is trained must be known before its state is read.
         let kept = TrainingSettings(given).keptSettings(in: directory)
         let first = try given.completed(from: kept)
-        if kept.isEmpty { try checkTogether(given) }
+        if kept.isEmpty { try checkTogether(given) } else { try refuseChanges(given, from: kept) }
         let example = "finetune --model DIR --data FILE --output DIR"
+        if let directory, given.isGiven("resume"), given.flag("resume"), kept.isEmpty, !given.isGiven("model") {
+            throw UserError(
+                "there is no whole checkpoint in \(directory.path) to continue from",
+                hint: "give the first command again, with --model and --data")
+        }
         let path = try first.required("model", example: example)
         guard !first.texts("data").isEmpty else {
             throw UserError("--data is missing", hint: example, exitCode: 2)
         }
 
+        // Else every checkpoint would seem to be damaged.
+        if let directory, let last = directory.steps().last, !kept.isEmpty, !first.flag("full") {
+            guard fileExists(path) else {
+                throw UserError(
+                    "the model \(path), which the adapter is for, is not there", hint: "say where it is: --model DIR")
+            }
+            if path != kept["model"] {
+                _ = try readModel(path, adapters: [PEFTAdapter(directory.modelPath(last))], refusesOthers: true)
+            }
+        }
         let checkpoint = try TrainingSettings(given).checkpoint(in: directory) {
             try Learner(resuming: $0, of: path, first)
         }
@@ -104,8 +119,12 @@ enum Main {
         }
         trainer.introduce(learner.description)
         if settings.isDryRun { return }
-        if let directory, checkpoint == nil, !heldOut.isEmpty {
-            try writeConversations(heldOut, to: directory.path + "/held_out.jsonl")
+        if let directory, checkpoint == nil {
+            let files = DurableFiles()
+            let held = directory.path + "/held_out.jsonl"
+            // Those of an earlier run may be learnt from this time.
+            if heldOut.isEmpty { files.remove([held]) } else { try writeConversations(heldOut, to: held, in: files) }
+            try files.commit()
         }
 
         // A step, as every trainer has it. The linear layers know of the adapter.
@@ -139,6 +158,18 @@ enum Main {
             throw UserError(
                 "an adapter leaves the embeddings as they are in any case", hint: "leave --freeze-embeddings out",
                 exitCode: 2)
+        }
+    }
+
+    /// Refuses to continue a run as another one: what is trained, and how a conversation becomes text, stay as they were.
+    static func refuseChanges(_ options: Options, from kept: [String: String]) throws {
+        let fixed = ["full", "freeze-embeddings", "rank", "alpha", "targets", "rslora", "template", "tokenizer"]
+        let isAdapter = kept["full"] != "1"
+        for change in options.changes(from: kept)
+        where fixed.contains(change.name) || change.name == "dropout" && isAdapter {
+            throw UserError(
+                "--\(change.name) was \(change.was) and cannot be \(change.now) in the same run",
+                hint: "leave it out to continue, or begin another run with another --output", exitCode: 2)
         }
     }
 

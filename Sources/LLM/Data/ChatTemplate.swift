@@ -89,6 +89,15 @@ package struct ChatTemplate: Sendable {
         return result + text[start...]
     }
 
+    /// Whether what stands before an answer ends in a space that a tokenizer joins to the word after it. A model then
+    /// learns other tokens than it is asked with.
+    package func splitsFirstWords(of tokenizer: Tokenizer) throws -> Bool {
+        guard assistant.before.last == 0x20 else { return false }
+        let (frame, word) = (assistant.before, Array("the".utf8))
+        return try tokenizer.encode(frame + word, usingTemplate: false)
+            != tokenizer.encode(frame, usingTemplate: false) + tokenizer.encode(word, usingTemplate: false)
+    }
+
     // MARK: - rendering
 
     /// A message in its frame.

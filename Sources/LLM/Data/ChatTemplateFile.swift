@@ -105,6 +105,10 @@ extension ChatTemplate {
             guard places.count == 1 else {
                 throw refuse("\"\(key)\" has {content} twice", hint: "a message stands in one place")
             }
+            for name in ChatTemplate.placeholders(in: text) where !["content", "eos"].contains(name) {
+                throw refuse(
+                    "\"\(key)\" has {\(name)}, which stands for nothing", hint: "there are {content} and {eos}")
+            }
             return Frame(before: Array(text[..<place.lowerBound]), after: Array(text[place.upperBound...]))
         }
         system = try frame("system", without: "a template without a place for the system message")
@@ -160,5 +164,26 @@ extension ChatTemplate {
     func write(to directory: String, in set: DurableFiles) throws {
         try set.write("\(directory)/\(ChatTemplate.fileName)") { try $0.write(json.text() + [10]) }
         try set.write("\(directory)/chat_template.jinja") { try $0.write(Array(jinja.utf8)) }
+    }
+}
+
+extension ChatTemplate {
+    /// The names in braces in a frame: `content` in `Q: {content}`.
+    fileprivate static func placeholders(in text: [UInt8]) -> [String] {
+        var names: [String] = []
+        var start: Int?
+        for (i, byte) in text.enumerated() {
+            switch byte {
+            case UInt8(ascii: "{"): start = i
+            case UInt8(ascii: "}"):
+                if let first = start, i > first + 1 {
+                    names.append(String(decoding: text[first + 1..<i], as: UTF8.self))
+                }
+                start = nil
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "_"): break
+            default: start = nil
+            }
+        }
+        return names
     }
 }

@@ -231,8 +231,8 @@ package func appendConversation(_ messages: [ChatMessage], to path: String) thro
 }
 
 /// Writes conversations as JSON Lines, in place of what is there.
-package func writeConversations(_ conversations: [Conversation], to path: String) throws {
-    try writeDurably(path) { try $0.write(conversations.flatMap { jsonLine($0.messages) }) }
+package func writeConversations(_ conversations: [Conversation], to path: String, in files: DurableFiles) throws {
+    try files.write(path) { try $0.write(conversations.flatMap { jsonLine($0.messages) }) }
 }
 
 private func jsonLine(_ messages: [ChatMessage]) -> [UInt8] {

@@ -35,7 +35,7 @@ package final class ConversationLoader: TrainingData {
 
     /// Rows of at most T, each sequence in the fullest row that has room for it, the longest first (best fit decreasing;
     /// Johnson, 1974).
-    static func packed(_ lengths: [Int], into T: Int) -> [[Int]] {
+    package static func packed(_ lengths: [Int], into T: Int) -> [[Int]] {
         var rows: [[Int]] = []
         /// By how much room is left: rows.
         var open = [[Int]](repeating: [], count: T + 1)

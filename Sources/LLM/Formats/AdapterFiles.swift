@@ -85,8 +85,9 @@ package func modelPath(of adapters: [NamedAdapter], given: String?, else other: 
 }
 
 /// The model at a path, and adapters for it, of which none is on it yet. It gets as large a vocabulary as they need.
+/// - Parameter refusesOthers: whether an adapter of another model is an error, and no note.
 package func readModel(
-    _ path: String, adapters: [PEFTAdapter]
+    _ path: String, adapters: [PEFTAdapter], refusesOthers: Bool = false
 ) throws -> (model: any LanguageModel, adapters: [Adapter]) {
     let base = try readModel(path, trains: false)
     let fingerprint = base.parameters.fingerprint
@@ -99,7 +100,7 @@ package func readModel(
         model = base.grown(to: V)
         if let base = base as? GPT2, let grown = model as? GPT2 { grown.tokenizer = base.tokenizer }
     }
-    return (model, try adapters.map { try $0.read(on: model, fingerprint: fingerprint) })
+    return (model, try adapters.map { try $0.read(on: model, fingerprint: fingerprint, refusesOthers: refusesOthers) })
 }
 
 /// The vocabulary of the model at a path with an adapter on it; nil if there is no adapter.

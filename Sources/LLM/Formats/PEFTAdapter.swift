@@ -62,9 +62,12 @@ package struct PEFTAdapter {
     }
 
     /// The adapter, for a model with a vocabulary as `vocabulary(of:)` says.
-    /// - Parameter fingerprint: of the model's parameters as they were read. If the adapter was trained on others, a note
-    ///   says so.
-    package func read(on model: any LanguageModel, fingerprint: UInt64? = nil) throws -> Adapter {
+    /// - Parameters:
+    ///   - fingerprint: of the model's parameters as they were read. If the adapter was trained on others, a note says so.
+    ///   - refusesOthers: whether it is an error instead.
+    package func read(
+        on model: any LanguageModel, fingerprint: UInt64? = nil, refusesOthers: Bool = false
+    ) throws -> Adapter {
         try file.checkSum()
         let adapter: Adapter
         do {
@@ -102,6 +105,10 @@ package struct PEFTAdapter {
             throw misfit("tensor \(name) is no part of it")
         }
         if let fingerprint, let baseFingerprint, baseFingerprint != hexadecimal(fingerprint) {
+            guard !refusesOthers else {
+                throw UserError(
+                    "\(path) was trained on another model than this one", hint: "name the run's own with --model DIR")
+            }
             note(
                 "warning: \(path) was trained on another model than this one"
                     + (basePath.map { ", on \($0)" } ?? "") + "; what it learnt may not fit")

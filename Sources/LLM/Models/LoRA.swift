@@ -221,7 +221,7 @@ package final class Adapter {
     func products(of weight: Tensor, layer l: Int) -> [Product] { ofWeight[weight.index]?[l] ?? [] }
 
     /// What a product drops its inputs by; nil drops nothing.
-    func dropout(_ key: DropoutKey?, _ product: Product) -> (rate: Float, key: DropoutKey)? {
+    package func dropout(_ key: DropoutKey?, _ product: Product) -> (rate: Float, key: DropoutKey)? {
         guard let key, configuration.dropout > 0 else { return nil }
         return (configuration.dropout, key.at(site: product.site, layer: product.module.layer))
     }

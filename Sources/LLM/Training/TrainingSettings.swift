@@ -176,7 +176,7 @@ package struct TrainingSettings {
         var kept = state.settings.filter { !momentary.contains($0.key) }
         for change in options.changes(from: kept) where !momentary.contains(change.name) && !kept.isEmpty {
             note(
-                change.name == "model"
+                change.name == "model" && options.has("train-data")
                     ? "note: --model is not used: the run continues from its own checkpoint"
                     : "note: --\(change.name) was \(change.was), is now \(change.now)")
         }

@@ -253,7 +253,9 @@ private func refusal(_ text: String) -> UserError? { userError { _ = try read(te
                 try write(Array(line.utf8), to: path)
                 conversations += try ConversationFile(openTexts([path])[0]).conversations
             }
-            try writeConversations(conversations, to: copy)
+            let files = DurableFiles()
+            try writeConversations(conversations, to: copy, in: files)
+            try files.commit()
             #expect(try bytes(copy) == text)
         }
     }

@@ -62,6 +62,8 @@ private func loader(
     let rows = (0..<loader.batchesPerEpoch).map { _ in loader.nextBatch().inputs.count }
     // 39 tokens in rows of 9 are five rows at least.
     #expect(rows.count == 5 && rows.max() == 9 && rows.reduce(0, +) == 39)
+    // Two rows, if the longest come first and each goes where it fills most: 7 + 3 and 6 + 2 + 2.
+    #expect(ConversationLoader.packed([2, 2, 3, 6, 7], into: 10).count == 2)
 }
 
 @Test func `a loader resumes where another stood, and nowhere else`() throws {

@@ -58,6 +58,28 @@ private func counted(_ tokens: ConversationTokens, _ tokenizer: Tokenizer) -> St
     #expect(counted(try encoder.encode(talk), tokenizer) == "\n\na\n\n\n\nb\n\n")
 }
 
+@Test func `a space before the answer is noticed where it is part of a word`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    for (before, splits) in [("A: ", true), ("A:", false), ("A:\n", false)] {
+        let template = try ChatTemplate(
+            ["user": "Q {content}\n", "assistant": .string(Array("\(before){content}{eos}".utf8))], name: "own")
+        #expect(try template.splitsFirstWords(of: tokenizer) == splits, "\(before)")
+    }
+}
+
+@Test func `a template has no other places`() {
+    for place in ["EOS", "bos", "contents"] {
+        let error = userError {
+            _ = try ChatTemplate(
+                ["user": "Q {content}\n", "assistant": .string(Array("{content}{\(place)}".utf8))], name: "own")
+        }
+        #expect(error?.message.contains("{\(place)}, which stands for nothing") == true)
+    }
+    #expect(
+        userError { _ = try ChatTemplate(["user": "{} {a b} {content}", "assistant": "{content}{eos}"], name: "own") }
+            == nil)
+}
+
 @Test func `generation stops at the end mark, or at the text`() throws {
     let chatml = try ChatTemplate("chatml")
     let grown = try tokenizer(for: chatml)

@@ -28,6 +28,24 @@ private func gradients(_ model: any LanguageModel) -> [Float] { model.parameters
     }
 }
 
+@Test func `a row that does not count is not right any more`() {
+    let inputs = randomTokens(20, below: 33, seed: 1)
+    for model in models() {
+        model.parameters.initialize(seed: 1)
+        model.forward(inputs: inputs, .batch(lengths: [10, 10]))
+        var logits = [Float](repeating: 0, count: 20 * 33)
+        model.logits(into: &logits, .batch(lengths: [10, 10]))
+        var best: [Int32] = []
+        for n in 0..<20 {
+            let row: [Float] = Array(logits[n * 33..<(n + 1) * 33])
+            best.append(Int32(row.firstIndex(of: row.max() ?? 0) ?? 0))
+        }
+        #expect(model.classify(targets: best, gradientScale: nil).accuracy == 1)
+        let loss = model.classify(targets: hidingSome(best), gradientScale: nil)
+        #expect((0..<20).allSatisfy { loss.correct[$0] == ($0 % 3 == 0 ? 0 : 1) })
+    }
+}
+
 /// A batch in which half of the rows do not count, beside one that has only the others. The sequences are single tokens,
 /// so that no row sees another.
 @Test func `a row that does not count is as if it were not there`() {

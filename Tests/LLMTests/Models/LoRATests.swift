@@ -133,6 +133,33 @@ func `an adapter's gradients are the derivatives of the loss`(kind: ModelKind, p
 }
 
 /// The inputs of A are dropped out, those of the model's own weights are not; the masks are the same in both passes.
+@Test(arguments: [ModelKind.gpt2, .phi]) func `every layer of an adapter drops by masks of its own`(kind: ModelKind)
+    throws
+{
+    var settings = configuration()
+    settings.dropout = 0.3
+    let (_, adapter) = try newModel(kind, settings)
+    let key = DropoutKey(seed: 1, microBatch: 2)
+    let keys = adapter.products.compactMap { adapter.dropout(key, $0)?.key }
+    #expect(keys.count == adapter.products.count)
+    for i in keys.indices { for j in 0..<i { #expect(keys[i] != keys[j]) } }
+}
+
+@Test(arguments: [ModelKind.gpt2, .phi]) func `an adapter's gradients add up over micro-batches`(kind: ModelKind) throws
+{
+    let (model, adapter) = try newModel(kind)
+    model.parameters.train([], adapter: adapter)
+    model.accumulate(inputs, targets, B: B, T: T, scale: 0.1)
+    let once = gradients(model)
+    model.accumulate(inputs, targets, B: B, T: T, scale: 0.1)
+    #expect(relativeError(gradients(model), once.map { 2 * $0 }) < 1e-5)
+    // Each matrix for itself: the small ones are lost among the large.
+    for tensor in adapter.table.tensors {
+        let range = tensor.offset..<tensor.offset + tensor.count
+        #expect(relativeError(Array(gradients(model)[range]), once[range].map { 2 * $0 }) < 1e-4, "\(tensor.name)")
+    }
+}
+
 @Test(arguments: [ModelKind.gpt2, .phi]) func `an adapter's gradients with dropout`(kind: ModelKind) throws {
     var settings = configuration()
     settings.dropout = 0.4

@@ -1,5 +1,6 @@
 // finetune as a person runs it. What it computes is in LoRATests and ConversationLoaderTests.
 
+import Foundation
 import LLM
 import Testing
 
@@ -49,5 +50,55 @@ private let options = ["--model", "model", "--data", "chat.csv", "-x", "2", "-b"
             try expectSuccess("finetune", options + other + ["-o", "other", "-y", "0"], in: folder)
             #expect(!fileExists("\(folder)/other/held_out.jsonl"))
         }
+    }
+}
+
+@Test func `a run continues as it is, or not at all`() throws {
+    try withModel { folder in
+        try expectSuccess("finetune", options + ["-o", "out", "-n", "1", "-v", "0"], in: folder)
+        for (option, value) in [
+            ("rank", "4"), ("alpha", "64"), ("targets", "attention"), ("template", "alpaca"), ("dropout", "0.5"),
+            ("full", "1"), ("tokenizer", "model"), ("freeze-embeddings", "1"), ("rslora", "1"),
+        ] {
+            try expectRefusal(
+                "--\(option) was", hint: "leave it out", of: "finetune",
+                ["-o", "out", "-y", "1", "-x", "3", "--\(option)", value], in: folder, status: 2)
+        }
+        try expectSuccess("finetune", ["-o", "out", "-y", "1", "-x", "3", "-l", "1e-4", "--rank", "8"], in: folder)
+        // The model may have moved, and must be the same.
+        try FileManager.default.moveItem(atPath: "\(folder)/model", toPath: "\(folder)/moved")
+        try expectRefusal(
+            "is not there", hint: "--model", of: "finetune", ["-o", "out", "-y", "1", "-x", "4"], in: folder)
+        try expectSuccess("finetune", ["-o", "out", "-y", "1", "-x", "4", "--model", "moved"], in: folder)
+        let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+        let other = GPT2(GPT2Configuration(maxT: 64, V: tokenizer.vocabularySize, L: 1, NH: 2, C: 8), trains: false)
+        other.parameters.initialize(seed: 2)
+        try HuggingFaceGPT2.write(other, tokenizer, to: "\(folder)/other")
+        try expectRefusal(
+            "another model", hint: "--model", of: "finetune", ["-o", "out", "-y", "1", "-x", "5", "--model", "other"],
+            in: folder)
+        try expectRefusal("no whole checkpoint in none", of: "finetune", ["-o", "none", "-y", "1"], in: folder)
+        // What is held out goes when nothing is.
+        let again = options.map { $0 == "model" ? "moved" : $0 } + ["-o", "held", "-y", "0"]
+        try expectSuccess("finetune", again, in: folder)
+        #expect(fileExists("\(folder)/held/held_out.jsonl"))
+        try expectSuccess("finetune", again + ["-v", "0"], in: folder)
+        #expect(!fileExists("\(folder)/held/held_out.jsonl"))
+    }
+}
+
+@Test func `targets are named, and nothing else`() throws {
+    try withModel { folder in
+        func trained(_ targets: String) throws -> String {
+            let result = try run("finetune", options + ["--targets", targets, "--dry-run"], in: folder)
+            #expect(result.status == 0, "\(result.errors)")
+            return String(result.output.split(separator: "\n").first { $0.hasPrefix("model") } ?? "")
+        }
+        #expect(try trained("all").contains("on 4 layers") && trained("attention").contains("on 2 layers"))
+        #expect(
+            try trained("attention,c_fc").contains("on 3 layers") && trained("c_attn, c_fc").contains("on 2 layers"))
+        try expectRefusal(
+            "no linear layer is called foo", hint: "attention", of: "finetune", options + ["--targets", "c_attn,foo"],
+            in: folder, status: 2)
     }
 }
