@@ -78,7 +78,7 @@ package final class SentenceEncoder {
         let vector = allocateFloats(C)
         defer { freeFloats(vector, count: C) }
         let lengths = texts.map(\.count).filter { $0 > 0 }
-        if !lengths.isEmpty { model.forward(inputs: texts.flatMap { $0 }, lengths: lengths) }
+        if !lengths.isEmpty { withThreadsAwake { model.forward(inputs: texts.flatMap { $0 }, lengths: lengths) } }
         var n = 0
         for (i, text) in texts.enumerated() {
             vector.update(repeating: 0, count: C)
