@@ -25,20 +25,7 @@ enum Main {
                     Option("threads", nil, .integer(1...1024), "N", "how many threads to use (default: all cores)"),
                 ], arguments: arguments)
             if options.isGiven("threads") { useThreads(options.int("threads")) }
-            if paths.isEmpty {
-                paths = LLM.paths(matching: "Tests/LLMTests/Fixtures/bert/*_reference.safetensors").flatMap {
-                    [String($0.dropLast("_reference.safetensors".count)), $0]
-                }
-                guard !paths.isEmpty else {
-                    throw UserError(
-                        "no references in Tests/LLMTests/Fixtures/bert",
-                        hint: "run it in the project's folder, or: test_bert DIR REFERENCE.safetensors")
-                }
-            } else if paths.count != 2 {
-                throw UserError(
-                    "a model and its reference are needed, not \(paths.count) paths",
-                    hint: "test_bert DIR REFERENCE.safetensors", exitCode: 2)
-            }
+            paths = try ReferenceCheck.paths(paths, of: "bert")
             let tolerance =
                 options.isGiven("loss-tolerance") ? options.double("loss-tolerance") : ReferenceCheck.tolerance
 

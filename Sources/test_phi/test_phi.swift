@@ -20,20 +20,7 @@ enum Main {
                     Option("threads", nil, .integer(1...1024), "N", "how many threads to use (default: all cores)")
                 ], arguments: arguments)
             if options.isGiven("threads") { useThreads(options.int("threads")) }
-            if paths.isEmpty {
-                paths = LLM.paths(matching: "Tests/LLMTests/Fixtures/phi/*_reference.safetensors").flatMap {
-                    [String($0.dropLast("_reference.safetensors".count)), $0]
-                }
-                guard !paths.isEmpty else {
-                    throw UserError(
-                        "no references in Tests/LLMTests/Fixtures/phi",
-                        hint: "run it in the project's folder, or: test_phi DIR REFERENCE.safetensors")
-                }
-            } else if paths.count != 2 {
-                throw UserError(
-                    "a model and its reference are needed, not \(paths.count) paths",
-                    hint: "test_phi DIR REFERENCE.safetensors", exitCode: 2)
-            }
+            paths = try ReferenceCheck.paths(paths, of: "phi")
 
             var failures = 0
             for i in stride(from: 0, to: paths.count, by: 2) { failures += try test(paths[i], reference: paths[i + 1]) }

@@ -9,6 +9,27 @@ package enum ReferenceCheck {
     /// losses.
     package static let tolerance = 1e-4
 
+    /// A model and its reference, as given; or all that the tests have of a kind, in turn.
+    /// - Parameter kind: `phi` or `bert`, the folder of the tests' references.
+    package static func paths(_ given: [String], of kind: String) throws -> [String] {
+        guard given.isEmpty else {
+            guard given.count == 2 else {
+                throw UserError(
+                    "a model and its reference are needed, not \(given.count) paths",
+                    hint: "test_\(kind) DIR REFERENCE.safetensors", exitCode: 2)
+            }
+            return given
+        }
+        let folder = "Tests/LLMTests/Fixtures/\(kind)"
+        let references = LLM.paths(matching: "\(folder)/*_reference.safetensors")
+        guard !references.isEmpty else {
+            throw UserError(
+                "no references in \(folder)",
+                hint: "run it in the project's folder, or: test_\(kind) DIR REFERENCE.safetensors")
+        }
+        return references.flatMap { [String($0.dropLast("_reference.safetensors".count)), $0] }
+    }
+
     /// Prints every comparison.
     /// - Parameter losses: the ten that are expected.
     /// - Returns: how many comparisons failed.
