@@ -99,7 +99,7 @@ enum Embed {
     static func vectors(of lines: [[UInt8]], _ encoder: SentenceEncoder) throws -> UnsafeMutablePointer<Float> {
         let C = encoder.model.config.C
         try checkMemory(4 * Double(lines.count) * Double(C), hint: "embed the file in parts")
-        let texts = try lines.map { try encoder.tokens(of: $0) }
+        let texts = lines.map { encoder.tokens(of: $0) }
         let vectors = UnsafeMutablePointer<Float>.allocate(capacity: lines.count * C)
         var progress = Progress("embed", total: Double(lines.count), unit: "lines")
         encoder.encode(texts, into: vectors) { progress.update(Double($0)) }
@@ -122,7 +122,7 @@ enum Embed {
 
     /// Prints the tokens of a text, the embedding of each, and its hidden state.
     static func show(_ text: [UInt8], _ encoder: SentenceEncoder, asJSON: Bool) throws {
-        let (ids, model) = (try encoder.tokens(of: text), encoder.model)
+        let (ids, model) = (encoder.tokens(of: text), encoder.model)
         let C = model.config.C
         guard !ids.isEmpty else { throw UserError("an empty text has no tokens", hint: "give a text") }
         let vector = UnsafeMutablePointer<Float>.allocate(capacity: C)
@@ -218,7 +218,7 @@ enum Embed {
         let C = encoder.model.config.C
         let own = UnsafeMutablePointer<Float>.allocate(capacity: C)
         defer { own.deallocate() }
-        encoder.encode([try encoder.tokens(of: Array(query.utf8))], into: own)
+        encoder.encode([encoder.tokens(of: Array(query.utf8))], into: own)
         let cosines = lines.indices.map { cosine(vectors + $0 * C, own, count: C) }
         print(query)
         for i in cosines.indices.sorted(by: { (-cosines[$0], $0) < (-cosines[$1], $1) }).prefix(count) {

@@ -14,7 +14,7 @@ package final class SentenceEncoder {
     /// Texts that were cut so far, because they were longer.
     package private(set) var cut = 0
     private let ends: (first: Int32, last: Int32)?
-    private let encoder: TextEncoder
+    private var encoder: TextEncoder
 
     /// Rows of a pass at most, unless one text has more: enough for the products' full speed, and few enough that the
     /// activations stay in the cache.
@@ -28,7 +28,7 @@ package final class SentenceEncoder {
                     + grouped(model.V), hint: "grow the model: grow --model DIR --tokenizer DIR --output DIR")
         }
         longest = min(settings.longest ?? model.maxT, model.maxT)
-        encoder = try tokenizer.makeEncoder()
+        encoder = try tokenizer.makeEncoder(recognizesSpecialTokens: true)
         // A tokenizer without a template for its texts may still have the tokens that a BERT wants around them.
         if tokenizer.puttingTemplate(around: []).isEmpty, let first = tokenizer.id(ofRole: "cls_token"),
             let last = tokenizer.id(ofRole: "sep_token")
@@ -43,8 +43,10 @@ package final class SentenceEncoder {
     }
 
     /// The ids of a text, with [CLS] and [SEP] around them. A longer text is cut, and counted.
-    package func tokens(of text: [UInt8]) throws -> [Int32] {
-        var ids = try tokenizer.encode(text)
+    package func tokens(of text: [UInt8]) -> [Int32] {
+        var ids: [Int32] = []
+        text.withUnsafeBufferPointer { encoder.encode($0, to: &ids) }
+        ids = tokenizer.puttingTemplate(around: ids)
         if let ends { ids = [ends.first] + ids + [ends.last] }
         guard ids.count > longest else { return ids }
         cut += 1

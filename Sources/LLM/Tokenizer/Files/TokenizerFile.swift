@@ -8,6 +8,36 @@ extension Tokenizer {
     /// Reads a tokenizer from a directory, or from a file.
     package init(at path: String) throws {
         self = fileExists(path) && !isDirectory(path) ? try Tokenizer(path: path) : try Tokenizer(directory: path)
+        if let warning = lostWords { note("warning: \(path): \(warning)") }
+    }
+
+    /// What is said of a WordPiece vocabulary whose tokens the normalizer keeps out of texts: a cased vocabulary with the
+    /// settings of an uncased one, or the other way round. Nil where they fit.
+    package var lostWords: String? {
+        guard case .wordPiece? = model, case .bert(_, _, let stripsAccents, let lowercases)? = normalizer else {
+            return nil
+        }
+        let added = Set(addedTokens.map(\.id))
+        let words = spellings.indices.filter { !added.contains(Int32($0)) && spellings[$0].first != UInt8(ascii: "[") }
+        func count(_ condition: (UInt32) -> Bool) -> Int {
+            words.count { scalars(of: spellings[$0]).contains(where: condition) }
+        }
+        let setting = "; the setting is do_lower_case in tokenizer_config.json, or lowercase in tokenizer.json"
+        let capitals = count { (0x41...0x5A).contains($0) }
+        if lowercases, capitals > 0 {
+            return "text becomes lower case, so \(grouped(capitals)) tokens with capital letters never come up"
+                + setting
+        }
+        // With its accents a syllable loses its form: it becomes a consonant, a vowel, and perhaps another consonant.
+        let syllables = stripsAccents ? count { (0xAC00...0xD7A3).contains($0) } : 0
+        if syllables > 0 {
+            return "stripping accents takes Hangul apart, so \(grouped(syllables)) tokens with syllables never come up"
+                + setting + " (or strip_accents)"
+        }
+        if !lowercases, capitals == 0, 2 * count({ (0x61...0x7A).contains($0) }) > words.count {
+            return "text keeps its capital letters and no token has one, so words with them are unknown" + setting
+        }
+        return nil
     }
 
     /// Reads the tokenizer.json in `directory`; if there is none, another vocabulary, with tokenizer.bin as the last

@@ -36,6 +36,29 @@ import Testing
     }
 }
 
+@Test(
+    arguments: [
+        // Words, do_lower_case, what is said.
+        ("Word\nword", true, "1 tokens with capital letters"), ("Word\nword", false, nil),
+        ("word\n[unused1]", true, nil),
+        ("word\nof\n##s", false, "no token has one"), ("영화\n##를\na", true, "2 tokens with syllables"),
+        ("영화\n##를\na", false, nil), ("word\nof\n영화", nil, "1 tokens with syllables"),
+    ] as [(String, Bool?, String?)])
+func `a vocabulary that its settings keep out of texts is noticed`(words: String, lowercases: Bool?, wanted: String?)
+    throws
+{
+    try withTemporaryDirectory { directory in
+        try write(Array("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n\(words)\n".utf8), to: directory + "/vocab.txt")
+        if let lowercases {
+            try write(Array("{\"do_lower_case\": \(lowercases)}".utf8), to: directory + "/tokenizer_config.json")
+        }
+        let said = try Tokenizer(directory: directory).lostWords
+        #expect(said?.contains(wanted ?? "") == wanted.map { _ in true }, "\(said ?? "nothing")")
+        let result = try run("tokenize", ["--tokenizer", ".", "--text", "x"], in: directory)
+        #expect(result.errors.contains("warning") == (wanted != nil))
+    }
+}
+
 /// Reads a CodeGenTokenizer's vocab.json and merges.txt, with other files of transformers beside them.
 private func read(_ files: [String: JSON]) throws -> Tokenizer {
     var tokenizer: Tokenizer?
