@@ -6,6 +6,7 @@
 #   make lora       an adapter that teaches the lottery machine of `make run` another rule, in data/lora
 #   make run TEXT=book.txt [VOCAB=4096] [DOCUMENT=blank|line|file] [STEPS=500] [BATCH=16] [T=256]
 #                   the same with your text, up to samples (each run replaces data/)
+#   make resume     goes on with a `make run` that was stopped while it trained
 #   make chatbot TEXT=texts DATA=chat.csv
 #                   a GPT-2 of your texts (a file or a folder of them, a document on each line), tuned to answer, as
 #                   an adapter and as a whole, in data/chatbot: some 25 minutes
@@ -18,8 +19,9 @@
 #   make bench      the speed of each kernel against this machine's limit; with TEXT=…, the tokenizer's too
 #   make fuzz       a minute of damaged files and hard texts
 #   make clean
+#   make help       this list
 #
-# LLM_CPU=x86-64-v3 builds for a different processor.
+# THREADS=1 trains with so many threads. LLM_CPU=x86-64-v3 builds for a different processor.
 
 PROGRAMS = lotto train_tokenizer tokenize train_gpt2 train_phi train_bert finetune generate chat embed grow convert \
 	test_gpt2 test_phi test_bert
@@ -32,9 +34,16 @@ export LLM_CPU
 DOCUMENT ?= blank
 # The settings of what `make run` trains; train_gpt2 without options takes them from there, too.
 include Sources/LLM/Training/recipes.mk
-ifdef text
-$(error variables are in capitals: TEXT=$(text))
+
+# A misspelt variable would be ignored, and `make run` replaces what is in data/.
+VARIABLES = TEXT DATA DOCUMENT VOCAB BATCH T STEPS EVERY WARMUP EPOCHS TOTAL PHI ROWS PROMPT THREADS LLM_CPU
+MISSPELT = $(strip $(foreach v,$(filter-out $(VARIABLES),$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $(v)))),$(v))))
+ifneq ($(filter-out MAKE%,$(MISSPELT)),)
+$(error there is no variable $(MISSPELT); there are $(VARIABLES))
 endif
+# Not every shell replaces the ~ of TEXT=~/book.txt.
+override TEXT := $(patsubst ~/%,$(HOME)/%,$(TEXT))
+override DATA := $(patsubst ~/%,$(HOME)/%,$(DATA))
 RECIPE = $(if $(filter tutorial,$(MAKECMDGOALS)),phi,$(if $(filter chatbot,$(MAKECMDGOALS)),chatbot,$(if $(TEXT),text,lotto)))
 VOCAB ?= $($(RECIPE).VOCAB)
 BATCH ?= $($(RECIPE).BATCH)
@@ -45,16 +54,29 @@ WARMUP ?= $($(RECIPE).WARMUP)
 T ?= $($(RECIPE).T)
 STEPS ?= $($(RECIPE).STEPS)
 EVERY ?= $($(RECIPE).EVERY)
-TRAIN = $($(RECIPE).TRAIN)
+TRAIN = $($(RECIPE).TRAIN) $(if $(THREADS),--threads $(THREADS))
 
-.PHONY: all run tutorial lotto-long lora chatbot test test-widths test-kill test-threads bench fuzz clean $(PROGRAMS)
+.PHONY: all help swift run resume tutorial lotto-long lora chatbot test test-widths test-kill test-threads bench fuzz clean $(PROGRAMS)
 
-all:
+# The lines above the first that is no comment.
+help:
+	@sed -n -e '/^#/!q' -e 's/^# \{0,1\}//p' Makefile
+
+SWIFT_NEEDED = 6.2
+swift:
+	@command -v swift >/dev/null || { echo 'error: there is no swift here, and $(SWIFT_NEEDED) or later is needed' >&2; \
+		echo 'hint: https://www.swift.org/install says how to get it' >&2; exit 1; }
+	@version=$$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9.]*\).*/\1/p' | head -n 1); \
+		oldest=$$(printf '%s\n' "$$version" $(SWIFT_NEEDED) | sort -t . -k 1,1n -k 2,2n | head -n 1); \
+		test "$$oldest" = $(SWIFT_NEEDED) || { echo "error: Swift $$version is here, and $(SWIFT_NEEDED) or later is needed" >&2; \
+		echo 'hint: https://www.swift.org/install says how to get it' >&2; exit 1; }
+
+all: swift
 	swift build $(SWIFT_OPTIONS)
 	@for program in $(PROGRAMS); do cp -f $(SCRATCH)/release/$$program . || exit 1; done
 	@echo "built: $(PROGRAMS); next: make run"
 
-$(PROGRAMS):
+$(PROGRAMS): swift
 	swift build $(SWIFT_OPTIONS) --product $@
 	@cp -f $(SCRATCH)/release/$@ .
 
@@ -66,10 +88,18 @@ ifdef TEXT
 	$(call place,data,train_gpt2,$(TRAIN))
 	rm -f data/lotto_*
 	./train_gpt2 -o data/model -y 0 $(TRAIN)
-	@echo 'next: ./generate --prompt "the beginning of a text"'
+	@echo '$(NEXT)'
 else
 	$(call lotto,data,5)
 endif
+
+NEXT = next: ./generate --prompt "the beginning of a text"
+
+# With the options of its start, which are in the checkpoint.
+resume: all
+	@test -d data/model || { echo 'error: there is no run in data/model' >&2; echo 'hint: make run' >&2; exit 2; }
+	./train_gpt2 -o data/model -y 1 $(if $(THREADS),--threads $(THREADS))
+	@if test -f data/lotto_train.txt; then $(call score,data,5); else echo '$(NEXT)'; fi
 
 # A tutorial from a text with a sentence on each line; each step is explained in dev/doc/phi.md.
 PROMPT ?= 밥을 먹고 나면 늘 하는 생각이 있는데
@@ -101,9 +131,10 @@ define lotto
 		--row-length $(T) --output $(1)/new
 	$(call place,$(1),train_gpt2,$(TRAIN))
 	./train_gpt2 -i '$(1)/train_*.bin' -j '$(1)/val_*.bin' -o $(1)/model -y 0 $(TRAIN)
-	./lotto score --model $(1)/model/model_0*.bin --tokenizer $(1) --train $(1)/lotto_train.txt --max-tickets $(2) \
-		--chart $(1)/lotto_score.svg
+	$(call score,$(1),$(2))
 endef
+
+score = ./lotto score --model $(1)/model/model_0*.bin --tokenizer $(1) --train $(1)/lotto_train.txt --max-tickets $(2) --chart $(1)/lotto_score.svg
 
 lotto-long: T = $(lotto-long.T)
 lotto-long: STEPS = $(lotto-long.STEPS)

@@ -14,7 +14,10 @@ import Synchronization
 
 /// The number of threads that kernels use. The default is the number of cores. A program may set it
 /// before its first kernel.
-package nonisolated(unsafe) var threadCount = max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+package nonisolated(unsafe) var threadCount = coreCount
+
+/// The processor's cores, as the system counts them.
+package let coreCount = max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
 
 /// A parallel loop: calls `body(i)` for each i in 0..<count, on up to `threadCount` threads, and returns when all
 /// calls have returned. A thread that is free takes the next i, because on a shared machine some cores are slower than

@@ -290,7 +290,7 @@ enum Generate {
     static func checkModel(_ path: String, isDefault: Bool) throws {
         guard fileExists(path) else {
             throw UserError(
-                "there is no model \(path)",
+                "there is no model \(path)" + (path.hasPrefix("/") ? "" : " in \(currentFolder())"),
                 hint: isDefault
                     ? "make one with make run, or name one by --model FILE --tokenizer DIR"
                     : "name a checkpoint of train_gpt2 or train_phi, or make one: make run")

@@ -23,6 +23,7 @@ enum Lotto {
             case "score": try score(Array(arguments.dropFirst()))
             case "--help", "-h":
                 print("lotto generate --help    writes a corpus\nlotto score --help       examines a model")
+            case "--version": _ = try Options(program: "lotto", about: "", table: [], arguments: arguments)
             default:
                 throw UserError(
                     "lotto has no verb '\(verb)'", hint: "its verbs are generate and score: \(example)", exitCode: 2)
@@ -208,7 +209,12 @@ enum Lotto {
     static func models(_ options: Options) throws -> [Candidate] {
         guard options.isGiven("adapter") else {
             _ = try options.required("model", example: "lotto score --model data/model/model_best.bin")
-            return options.texts("model").map { Candidate(model: $0, adapter: nil) }
+            // A pattern in quotes has not been seen by the shell.
+            let models = options.texts("model").flatMap { path in
+                let found = fileExists(path) ? [] : paths(matching: path)
+                return found.isEmpty ? [path] : found
+            }
+            return models.map { Candidate(model: $0, adapter: nil) }
         }
         let adapters = try options.texts("adapter").flatMap { try NamedAdapter.open([$0]) }
         guard options.texts("model").count < 2 else {
@@ -283,9 +289,14 @@ enum Lotto {
         var score = LottoScore(under: rule)
         let prompts = try questions.map { [endOfText] + (try tokenizer.encode(Array($0.text(slots: slots).utf8))) }
         let longest = prompts.map(\.count).max() ?? 0
-        guard longest < model.maxT else {
+        // With its answer: a model trained on smaller slips has no positions for it.
+        let needed =
+            try questions.map {
+                try tokenizer.encode(Array($0.document(slots: slots, under: rule).utf8)).count + 1
+            }.max() ?? 0
+        guard needed <= model.maxT else {
             throw UserError(
-                "\(path) has a context of \(model.maxT) tokens; a question with \(slots) games has \(longest)",
+                "\(path) has a context of \(model.maxT) tokens; a question with \(slots) games and its answer have \(needed)",
                 hint: "use the --max-tickets that the model was trained with")
         }
         var answers = [[Int32]](repeating: [], count: questions.count)

@@ -108,7 +108,7 @@ package struct CorpusWriter {
                         summary.tokens += section.training.count + section.validation.count
                         summary.unknownTokens += section.unknownTokens
                         for (i, tokens) in [section.training, section.validation].enumerated() {
-                            try writers[i].write((try paddings?[i].pad(tokens) ?? tokens)[...])
+                            try writers[i].write((paddings?[i].pad(tokens) ?? tokens)[...])
                         }
                     }
                     summary.bytes += block.count
@@ -128,7 +128,7 @@ package struct CorpusWriter {
             try encode(validationFiles) { _ in true }
         }
         for i in writers.indices {
-            if let rest = paddings?[i].finish() { try writers[i].write(rest[...]) }
+            if let rest = try paddings?[i].finish() { try writers[i].write(rest[...]) }
             try writers[i].finish()
         }
         summary.trainingTokens = writers[0].tokenCount

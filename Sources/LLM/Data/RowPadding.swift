@@ -13,8 +13,13 @@ package struct RowPadding {
     /// Documents longer than a row.
     package private(set) var cutDocuments = 0
 
-    /// - Parameter cuts: whether a document longer than a row goes on in the next one; if not, it is an error. The next
-    ///   row begins with the document's next token, which is also the target of the full row's last one.
+    /// Of the longest document, with its end-of-text, and of the current one.
+    private var (longest, documentTokens) = (0, 0)
+    /// The first document that is longer than a row and not to be cut.
+    private var firstTooLong: Int?
+
+    /// - Parameter cuts: whether a document longer than a row goes on in the next one; if not, it is an error in the end,
+    ///   when the longest is known. The next row begins with the document's next token, which is also the target of the full row's last one.
     package init(length: Int, cuts: Bool, endOfText: Int32) {
         precondition(length > 0)
         self.length = length
@@ -23,20 +28,21 @@ package struct RowPadding {
     }
 
     /// The padded form of the next tokens of a corpus with an end-of-text before each document.
-    /// - Throws: if a document with its end-of-text is longer than a row, and is not to be cut.
-    package mutating func pad(_ tokens: [Int32]) throws -> [Int32] {
+    package mutating func pad(_ tokens: [Int32]) -> [Int32] {
         var padded: [Int32] = []
         padded.reserveCapacity(tokens.count + tokens.count / 8)
         for token in tokens {
             if token == endOfText {
                 appendPadding(to: &padded)
                 documents += 1
-                documentRows = 0
-            } else if used == length {
+                (documentRows, documentTokens) = (0, 0)
+            }
+            documentTokens += 1
+            longest = max(longest, documentTokens)
+            if used == length {
                 guard cuts else {
-                    throw UserError(
-                        "document \(documents) is longer than a row of \(length) tokens",
-                        hint: "use a larger --row-length, --cut to let it go on in the next row, or no --row-length")
+                    firstTooLong = firstTooLong ?? documents
+                    continue
                 }
                 used = 0
             }
@@ -53,7 +59,13 @@ package struct RowPadding {
 
     /// The padding of the last row, and one token more, which is the target of the row's last token. Empty if there is
     /// no document.
-    package mutating func finish() -> [Int32] {
+    /// - Throws: if a document with its end-of-text was longer than a row, and not to be cut.
+    package mutating func finish() throws -> [Int32] {
+        if let firstTooLong {
+            throw UserError(
+                "document \(firstTooLong) is longer than a row of \(length) tokens, and the longest has \(longest)",
+                hint: "take --row-length \(longest), --cut to let it go on in the next row, or no --row-length")
+        }
         var padded: [Int32] = []
         appendPadding(to: &padded)
         return rows == 0 ? [] : padded + [endOfText]

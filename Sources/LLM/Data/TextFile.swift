@@ -97,15 +97,6 @@ package struct TextFile {
     }
 }
 
-/// A path as it is written in a shell.
-private func shellWord(_ path: String) -> String {
-    let plain = path.utf8.allSatisfy { byte in
-        byte >= 0x80 || UInt8(ascii: "-")...UInt8(ascii: "9") ~= byte || UInt8(ascii: "_") == byte
-            || UInt8(ascii: "a")...UInt8(ascii: "z") ~= byte | 0x20
-    }
-    return plain ? path : "'\(path.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''"))'"
-}
-
 /// Says what --lossy did.
 package func noteReplaced(_ count: Int) {
     if count > 0 {

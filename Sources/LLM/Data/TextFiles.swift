@@ -7,8 +7,8 @@
 #endif
 
 /// The opened text files of a command line. A directory stands for the files in it and below it, in the order of their
-/// names, except hidden and empty ones, which a note counts. `-` is standard input, which is copied to a temporary file,
-/// because it may be read more than once.
+/// names, except hidden and empty ones, which a note counts. `-` is standard input. It and other pipes are copied to a
+/// temporary file, because a text may be read more than once.
 /// - Throws: if a file cannot be read, is empty, or is certainly not text, whether it was named or found in a directory.
 package func openTexts(_ paths: [String]) throws -> [TextFile] {
     let files = try paths.flatMap { try $0 != "-" && isDirectory($0) ? openTexts(below: $0) : [openText($0)] }
@@ -25,7 +25,9 @@ private func openText(_ path: String) throws -> TextFile {
     let file = try TextFile(
         isStandardInput
             ? try copy(of: STDIN_FILENO, named: "standard input")
-            : try InputFile(path, hint: "give the path of a text file, or - for standard input"),
+            : isPipe(path)
+                ? try copy(ofPipe: path)
+                : try InputFile(path, hint: "give the path of a text file, or - for standard input"),
         isStandardInput: isStandardInput)
     guard !file.isEmpty else { throw UserError("\(file.path) is empty", hint: "give a file with some text in it") }
     return file
@@ -60,6 +62,21 @@ private func files(below directory: String, _ hidden: inout Int) -> [String] {
         }
     }
     return files
+}
+
+/// Whether a path is a pipe's, as a shell's `<(command)` is.
+private func isPipe(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFIFO
+}
+
+private func copy(ofPipe path: String) throws -> InputFile {
+    let descriptor = open(path, O_RDONLY)
+    guard descriptor >= 0 else {
+        throw UserError("cannot read \(path): \(String(cString: strerror(errno)))", hint: "check who may read it")
+    }
+    defer { close(descriptor) }
+    return try copy(of: descriptor, named: path)
 }
 
 /// A temporary copy of everything that can be read from `descriptor`.

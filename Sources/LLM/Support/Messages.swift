@@ -40,3 +40,10 @@ package func grouped(_ number: Int) -> String {
     for position in stride(from: digits.count - 3, to: 0, by: -3) { digits.insert(",", at: position) }
     return (number < 0 ? "-" : "") + String(digits)
 }
+
+/// An amount with about three digits that count: 1,234, 56.7, 0.0021; a whole number as it is.
+package func amountText(_ amount: Double) -> String {
+    guard amount.magnitude < 1e15 else { return "\(amount)" }
+    if amount == amount.rounded() || amount >= 100 { return grouped(Int(amount.rounded())) }
+    return String(format: amount < 1 ? "%.2g" : "%.1f", amount)
+}

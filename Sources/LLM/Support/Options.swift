@@ -5,6 +5,9 @@
 import Foundation
 import Kernels
 
+/// The version of the project, as CHANGELOG.md counts; -dev is on the way to it.
+package let projectVersion = "0.2-dev"
+
 /// One row of an executable's table.
 package struct Option {
     package enum Kind {
@@ -69,14 +72,17 @@ package func commandLineArguments(
     return arguments
 }
 
+/// The program as it was called, for a command that its user can repeat.
+package func programName() -> String { CommandLine.unsafeArgv[0].map { String(cString: $0) } ?? "" }
+
 /// A parsed command line.
 package struct Options {
     private let program: String
     private let table: [Option]
     private var values: [String: [String]] = [:]
 
-    /// Parses `arguments` (without the program's own name; nil for the process's) by `table`. `--help` prints the table
-    /// and exits.
+    /// Parses `arguments` (without the program's own name; nil for the process's) by `table`. `--help` prints the table,
+    /// `--version` the version, and both exit.
     /// - Throws: `UserError` with exit code 2 for an unknown option, a missing or a wrong value.
     package init(
         program: String, about: String, table: [Option],
@@ -90,8 +96,10 @@ package struct Options {
             var word = arguments[position]
             position += 1
             if word == "--help" || (word == "-h" && !table.contains { $0.short == "h" }) {
-                print(Options.help(program: program, about: about, table: table))
-                exit(0)
+                Options.tell(Options.help(program: program, about: about, table: table))
+            }
+            if word == "--version" {
+                Options.tell("\(program) (llm.swift) \(projectVersion), vectors of \(vectorWidth) floats")
             }
             var attached: String?
             // Among scalars: a combining mark after = would make another character of it.
@@ -247,6 +255,12 @@ package struct Options {
 
     // MARK: - help and hints
 
+    /// Prints what was asked for, and ends the program.
+    private static func tell(_ text: String) -> Never {
+        printNow(text + "\n")
+        exit(0)
+    }
+
     private static func looksLikeAnOption(_ word: String, _ table: [Option]) -> Bool {
         word.hasPrefix("--") || table.contains { $0.short.map { "-" + $0 } == word }
     }
@@ -262,10 +276,20 @@ package struct Options {
 
     private static func unknown(_ word: String, program: String, table: [Option]) -> UserError {
         guard word.hasPrefix("-") else {
-            let likely = ["input", "text"].first { name in table.contains { $0.long == name } }
+            let likely = ["input", "prompt", "text"].first { name in table.contains { $0.long == name } }
             return UserError(
                 "'\(word)' belongs to no option",
-                hint: likely.map { "did you mean --\($0) \(word)?" } ?? "see \(program) --help for the options",
+                hint: likely.map { "did you mean --\($0) \(shellWord(word))?" }
+                    ?? "see \(program) --help for the options",
+                exitCode: 2)
+        }
+        // Only a long name is written with =.
+        if let equals = word.firstIndex(of: "="),
+            let option = table.first(where: { "-\($0.short ?? "")" == word[..<equals] })
+        {
+            let value = shellWord(String(word[word.index(after: equals)...]))
+            return UserError(
+                "unknown option \(word)", hint: "write \(word[..<equals]) \(value), or --\(option.long)=\(value)",
                 exitCode: 2)
         }
         let names = table.flatMap { ["--" + $0.long] + ($0.short.map { ["-" + $0] } ?? []) } + ["--help"]
@@ -313,7 +337,9 @@ package struct Options {
             }
             lines.append(line)
         }
-        lines.append("      --help".padding(toLength: indent, withPad: " ", startingAt: 0) + "this list")
+        for (name, text) in [("--version", "the version"), ("--help", "this list")] {
+            lines.append("      \(name)".padding(toLength: indent, withPad: " ", startingAt: 0) + text)
+        }
         return lines.joined(separator: "\n")
     }
 }

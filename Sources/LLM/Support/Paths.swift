@@ -44,6 +44,9 @@ package func isDirectory(_ path: String) -> Bool {
     return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
 }
 
+/// The folder that relative paths begin in.
+package func currentFolder() -> String { FileManager.default.currentDirectoryPath }
+
 /// The names in a directory; none if it can't be read.
 package func names(in directory: String) -> [String] {
     (try? FileManager.default.contentsOfDirectory(atPath: directory))?.sorted() ?? []
@@ -69,4 +72,14 @@ package func paths(matching pattern: String) -> [String] {
     defer { globfree(&result) }
     guard glob(pattern, 0, nil, &result) == 0 else { return [] }
     return (0..<Int(result.gl_pathc)).compactMap { result.gl_pathv[$0].map { String(cString: $0) } }
+}
+
+/// A word as it is written in a shell: in quotes if it has more than letters, digits and the usual signs.
+package func shellWord(_ word: String) -> String {
+    let plain = word.utf8.allSatisfy { byte in
+        byte >= 0x80 || UInt8(ascii: "-")...UInt8(ascii: "9") ~= byte || UInt8(ascii: "_") == byte
+            || UInt8(ascii: "a")...UInt8(ascii: "z") ~= byte | 0x20
+    }
+    return plain && !word.isEmpty
+        ? word : "'\(word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''"))'"
 }

@@ -1,5 +1,6 @@
 // What a person sees while a program works. Results go to standard output, progress to standard error: on a terminal
-// it is one line that redraws, elsewhere plain lines, so that a log file stays readable.
+// it is one line that redraws, elsewhere plain lines, so that a log file stays readable. A run's steps are results, and
+// their lines go to standard output in the same way.
 
 import Foundation
 
@@ -38,17 +39,55 @@ package struct Progress {
     package func finish(_ done: Double? = nil) {
         let seconds = max(now() - start, 1e-9)
         let done = done ?? total
-        let text = String(
-            format: "%@: %.0f %@ in %.1f s, %.1f %@/s", phase, done, unit, seconds, done / seconds, unit)
-        writeToStandardError((redraws ? "\r\u{1B}[K" : "") + text + "\n")
+        // Of less than a hundredth of a second there is no rate worth reading.
+        let rate = seconds < 0.01 ? "" : ", \(amountText(done / seconds)) \(unit)/s"
+        let time = String(format: seconds < 1 ? "%.2f" : "%.1f", seconds)
+        writeToStandardError(
+            (redraws ? "\r\u{1B}[K" : "") + "\(phase): \(amountText(done)) \(unit) in \(time) s\(rate)\n")
     }
 
     private func show(_ done: Double, ending: String) {
         let seconds = max(now() - start, 1e-9)
         let left = done > 0 ? seconds * (total - done) / done : .infinity
         let text = String(
-            format: "%@: %3.0f%%  %.1f %@/s  %@ left", phase, 100 * done / max(total, 1e-9), done / seconds, unit,
-            durationText(left))
+            format: "%@: %3.0f%%  %@ %@/s  %@ left", phase, 100 * done / max(total, 1e-9), amountText(done / seconds),
+            unit, durationText(left))
         writeToStandardError((redraws ? "\r\u{1B}[K" : "") + text + ending)
+    }
+}
+
+/// The lines of a run's steps, on standard output: one every so many steps. Without a number, on a terminal a line that
+/// redraws; elsewhere one every five seconds, and the first and the last.
+package struct StepLines {
+    private let every: Int?
+    private let redraws: Bool
+    private let print: (String) -> Void
+    private var shown = -Double.infinity
+    /// Whether the terminal's last line is a step's, which the next one takes the place of.
+    private var isOpen = false
+
+    /// - Parameter print: takes whole lines.
+    package init(every: Int?, print: @escaping (String) -> Void) {
+        (self.every, self.print) = (every, print)
+        redraws = every == nil && terminalSize(STDOUT_FILENO) != nil
+    }
+
+    /// Shows a step's line, if it is time.
+    /// - Parameter step: counted from 1.
+    package mutating func show(_ line: String, step: Int, isLast: Bool) {
+        let time = now()
+        guard every.map({ step % $0 == 0 }) ?? (time - shown >= (redraws ? 0.1 : 5)) || isLast else { return }
+        shown = time
+        guard redraws else { return print(line) }
+        // A line that the terminal had to wrap could not be redrawn.
+        let columns = terminalSize(STDOUT_FILENO)?.columns ?? 80
+        printNow("\r\u{1B}[K" + line.prefix(columns - 1))
+        isOpen = true
+    }
+
+    /// Leaves the last step's line as it is, for another line to follow.
+    package mutating func close() {
+        if isOpen { printNow("\n") }
+        isOpen = false
     }
 }

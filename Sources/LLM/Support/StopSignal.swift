@@ -31,7 +31,8 @@ package final class StopSignal: Sendable {
                 guard let asked = first else {
                     first = now()
                     requested.store(true, ordering: .relaxed)
-                    return note("stopping; once more to stop at once")
+                    // A terminal has written ^C into a line that may be a step's.
+                    return note((isatty(STDERR_FILENO) == 1 ? "\n" : "") + "stopping; once more to stop at once")
                 }
                 if now() - asked >= patience { exit(128 + number) }
             }

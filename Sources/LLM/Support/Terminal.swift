@@ -77,10 +77,17 @@ package final class Terminal {
     }
 
     private func measure() {
-        var size = winsize()
-        guard ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0, size.ws_row > 0 else { return }
-        (editor.columns, editor.rows) = (Int(size.ws_col), Int(size.ws_row))
+        if let size = terminalSize(STDOUT_FILENO) { (editor.columns, editor.rows) = size }
     }
+}
+
+/// The size of the terminal that a descriptor leads to; nil if it is none, or one that can only show lines.
+package func terminalSize(_ descriptor: Int32) -> (columns: Int, rows: Int)? {
+    var size = winsize()
+    guard isatty(descriptor) == 1, getenv("TERM").map({ String(cString: $0) }) != "dumb",
+        ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0, size.ws_row > 0
+    else { return nil }
+    return (Int(size.ws_col), Int(size.ws_row))
 }
 
 // MARK: - back to what it was

@@ -6,7 +6,7 @@ import Foundation
 package struct UserError: Error, Equatable {
     package let message: String
     package let hint: String
-    /// 1, or 2 for a wrong command line.
+    /// 1, 2 for a wrong command line, or 130 after Ctrl-C, which is no error.
     package let exitCode: Int32
 
     package init(_ message: String, hint: String, exitCode: Int32 = 1) {
@@ -31,7 +31,8 @@ package func runReportingErrors(_ body: () throws -> Void) {
             error as? UserError
             ?? UserError("\(error.localizedDescription)", hint: "see --help for what this program reads and writes")
         fflush(nil)
-        writeToStandardError("error: \(known.message)\nhint: \(known.hint)\n")
+        let (error, hint) = known.exitCode == 130 ? ("", "") : ("error: ", "hint: ")
+        writeToStandardError("\(error)\(known.message)\n\(hint)\(known.hint)\n")
         exit(known.exitCode)
     }
 }

@@ -1,4 +1,4 @@
-// llm.c's main.log: what a run's curves are drawn from.
+// llm.c's main.log, and loss.svg, its picture.
 
 import Foundation
 
@@ -9,7 +9,7 @@ import Foundation
 #endif
 
 /// llm.c's main.log: `s:20 tel:4.1234` for validation, `s:20 eval:0.2345` for its accuracy, and
-/// `s:20 trl:4.2345 lr:0.000300 norm:1.23` for a step.
+/// `s:20 trl:4.2345 lr:0.000300 norm:1.23` for a step. Beside it, loss.svg.
 package final class RunLog {
     private let path: String
     private let descriptor: Int32
@@ -17,6 +17,8 @@ package final class RunLog {
     private var size = 0
     /// Lines that could not be written yet: the disk was full, for one.
     private var waiting: [UInt8] = []
+    private var chart = LossChart()
+    private let chartPath: String
 
     /// - Parameter step: nil starts an empty log. Otherwise the lines of an earlier run up to that step are kept; what
     ///   it wrote after its last checkpoint will be written again.
@@ -34,6 +36,9 @@ package final class RunLog {
         guard descriptor >= 0 else { throw cannotWrite(path) }
         self.path = path
         size = kept.utf8.count
+        chartPath = "\(folder(of: path))/loss.svg"
+        for line in kept.split(separator: "\n") { plot(line) }
+        if step == nil { unlink(chartPath) }
     }
 
     deinit { close(descriptor) }
@@ -47,8 +52,28 @@ package final class RunLog {
         add(String(format: "s:%ld trl:%.4f lr:%.6f norm:%.2f\n", step, loss, learningRate, norm))
     }
 
+    /// Takes what a line says of a loss into the picture, as exactly as the line says it.
+    private func plot(_ line: Substring) {
+        let fields = line.split(separator: " ").map { $0.split(separator: ":") }
+        guard fields.count > 1, fields[0].count == 2, fields[1].count == 2, let step = Int(fields[0][1]),
+            let loss = Double(fields[1][1])
+        else { return }
+        switch fields[1][0] {
+        case "tel": chart.validation.append((step, loss))
+        case "trl": chart.training.append((step, loss))
+        default: break
+        }
+    }
+
+    /// Draws loss.svg. Only a picture: where it cannot be written, the log can be drawn again.
+    package func draw() {
+        guard let svg = chart.svg else { return }
+        try? Data(svg.utf8).write(to: URL(fileURLWithPath: chartPath))
+    }
+
     private func add(_ lines: String) -> UserError? {
         let wasWaiting = !waiting.isEmpty
+        for line in lines.split(separator: "\n") { plot(line) }
         waiting += Array(lines.utf8)
         do {
             try writeWaiting()

@@ -17,7 +17,8 @@ package final class Trainer {
     /// Where checkpoints go; nil keeps nothing.
     private let directory: CheckpointDirectory?
     private let writeModel: CheckpointDirectory.ModelWriter
-    private let say: (String) -> Void
+    private let sayLine: (String) -> Void
+    private var stepLines: StepLines
     private let log: RunLog?
     private let schedule: Schedule
     private let microBatches: Int
@@ -93,7 +94,8 @@ package final class Trainer {
     ) throws {
         (self.model, self.settings, self.tokenizer, self.directory) = (model, settings, tokenizer, directory)
         (self.loader, self.validation, self.microBatches) = (loader, validation, microBatches)
-        (self.say, self.writeModel) = (say, writeModel)
+        (sayLine, self.writeModel) = (say, writeModel)
+        stepLines = StepLines(every: settings.logEvery, print: say)
         self.resumed = resumed?.step
         let B = settings.B
         (self.B, self.T) = (B, T)
@@ -137,6 +139,12 @@ package final class Trainer {
         }
         if resumed == nil { try directory.removeAll() }
         log = try RunLog(path: "\(directory.path)/main.log", resumingAt: resumed?.step)
+    }
+
+    /// Prints a line.
+    private func say(_ line: String) {
+        stepLines.close()
+        sayLine(line)
     }
 
     /// Prints what is about to happen.
@@ -201,6 +209,7 @@ package final class Trainer {
         }
         if let directory {
             do { try log?.synchronize() } catch { saveFailure = saveFailure ?? error as? UserError }
+            log?.draw()
             if let lastSaved { say("wrote \(directory.modelPath(lastSaved))") }
             if wroteBest { say("wrote \(directory.bestPath)") }
         }
@@ -232,7 +241,10 @@ package final class Trainer {
 
     /// Writes a checkpoint, if there is something to keep, and tells how the run goes on.
     private func stopped() -> UserError {
-        if directory != nil, state.step != resumed, state.step > 0, state.step != lastSaved { write() }
+        if let directory, state.step != resumed, state.step > 0, state.step != lastSaved, write() {
+            say("wrote \(directory.modelPath(state.step))")
+        }
+        stepLines.close()
         fflush(nil)
         let what = "stopped before step \(state.step + 1)"
         guard let directory else {
@@ -244,7 +256,9 @@ package final class Trainer {
         return UserError(
             what,
             hint: directory.steps().isEmpty
-                ? "nothing was kept yet" : "continue with -o \(directory.path) -y 1", exitCode: 130)
+                ? "nothing was kept yet"
+                : "continue with \(shellWord(programName())) -o \(shellWord(directory.path)) -y 1",
+            exitCode: 130)
     }
 
     // MARK: - validate, sample, save
@@ -265,6 +279,7 @@ package final class Trainer {
                 + (result.bitsPerByte.map { String(format: " | %.4f bits a byte", $0) } ?? ""))
         fflush(nil)
         warn(log?.validation(step: state.step, loss: result.loss, accuracy: result.accuracy), "its lines wait")
+        log?.draw()
         let byAccuracy = state.bestBy == .accuracy
         let value = byAccuracy ? result.accuracy : result.loss
         let isBest = state.best.map { byAccuracy ? value > $0 : value < $0 } ?? true
@@ -384,6 +399,7 @@ package final class Trainer {
                 throw UserError("the model's numbers are no longer finite", hint: divergenceHint())
             }
             try log?.synchronize()
+            log?.draw()
             try directory.write(model.parameters, state, writeModel: writeModel)
             (saveFailure, lastSaved) = (nil, state.step)
             return true
@@ -503,12 +519,12 @@ package final class Trainer {
         let T = tokensInStep / max(1, sequencesInStep)  // the mean length
         let share = model.flopsPerToken(T: T) * Double(tokensInStep) / seconds / peak
         func text(_ score: Double) -> String { score.isNaN ? "" : String(format: "(%+.2fz)", score) }
-        say(
+        stepLines.show(
             String(
                 format: "step %4ld/%ld | loss %.6f %@| norm %.4f %@| lr %.2e | %.2f ms | %.1f%% MFU | %.0f tok/s | "
                     + "%@ left", step + 1, steps, loss, text(lossScore), norm, text(normScore), rate, seconds * 1000,
                 100 * share, tokensPerStep / secondsPerStep,
-                durationText(secondsPerStep * Double(steps - step - 1))))
+                durationText(secondsPerStep * Double(steps - step - 1))), step: step + 1, isLast: step + 1 == steps)
         fflush(nil)
         warn(log?.training(step: step, loss: loss, learningRate: rate, norm: norm), "its lines wait")
     }

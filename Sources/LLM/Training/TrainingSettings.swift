@@ -42,6 +42,8 @@ package struct TrainingSettings {
     package let validationBatches: Int
     package let sampleEvery: Int
     package let sampleLength: Int
+    /// Steps from one line to the next; nil as seldom as a person reads.
+    package let logEvery: Int?
     package let seed: UInt32
     /// nil takes all cores.
     package let threads: Int?
@@ -60,7 +62,9 @@ package struct TrainingSettings {
     ///   - data: where the shards of a split are by default.
     package static func table(model: [Option], defaultData data: (_ split: String) -> String) -> [Option] {
         [
-            Option("train-data", "i", .text, "PATTERN", default: data("train"), "token shards to learn from"),
+            Option(
+                "train-data", "i", .text, "PATTERN", default: data("train"),
+                "token shards to learn from, or the folder that they are in"),
             Option(
                 "val-data", "j", .text, "PATTERN", default: data("val"),
                 "token shards to validate with; with --train-data and without this, val_*.bin beside those"),
@@ -101,7 +105,8 @@ package struct TrainingSettings {
                 "to print samples with, and to check the vocabulary (default: the train data's folder; without one, ids)"
             ),
             Option(
-                "output", "o", .text, "DIR", "where checkpoints and main.log go (default: nowhere, nothing is kept)"),
+                "output", "o", .text, "DIR",
+                "where checkpoints, main.log and loss.svg, its picture, go (default: nowhere, nothing is kept)"),
             Option(
                 "checkpoint-every", "n", .integer(0...Int.max), "N",
                 "write a checkpoint every N steps and at the end; 0 never (default: at the end)"),
@@ -159,6 +164,10 @@ package struct TrainingSettings {
                 "sample-every", "s", .integer(0...Int.max), "N", default: "20", "write a sample every N steps; 0 never"),
             Option("sample-length", "g", .integer(1...1_000_000), "N", default: "64", "tokens of a sample"),
             Option(
+                "log-every", nil, .integer(1...Int.max), "N",
+                "print a line every N steps (default: on a terminal a line that redraws, elsewhere one every five "
+                    + "seconds; main.log has every step)"),
+            Option(
                 "seed", nil, .integer(0...Int(UInt32.max)), "N", default: "42",
                 "seed of the initial weights, the order of the data, the dropout and the samples"),
             Option(
@@ -169,7 +178,7 @@ package struct TrainingSettings {
     }
 
     /// Options that a checkpoint does not keep: they say where and how, not what.
-    private static let momentary = ["output", "resume", "threads", "dry-run"]
+    private static let momentary = ["output", "resume", "log-every", "threads", "dry-run"]
 
     /// The options of a run that continues: those of its first start, but for what is given now. A change is named.
     package static func continuing(_ options: Options, from state: TrainingState) throws -> Options {
@@ -193,7 +202,12 @@ package struct TrainingSettings {
         func given(_ name: String) -> Int? { options.isGiven(name) ? options.int(name) : nil }
         // Conversations are files that are named one by one, and in them the answers count.
         let readsShards = options.has("train-data")
-        let trainData = readsShards ? options.text("train-data") ?? "" : options.texts("data").joined(separator: " ")
+        func shards(_ option: String, _ split: String) -> String {
+            let given = options.text(option) ?? ""
+            return isDirectory(given) ? "\(given)\(given.hasSuffix("/") ? "" : "/")\(split)_*.bin" : given
+        }
+        let trainData =
+            readsShards ? shards("train-data", "train") : options.texts("data").joined(separator: " ")
         self.trainData = trainData
         validationData =
             !readsShards
@@ -202,7 +216,7 @@ package struct TrainingSettings {
                 ? trainData[
                     ..<(trainData.lastIndex(of: "/").map { trainData.index(after: $0) } ?? trainData.startIndex)]
                     + "val_*.bin"
-                : options.text("val-data") ?? ""
+                : shards("val-data", "val")
         tokenizer = options.text("tokenizer")
         output = options.text("output")
         resume = !options.isGiven("resume") ? .unspecified : options.flag("resume") ? .continues : .startsOver
@@ -235,6 +249,7 @@ package struct TrainingSettings {
         let writesSamples = options.has("sample-every")
         sampleEvery = writesSamples ? options.int("sample-every") : 0
         sampleLength = writesSamples ? options.int("sample-length") : 0
+        logEvery = given("log-every")
         seed = UInt32(options.int("seed"))
         threads = given("threads")
         isDryRun = options.flag("dry-run")

@@ -21,7 +21,7 @@ private func withRun(_ body: (_ folder: String) throws -> Void) throws {
 
 @Test func `each checkpoint of a Phi is a directory that every program takes`() throws {
     try withRun { folder in
-        #expect(names(in: folder + "/run") == ["best", "checkpoint-2", "checkpoint-4", "main.log"])
+        #expect(names(in: folder + "/run") == ["best", "checkpoint-2", "checkpoint-4", "loss.svg", "main.log"])
         for name in ["best", "checkpoint-4"] {
             let files = Set(names(in: "\(folder)/run/\(name)"))
             #expect(

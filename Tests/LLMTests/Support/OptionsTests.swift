@@ -114,6 +114,8 @@ func `a wrong or missing value is a wrong command line`(arguments: [String]) {
 }
 
 @Test func `what is required must be there`() throws {
+    // Only a long name is written with =.
+    #expect(userError { _ = try parse("-x=3") }?.hint == "write -x 3, or --steps=3")
     #expect(try parse("-x", "3").required("steps", example: "") == "3")
     #expect(throws: UserError("--steps is missing", hint: "write -x 3", exitCode: 2)) {
         try parse().required("steps", example: "write -x 3")

@@ -461,7 +461,9 @@ func `the checkpoints that are asked for are kept`(options: [String], expected: 
         let files = expected.flatMap {
             [checkpoints.donePath($0), checkpoints.modelPath($0), checkpoints.statePath($0)]
         }
-        #expect(Set(try filesInside(out).keys.map { "\(out)/\($0)" }) == Set(files + [out + "/main.log"]))
+        #expect(
+            Set(try filesInside(out).keys.map { "\(out)/\($0)" })
+                == Set(files + [out + "/main.log", out + "/loss.svg"]))
         #expect(run.said.last == expected.last.map { "wrote " + checkpoints.modelPath($0) })
     }
 }
