@@ -54,7 +54,7 @@ enum Convert {
                     "\(to) is a file", hint: "name a directory, or a file that ends in .bin", exitCode: 2)
             }
 
-            try refusePartOfRun(to)
+            try refusePartOfRun(to, option: "--to")
             let isSame = realPath(from) == realPath(to)
             if precision != .float32, isSame {
                 throw UserError(

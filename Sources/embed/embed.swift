@@ -82,11 +82,8 @@ enum Embed {
 
     static func makeEncoder(_ path: String, _ options: Options) throws -> SentenceEncoder {
         let config = try readBERTConfiguration(path, head: false, pooler: false)
-        var settings =
-            try options.isGiven("pooling") ? SentenceSettings() : SentenceSettings(directory: path, C: config.C)
-        if let pooling = options.text("pooling").flatMap({ SentenceSettings.Pooling(rawValue: $0) }) {
-            settings.pooling = pooling
-        }
+        let pooling = options.text("pooling").flatMap { SentenceSettings.Pooling(rawValue: $0) }
+        var settings = try SentenceSettings(directory: path, C: config.C, pooling: pooling)
         if options.isGiven("normalize") { settings.normalizes = options.flag("normalize") }
         let place = options.text("tokenizer") ?? path
         let tokenizer = try Tokenizer(at: place)
@@ -165,7 +162,8 @@ enum Embed {
         for (number, line) in try openTexts([path])[0].lines().enumerated() where !line.isEmpty {
             let fields = line.split(separator: 9, omittingEmptySubsequences: false).map { Array($0) }
             let score = fields.count == 3 ? Double(String(decoding: fields[2], as: UTF8.self)) : nil
-            guard fields.count == 2 || score != nil else {
+            // A NaN has no rank.
+            guard fields.count == 2 || score?.isNaN == false else {
                 throw UserError(
                     "\(path), line \(number + 1): not two texts with a tab between, and not a score after them",
                     hint: "TEXT<tab>TEXT or TEXT<tab>TEXT<tab>NUMBER on each line")

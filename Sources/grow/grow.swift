@@ -100,7 +100,7 @@ enum Grow {
         guard realPath(output) != realPath(path) else {
             throw UserError("\(output) is the model that is to grow", hint: "name another directory", exitCode: 2)
         }
-        try refusePartOfRun(output)
+        try refusePartOfRun(output, option: "--output")
         try checkModelFolder(output, tokenizer, isFile: false)
     }
 

@@ -58,7 +58,7 @@ enum Main {
         let part = try TrainedPart(given.completed(from: TrainingSettings(given).keptSettings(in: directory)))
         let checkpoint = try TrainingSettings(given).checkpoint(in: directory) { try readBERT($0, training: part) }
         let options = try checkpoint.map { try TrainingSettings.continuing(given, from: $0.state) } ?? given
-        let settings = TrainingSettings(options, keepingDefaultsOf: own.map(\.long))
+        let settings = TrainingSettings(options, keepingDefaultsOf: ["masked", "whole-words"])
         if let threads = settings.threads { useThreads(threads) }
         // Without shards there is no tokenizer beside them, either, which would be the wrong thing to ask for.
         _ = try DataLoader.shards(matching: settings.trainData)
@@ -128,6 +128,12 @@ enum Main {
                 ("layers", config.L, nil), ("channels", config.C, nil), ("heads", config.NH, nil),
                 ("vocab-size", config.V, nil),
             ])
+        let kind = config.isDistilBERT ? "distilbert" : "bert"
+        guard !options.isGiven("architecture") || options.text("architecture") == kind else {
+            throw UserError(
+                "\(path) is a \(kind), not a \(options.text("architecture") ?? "")",
+                hint: "leave out --architecture, or choose another model or --output")
+        }
     }
 
     /// The model of a directory or of a shape, and what to call its origin.

@@ -50,15 +50,17 @@ package struct Masking {
     /// - Parameter random: three draws for each token that is asked for, one for each other (or for each word).
     package func hide(_ inputs: inout [Int32], _ random: inout Xorshift) -> [Int32] {
         var targets = [Int32](repeating: -1, count: inputs.count)
-        var isAsked = false
+        var (isAsked, isInWord) = (false, false)
         for (n, token) in inputs.enumerated() {
             // A token past the tokenizer's, of a padded vocabulary, is like any other.
             if Int(token) < V, isSpecial[Int(token)] {
-                isAsked = false
+                isInWord = false
                 continue
             }
-            let continuesWord = continues.map { n > 0 && Int(token) < V && $0[Int(token)] } ?? false
+            // Behind a special token there is the rest of a word, if the text was cut inside it: that is like a word.
+            let continuesWord = isInWord && continues.map { Int(token) < V && $0[Int(token)] } ?? false
             if !continuesWord { isAsked = random.uniform() < share }
+            isInWord = true
             if isAsked { replace(n, &inputs, &targets, &random) }
         }
         // A short text may have none, and would teach nothing.
@@ -124,6 +126,8 @@ package final class MaskedLoader: TrainingData {
             inputs += sequence
             lengths.append(sequence.count)
         }
+        // A pass has at least one text, if only an empty one.
+        if lengths.isEmpty { (lengths, inputs, targets) = ([2], [masking.first, masking.last], [-1, -1]) }
         return Batch(lengths: lengths, inputs: inputs, targets: targets)
     }
 }

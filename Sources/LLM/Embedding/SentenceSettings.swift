@@ -19,9 +19,12 @@ package struct SentenceSettings: Equatable {
     package init() {}
 
     /// The settings in a model's directory; without the files the mean, as it is.
-    /// - Parameter C: the model's channels.
+    /// - Parameters:
+    ///   - C: the model's channels.
+    ///   - chosen: the pooling in place of the files'.
     /// - Throws: if a step is unknown, or does not fit the model.
-    package init(directory: String, C: Int) throws {
+    package init(directory: String, C: Int, pooling chosen: Pooling? = nil) throws {
+        if let chosen { pooling = chosen }
         if fileExists("\(directory)/sentence_bert_config.json") {
             let config = try HuggingFaceConfig(directory, named: "sentence_bert_config.json")
             if config.value("max_seq_length") != nil { longest = try config.size("max_seq_length", default: 1) }
@@ -40,18 +43,18 @@ package struct SentenceSettings: Equatable {
             guard let type = module["type"]?.text else { throw refuse("a module has no type") }
             // The names before the last have changed from version to version.
             switch type.split(separator: ".").last {
-            case "Transformer": break
-            case "Normalize": normalizes = true
-            case "Pooling":
+            case "Pooling" where chosen == nil:
                 let folder = module["path"]?.text ?? ""
                 pooling = try SentenceSettings.pooling(folder.isEmpty ? directory : "\(directory)/\(folder)", C: C)
+            case "Transformer", "Pooling": break
+            case "Normalize": normalizes = true
             default: throw refuse("a step \(type), and there are Transformer, Pooling and Normalize here")
             }
         }
     }
 
     private static func pooling(_ directory: String, C: Int) throws -> Pooling {
-        let config = try HuggingFaceConfig(directory, hint: "take another model: pooling here is mean or cls")
+        let config = try HuggingFaceConfig(directory, hint: "take another model, or say how: --pooling mean|cls")
         let width = try config.size("word_embedding_dimension", default: C)
         guard width == C else {
             throw config.refuse("word_embedding_dimension is \(width), and the model has \(C) channels")

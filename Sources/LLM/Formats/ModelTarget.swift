@@ -6,12 +6,12 @@ import Foundation
 package func realPath(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
 
 /// Refuses to write over a part of a run.
-package func refusePartOfRun(_ to: String) throws {
+package func refusePartOfRun(_ to: String, option: String) throws {
     let path = realPath(to)
     for layout in CheckpointDirectory.Layout.allCases {
         let run = CheckpointDirectory(folder(of: path), layout)
         guard run.files().contains(fileName(of: path)), let step = run.steps().last else { continue }
-        throw UserError("\(to) is part of a run, up to step \(step)", hint: "choose another name with --to")
+        throw UserError("\(to) is part of a run, up to step \(step)", hint: "choose another name with \(option)")
     }
 }
 

@@ -31,7 +31,9 @@ package enum NewTokens {
         let ids = try file.read(file.size, of: UInt8.self, at: 0).split(separator: 10).map {
             Int(String(decoding: $0.prefix { $0 != 9 }, as: UTF8.self)) ?? -1
         }
-        guard let first = ids.first, first > 0, ids == Array(first..<first + ids.count), first + ids.count <= V else {
+        guard let first = ids.first, (1..<V).contains(first), ids.count <= V - first,
+            ids == Array(first..<first + ids.count)
+        else {
             throw refuse("its lines do not begin with ids, one after another, below \(grouped(V))")
         }
         return first..<first + ids.count

@@ -26,7 +26,7 @@ extension ModelConfiguration {
         let tensors: [(tensor: Tensor, rows: Int)]
         switch part {
         case .all: return bytes(rows: N, trains: true)
-        case .embeddings: tensors = vocabularyTensors.map { ($0, $0.usedRows) }
+        case .embeddings: tensors = vocabularyTensors.map { ($0, $0.count / $0.rowCount) }
         case .rows(let rows): tensors = vocabularyTensors.map { ($0, rows.count) }
         }
         let trained = tensors.reduce(0.0) { $0 + Double($1.tensor.rowCount) * Double($1.rows) }

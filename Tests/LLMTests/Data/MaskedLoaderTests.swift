@@ -115,3 +115,61 @@ private func masks(_ text: [Int32], _ masking: Masking, seed: UInt64) -> (inputs
         }
     }
 }
+
+@Test func `the share of what is asked for is as given, and a lonely text's token is any`() throws {
+    let tokenizer = try tokenizer()
+    let text = randomTokens(50_000, below: tokenizer.vocabularySize - 5, seed: 1).map { $0 + 5 }
+    let targets = masks(text, try Masking(tokenizer, share: 0.5), seed: 2).targets
+    #expect(abs(Double(targets.count { $0 >= 0 }) / 50_000 - 0.5) < 0.01)
+    // Nothing is asked for by chance, so one of three is.
+    let nothing = try Masking(tokenizer, share: 0)
+    var counts = [0, 0, 0]
+    for seed in 1...600 as ClosedRange<UInt64> {
+        let targets = masks([2, 30, 31, 32, 3], nothing, seed: seed).targets
+        #expect(targets.count { $0 >= 0 } == 1)
+        for i in 0..<3 where targets[i + 1] >= 0 { counts[i] += 1 }
+    }
+    #expect(counts.allSatisfy { 140...260 ~= $0 }, "\(counts)")
+}
+
+/// A text that begins inside a word, as one does that was cut there.
+@Test func `the rest of a word is asked for as a word`() throws {
+    let tokenizer = try tokenizer()
+    let masking = try Masking(tokenizer, hidesWords: true, share: 0.5)
+    let piece = Int32(try #require(tokenizer.spellings.firstIndex { $0.starts(with: Array("##".utf8)) }))
+    var (counts, together) = ([0, 0, 0], 0)
+    for seed in 1...600 as ClosedRange<UInt64> {
+        // In the middle a special token, which ends a word.
+        let targets = masks([piece, piece, 3, piece, 30, piece], masking, seed: seed).targets
+        #expect((targets[0] >= 0) == (targets[1] >= 0) || targets.count { $0 >= 0 } == 1)
+        #expect((targets[4] >= 0) == (targets[5] >= 0) || targets.count { $0 >= 0 } == 1)
+        for (i, n) in [0, 3, 4].enumerated() where targets[n] >= 0 { counts[i] += 1 }
+        if (targets[1] >= 0) == (targets[3] >= 0) { together += 1 }
+    }
+    #expect(counts.allSatisfy { 220...400 ~= $0 } && 200...400 ~= together, "\(counts) \(together)")
+}
+
+@Test func `masks are of the seed, the shard and the place, and padding may be in front`() throws {
+    let tokenizer = try tokenizer()
+    try withTemporaryDirectory { folder in
+        // The same row over and over, in two shards.
+        var row = randomTokens(64, below: tokenizer.vocabularySize - 5, seed: 1).map { $0 + 5 }
+        (row[0], row[1], row[63]) = (3, 3, 3)
+        let ids: [Int32] = row + row + row + row + [3]
+        for i in 0..<2 { try writeShard(ids, to: "\(folder)/train_\(i).bin") }
+        func batches(seed: UInt32, order: UInt32? = nil) throws -> [Batch] {
+            let rows = try DataLoader(
+                pattern: "\(folder)/train_*.bin", B: 1, T: 64, vocabularySize: tokenizer.vocabularySize,
+                shuffleSeed: order)
+            let loader = MaskedLoader(rows, try Masking(tokenizer), seed: seed)
+            return try (0..<8).map { _ in try loader.nextBatch() }
+        }
+        let (first, second) = (try batches(seed: 9), try batches(seed: 10))
+        #expect(first.allSatisfy { $0.lengths == [63] && $0.inputs.first == 2 && $0.inputs.last == 3 })
+        #expect(Set((first + second).map(\.targets)).count == 16)
+        #expect(try batches(seed: 9).map(\.targets) == first.map(\.targets))
+        // In one order of the rows, too.
+        let (third, fourth) = (try batches(seed: 9, order: 42), try batches(seed: 10, order: 42))
+        #expect(Set((third + fourth).map(\.targets)).count == 16)
+    }
+}

@@ -79,3 +79,17 @@ private func refusal(_ bytes: [UInt8], named name: String = "book.txt", inFolder
         #expect(error?.hint == "convert it: iconv -f \(name) -t UTF-8 book.txt > book-utf8.txt")
     }
 }
+
+@Test func `lines are without their ends, and the last needs none`() throws {
+    try withTemporaryDirectory { directory in
+        for (text, lines) in [
+            ("\n", [""]), ("a", ["a"]), ("a\n", ["a"]), ("a\r\nb", ["a", "b"]),
+            ("a\n\nb\n\n", ["a", "", "b", ""]),
+            ("\u{FEFF}a\r\n", ["a"]), ("\r\na\rb\r", ["", "a\rb"]),
+        ] as [(String, [String])] {
+            try write(Array(text.utf8), to: "\(directory)/lines.txt")
+            let read = try openTexts(["\(directory)/lines.txt"])[0].lines()
+            #expect(read.map { String(decoding: $0, as: UTF8.self) } == lines, "\(text.debugDescription)")
+        }
+    }
+}

@@ -83,9 +83,51 @@ private func vectors(_ encoder: SentenceEncoder, _ texts: [[Int32]]) -> [[Float]
         #expect(encoder.tokens(of: Array("좋은 영화 보다".utf8)) == [2, 5, 6, 9, 3] && encoder.cut == 0)
         #expect(encoder.tokens(of: Array("좋은 영화 보다 .".utf8)) == [2, 5, 6, 9, 3] && encoder.cut == 1)
         #expect(encoder.tokens(of: []) == [2, 3])
+        // A special token in a text is that token.
+        #expect(encoder.tokens(of: Array("[MASK] 영화".utf8)) == [2, 4, 6, 3])
+        settings.longest = 2
+        let error = userError { _ = try SentenceEncoder(model, tokenizer, settings) }
+        #expect(error?.message.contains("positions for 2 tokens only") == true)
+        let larger = try tokenizer.adding([Array("[newtoken]".utf8)])
+        let tooLarge = userError { _ = try SentenceEncoder(model, larger, SentenceSettings()) }
+        #expect(tooLarge?.message.contains("the tokenizer has 15 tokens, and the model rows for 14") == true)
         settings.longest = 500
         #expect(try SentenceEncoder(model, tokenizer, settings).longest == 12)
     }
+}
+
+/// As train_tokenizer writes it: it has [CLS] and [SEP], but puts nothing around a text.
+@Test func `a tokenizer without a template has its ends put around a text`() throws {
+    try withTemporaryDirectory { folder in
+        try write(Array("a b ab ba a b\n".utf8), to: "\(folder)/text")
+        try expectSuccess(
+            "train_tokenizer",
+            ["--input", "text", "--scheme", "prefix", "--vocab-size", "20", "--output", "t", "--special"] + special,
+            in: folder)
+        let tokenizer = try Tokenizer(directory: "\(folder)/t")
+        #expect(tokenizer.puttingTemplate(around: [7]) == [7])
+        let model = BERT(BERTConfiguration(maxT: 4, V: 20, L: 1, NH: 2, C: 8), trains: false)
+        let encoder = try SentenceEncoder(model, tokenizer, SentenceSettings())
+        let ids = try tokenizer.encode(Array("a b a b".utf8))
+        #expect(encoder.tokens(of: Array("a b".utf8)) == [2, ids[0], ids[1], 3] && encoder.cut == 0)
+        #expect(encoder.tokens(of: Array("a b a b".utf8)) == [2, ids[0], ids[1], 3] && encoder.cut == 1)
+    }
+}
+
+@Test func `an empty text is the zero vector, and near nothing`() throws {
+    try withModel { _, model, tokenizer in
+        for pooling in SentenceSettings.Pooling.allCases {
+            for normalizes in [false, true] {
+                var settings = SentenceSettings()
+                (settings.pooling, settings.normalizes) = (pooling, normalizes)
+                let all = vectors(try SentenceEncoder(model, tokenizer, settings), [[2, 5, 3], [], [2, 3]])
+                #expect(all[1] == [Float](repeating: 0, count: 8) && !all[0].contains(0) && !all[2].contains(0))
+                #expect(cosine(all[0], all[1], count: 8) == 0 && cosine(all[1], all[1], count: 8) == 0)
+            }
+        }
+    }
+    #expect(cosine([1, 2], [-2, -4], count: 2) == -1 && cosine([1, 2], [-2, 1], count: 2) == 0)
+    #expect(abs(cosine([3, 4], [5, 0], count: 2) - 0.6) < 1e-12)
 }
 
 @Test func `sentence-transformers' files say how`() throws {
@@ -113,6 +155,12 @@ private func vectors(_ encoder: SentenceEncoder, _ texts: [[Int32]]) -> [[Float]
         var wanted = SentenceSettings()
         (wanted.pooling, wanted.normalizes, wanted.longest) = (.cls, true, 7)
         #expect(try SentenceSettings(directory: directory, C: 8) == wanted)
+        // Another pooling changes nothing else, and does not mind the files'.
+        wanted.pooling = .mean
+        try put(String(format: modules, normalize), #"{"pooling_mode": "lasttoken"}"#)
+        #expect(try SentenceSettings(directory: directory, C: 8, pooling: .mean) == wanted)
+        try FileManager.default.removeItem(atPath: "\(directory)/modules.json")
+        #expect(try SentenceSettings(directory: directory, C: 8).longest == 7)
         try put(String(format: modules, ""), #"{"pooling_mode": "cls"}"#)
         #expect(try SentenceSettings(directory: directory, C: 8).pooling == .cls)
         for (modules, pooling, words) in [
@@ -192,14 +240,89 @@ private func vectors(_ encoder: SentenceEncoder, _ texts: [[Int32]]) -> [[Float]
         let pairs = try run("embed", ["--model", "bert", "--pairs", "pairs.tsv"], in: folder)
         #expect(pairs.output.hasPrefix("1.0000\ta\ta\n") && pairs.output.contains("scores: 1.0000"))
         for (text, words) in [
-            ("a\n", "line 1"), ("a\tb\tx\n", "line 1"), ("a\tb\t1\na\tb\n", "1 of 2 pairs"), ("\n", "no pairs"),
+            ("a\n", "line 1"), ("a\tb\tx\n", "line 1"), ("a\tb\n\nc\n", "line 3"), ("a\tb\tnan\n", "line 1"),
+            ("a\tb\t1\na\tb\n", "1 of 2 pairs"), ("\n", "no pairs"),
         ] {
             try write(Array(text.utf8), to: "\(folder)/bad.tsv")
             try expectRefusal(words, of: "embed", ["--model", "bert", "--pairs", "bad.tsv"], in: folder)
         }
         try expectRefusal("nothing to embed", of: "embed", ["--model", "bert"], in: folder, status: 2)
+        try expectRefusal(
+            "nothing is wanted", of: "embed", ["--model", "bert", "-i", "lines.txt"], in: folder, status: 2)
         try expectRefusal("no lines", of: "embed", ["--model", "bert", "-q", "a"], in: folder, status: 2)
         try expectRefusal(
             "no kind", of: "embed", ["--model", "bert", "-i", "lines.txt", "-o", "v.csv"], in: folder, status: 2)
+    }
+}
+
+/// Numbers of a line of JSON.
+private func numbers(_ json: JSON?) -> [Float] {
+    guard case .array(let values)? = json else { return [] }
+    return values.compactMap { value in
+        if case .number(let number) = value { return Float(number) }
+        return nil
+    }
+}
+
+private func parse(_ line: some StringProtocol) throws -> JSON {
+    try JSON(Array(line.utf8), name: "output", allowsDuplicateKeys: false)
+}
+
+@Test func `embed's numbers are the encoder's, as its options say`() throws {
+    try withModel { folder, model, tokenizer in
+        func json(_ more: [String]) throws -> JSON {
+            try parse(try run("embed", ["--model", "bert", "--text", "좋은 영화", "--json"] + more, in: folder).output)
+        }
+        for (more, pooling, normalizes) in [
+            ([], .mean, false), (["--pooling", "cls"], .cls, false), (["--normalize"], .mean, true),
+            (["--pooling", "cls", "--normalize", "1"], .cls, true),
+        ] as [([String], SentenceSettings.Pooling, Bool)] {
+            var settings = SentenceSettings()
+            (settings.pooling, settings.normalizes) = (pooling, normalizes)
+            let encoder = try SentenceEncoder(model, tokenizer, settings)
+            let object = try json(more)
+            #expect(numbers(object["vector"]) == vectors(encoder, [[2, 5, 6, 3]])[0], "\(more)")
+            guard case .array(let hidden)? = object["hidden"] else { return #expect(Bool(false), "no states") }
+            let states = hidden.flatMap { numbers($0) }
+            model.forward(inputs: [2, 5, 6, 3], lengths: [4])
+            #expect(states == Array(UnsafeBufferPointer(start: model.hidden, count: 32)))
+        }
+        // The length of the first token's embedding.
+        let text = try run("embed", ["--model", "bert", "--text", "좋은"], in: folder).output
+        let wte = model.parameters.values + model.tensors.wte
+        let length = (16..<24).reduce(0.0) { $0 + Double(wte[$1]) * Double(wte[$1]) }.squareRoot()
+        #expect(text.contains(String(format: "‖%.3f‖", length)))
+
+        // Lines of JSON, and one that was cut.
+        let lines = ["좋은 영화", "나쁜", "a b a b a b a b a b a b a b"]
+        try write(Array(lines.joined(separator: "\n").utf8), to: "\(folder)/lines.txt")
+        let result = try run("embed", ["--model", "bert", "-i", "lines.txt", "-o", "v.jsonl"], in: folder)
+        #expect(result.errors.contains("note: 1 texts were longer than 12 tokens, and were cut"), "\(result.errors)")
+        let encoder = try SentenceEncoder(model, tokenizer, SentenceSettings())
+        let wanted = vectors(encoder, lines.map { encoder.tokens(of: Array($0.utf8)) })
+        let written = String(decoding: try bytes("\(folder)/v.jsonl"), as: UTF8.self).split(separator: "\n")
+        #expect(try written.map { numbers(try parse($0)["vector"]) } == wanted)
+
+        // The cosine of each pair is its own.
+        try write(Array("좋은\t나쁜\n영화\ta b\n".utf8), to: "\(folder)/pairs.tsv")
+        let pairs = try run("embed", ["--model", "bert", "--pairs", "pairs.tsv"], in: folder).output
+        let four = vectors(encoder, [[2, 5, 3], [2, 7, 3], [2, 6, 3], [2, 10, 11, 3]])
+        #expect(
+            pairs
+                == String(
+                    format: "%.4f\t좋은\t나쁜\n%.4f\t영화\ta b\n",
+                    cosine(four[0], four[1], count: 8), cosine(four[2], four[3], count: 8)))
+
+        // The tokenizer is the one that is named, if it is the model's.
+        try tokenizer.write(to: "\(folder)/own")
+        try FileManager.default.removeItem(atPath: "\(folder)/bert/tokenizer.json")
+        try FileManager.default.removeItem(atPath: "\(folder)/bert/tokenizer.bin")
+        #expect(try numbers(json(["--tokenizer", "own"])["ids"]) == [2, 5, 6, 3])
+        try tokenizer.write(to: "\(folder)/bert")
+        try createDirectory("\(folder)/other")
+        let other = special + ["x"] + (0..<8).map { "y\($0)" }
+        try write(Array(other.joined(separator: "\n").utf8), to: "\(folder)/other/vocab.txt")
+        try expectRefusal(
+            "another tokenizer", of: "embed", ["--model", "bert", "--tokenizer", "other", "--text", "x"], in: folder)
     }
 }

@@ -161,6 +161,62 @@ private func parameters(_ model: BERT, _ tensors: [Tensor]) -> [Float] {
     }
 }
 
+@Test func `who trains a BERT without its parts is told what begins at random`() throws {
+    try withTemporaryDirectory { folder in
+        try FileManager.default.copyItem(atPath: try fixture("bert/pooled"), toPath: folder + "/pooled")
+        let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + (5..<31).map { "w\($0)" }
+        try createDirectory(folder + "/data")
+        try write(Array(words.joined(separator: "\n").utf8 + [10]), to: folder + "/data/vocab.txt")
+        try writeShard(randomTokens(200, below: 26, seed: 1).map { $0 + 5 }, to: folder + "/data/train_0.bin")
+        let result = try run(
+            "train_bert",
+            [
+                "-e", "pooled", "--tokenizer", "data", "-i", "data/train_*.bin", "-b", "2", "-t", "8", "-v", "0",
+                "--dry-run",
+            ],
+            in: folder)
+        let note = "note: pooled has no head for masked-language modelling; a new one begins at random"
+        #expect(result.status == 0 && result.errors.contains(note), "\(result.errors)")
+    }
+}
+
+/// The classifier of an untied model is there, and is the embeddings all the same; or it is all that there is of a head.
+@Test func `a classifier that equals the embeddings is no head of its own`() throws {
+    try withCopy(of: "bert/small") { path in
+        let expected = try readBERT(path, trains: false)
+        try replace("\"tie_word_embeddings\": true", with: "\"tie_word_embeddings\": false", in: path + "/config.json")
+        try changeWeights(path) {
+            $0["cls.predictions.decoder.weight"] = $0["bert.embeddings.word_embeddings.weight"]
+        }
+        #expect(
+            try readBERT(path, trains: false).parameters.bits(of: \.values) == expected.parameters.bits(of: \.values))
+        try changeWeights(path) { weights in
+            for name in weights.keys where name.hasPrefix("cls.") && !name.contains("decoder") { weights[name] = nil }
+        }
+        #expect(try !readBERTConfiguration(path).hasHead)
+    }
+    try withCopy(of: "bert/distil") { path in
+        try changeWeights(path) {
+            $0["vocab_projector.weight"] = $0["distilbert.embeddings.word_embeddings.weight"]
+            $0["vocab_projector.weight"]?.floats[7] += 1
+        }
+        expectBERTRefused(path, "vocab_projector.weight differs from")
+    }
+}
+
+@Test func `rates of dropout that are not there are transformers'`() throws {
+    for name in ["small", "distil"] {
+        try withCopy(of: "bert/" + name) { path in
+            for key in ["hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"] {
+                let text = try String(contentsOfFile: path + "/config.json", encoding: .utf8)
+                try write(Array(text.replacing("\"\(key)\"", with: "\"x_\(key)\"").utf8), to: path + "/config.json")
+            }
+            let model = try readBERT(path, trains: false)
+            #expect(model.dropout == 0.1 && model.attentionDropout == 0.1)
+        }
+    }
+}
+
 // MARK: - what is refused
 
 @Test(

@@ -138,3 +138,35 @@ private func expectGrown(
         }
     }
 }
+
+/// The standard deviation of a mean-free sample.
+private func deviation(_ values: [Float]) -> Double {
+    (values.reduce(0.0) { $0 + Double($1) * Double($1) } / Double(values.count)).squareRoot()
+}
+
+/// A bias whose mean is 0, so that what is drawn about it is not lost in float32.
+@Test func `a new bias is drawn about the old ones' mean, or is 0 where the classifier is the embeddings`() throws {
+    let phi = models(V: 600)[1]
+    let bias = try #require(phi.config.vocabularyTensors.last)
+    let values = phi.parameters.values + bias
+    for i in 0..<600 { values[i] = i % 2 == 0 ? 0.5 : -0.5 }
+    let grown = phi.grown(to: 4_600, .normal(seed: 3))
+    let large = try #require(grown.config.vocabularyTensors.last)
+    let drawn = (600..<4_600).map { row(grown, large, $0)[0] }
+    #expect(abs(deviation(drawn) / 0.5e-9 - 1) < 0.05)
+
+    let bert = noisyBERT(tinyBERT(), trains: false).grown(to: 22, .normal(seed: 3))
+    let headb = try #require(bert.tensors.head?.headb)
+    let all = bert.parameters.array(bert.parameters.values, headb)
+    #expect(all[..<19].contains { $0 != 0 } && all[19...].allSatisfy { $0 == 0 })
+}
+
+/// Of all rows, as transformers divides: with three, one less would be half as much again.
+@Test func `the covariance is that of all rows`() {
+    let model = GPT2(GPT2Configuration(maxT: 4, V: 3, L: 1, NH: 1, C: 2), trains: false)
+    let wte = model.parameters.values + model.tensors.wte
+    for (i, value) in ([1, 0, -0.5, 0.5, -0.5, -0.5] as [Float]).enumerated() { wte[i] = value }
+    let grown = model.grown(to: 4_003, .normal(seed: 3))
+    let drawn = (3..<4_003).map { (grown.parameters.values + grown.tensors.wte)[$0 * 2] }
+    #expect(abs(deviation(drawn) / (0.5e-9).squareRoot() - 1) < 0.05)
+}

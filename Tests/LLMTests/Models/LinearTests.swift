@@ -120,3 +120,28 @@ func `every number of rows gives the linear layer, with packed weights and witho
     #expect(relativeError(Array(dbias[OC...]), expectedBias) < 1e-5)
     #expect(relativeError(dinp, expectedInp) < 1e-5)
 }
+
+@Test func `rows that are trained alone have the gradients that they have among all`() {
+    let (N, C, OC) = (9, 20, 33)
+    let rows = 5..<12
+    var table = TensorTable()
+    let bias = table.add("bias", OC)
+    let weight = table.add("weight", OC, C)
+    let (inp, dout) = (noise(N * C, seed: 2), noise(N * OC, seed: 3))
+    func gradients(_ train: (Parameters) -> Void) -> Parameters {
+        let parameters = Parameters(table, trains: false)
+        train(parameters)
+        var dinp = [Float](repeating: 0, count: N * C)
+        Linear(parameters: parameters).backward(
+            dinp: &dinp, dout: dout, inp: inp, weight: weight, bias: bias, N: N, C: C, OC: OC)
+        return parameters
+    }
+    let all = gradients { $0.train([bias, weight]) }
+    let some = gradients { $0.train([], rows: [(bias, rows), (weight, rows)]) }
+    let expected =
+        all.array(all.gradients, bias)[rows]
+        + all.array(all.gradients, weight)[rows.lowerBound * C..<rows.upperBound * C]
+    #expect(some.trained.count == rows.count * (C + 1))
+    let own = Array(UnsafeBufferPointer(start: some.gradients, count: rows.count * (C + 1)))
+    #expect(relativeError(own, Array(expected)) < 1e-6)
+}

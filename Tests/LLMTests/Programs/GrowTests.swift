@@ -111,3 +111,116 @@ private func withModels(_ body: (String) throws -> Void) throws {
             ["-i", "data/train_*.bin", "--train", "embeddings"], in: folder, status: 2)
     }
 }
+
+/// The row of a model's embeddings.
+private func embedding(_ model: any LanguageModel, _ id: Int) -> [Float] {
+    let wte = model.config.tokenTensors[0]
+    return (0..<wte.rowCount).map { (model.parameters.values + wte)[id * wte.rowCount + $0] }
+}
+
+@Test(arguments: ["gpt2", "phi"]) func `new rows begin as --init says`(kind: String) throws {
+    try withModels { folder in
+        let old = try readModel("\(folder)/\(kind)", trains: false)
+        let tokenizer = try Tokenizer(directory: "\(folder)/more")
+        let V = old.V
+        func grow(_ more: [String]) throws -> (model: any LanguageModel, output: String) {
+            try? FileManager.default.removeItem(atPath: "\(folder)/x")
+            let result = try run("grow", ["--model", kind, "--tokenizer", "more", "-o", "x"] + more, in: folder)
+            #expect(result.status == 0, "\(more): \(result.errors)")
+            return (try readModel("\(folder)/x", trains: false), result.output)
+        }
+        func expectSameBits(_ how: String, _ rows: NewRows, _ more: [String] = []) throws {
+            let (got, wanted) = (try grow(["--init", how] + more).model, old.grown(to: V + 2, from: V, rows))
+            #expect(got.parameters.bits(of: \.values) == wanted.parameters.bits(of: \.values), "\(how)")
+        }
+        try expectSameBits("mean", .mean)
+        try expectSameBits("normal", .normal(seed: 42))
+        try expectSameBits("normal", .normal(seed: 7), ["--seed", "7"])
+        // A token by what it stands for, where its spelling is another.
+        let spaced = try #require(
+            (0..<V).first { id in
+                let bytes = tokenizer.bytes(of: id)
+                return bytes.count > 2 && bytes[0] == 32 && bytes.dropFirst().allSatisfy { 97...122 ~= $0 }
+            })
+        #expect(tokenizer.spellings[spaced] != tokenizer.bytes(of: spaced))
+        try expectSameBits("like=" + String(decoding: tokenizer.bytes(of: spaced), as: UTF8.self), .like(spaced))
+
+        // The nearest of the old tokens is the one that it is a copy of; a zero vector is near none.
+        let like = try grow(["--init", "like=<|endoftext|>"])
+        #expect(like.output.contains("[newtoken]   <|endoftext|> 1.00, "), "\(like.output)")
+        let zero = try grow(["--init", "zero"])
+        #expect(zero.output.contains("[newtoken]   zero") && embedding(zero.model, V + 1).allSatisfy { $0 == 0 })
+        #expect(!zero.output.contains(" more\n"))
+        try tokenizer.adding((0..<9).map { Array("<\($0)>".utf8) }).write(to: "\(folder)/more")
+        #expect(try grow([]).output.contains("… and 1 more\n"))
+    }
+}
+
+@Test(arguments: ["gpt2", "phi"]) func `rows that a model has room for are new rows`(kind: String) throws {
+    try withModels { folder in
+        let V = try readModel("\(folder)/\(kind)", trains: false).V
+        try expectSuccess(
+            "grow", ["--model", kind, "--tokenizer", "more", "-o", "padded", "--pad-to-multiple-of", "64"], in: folder)
+        let padded = try readModel("\(folder)/padded", trains: false)
+        try Tokenizer(directory: "\(folder)/more").adding([Array("돌파구를".utf8)]).write(to: "\(folder)/third")
+        let result = try run("grow", ["--model", "padded", "--tokenizer", "third", "-o", "full"], in: folder)
+        #expect(result.status == 0 && result.output.contains(" 0 rows more than padded"), "\(result.errors)")
+        #expect(result.output.contains("checked     the rows of \(V + 2) tokens"))
+        #expect(try NewTokens.read(from: "\(folder)/full", V: padded.V) == V + 2..<V + 3)
+        let pieces = try Tokenizer(directory: "\(folder)/more").encode(Array("돌파구를".utf8))
+        let wanted = padded.grown(to: padded.V, from: V + 2, .meanOfPieces([pieces]))
+        let full = try readModel("\(folder)/full", trains: false)
+        #expect(full.parameters.bits(of: \.values) == wanted.parameters.bits(of: \.values))
+    }
+}
+
+@Test func `grow keeps the chat template, and knows the pieces without the model's tokenizer`() throws {
+    try withModels { folder in
+        let command = ["--model", "phi", "--tokenizer", "more"]
+        let template = try ChatTemplate("chatml")
+        let set = DurableFiles()
+        let tokenizer = try Tokenizer(directory: "\(folder)/phi")
+        try tokenizer.writeAll(to: "\(folder)/phi", in: set, chatTemplate: template)
+        try set.commit()
+        try expectSuccess("grow", command + ["-o", "grown"], in: folder)
+        #expect(try bytes("\(folder)/grown/template.json") == bytes("\(folder)/phi/template.json"))
+        for name in names(in: "\(folder)/phi") where !["config.json", "model.safetensors"].contains(name) {
+            try FileManager.default.removeItem(atPath: "\(folder)/phi/\(name)")
+        }
+        try expectSuccess("grow", command + ["-o", "alone"], in: folder)
+        #expect(try bytes("\(folder)/alone/model.safetensors") == bytes("\(folder)/grown/model.safetensors"))
+        // With the larger tokenizer beside it, it does not say what the words were before.
+        try FileManager.default.copyItem(
+            atPath: "\(folder)/more/tokenizer.json", toPath: "\(folder)/phi/tokenizer.json")
+        try expectRefusal(
+            "how the model's tokenizer splits the new words is not known", hint: "--init mean", of: "grow",
+            command + ["-o", "x"], in: folder)
+    }
+}
+
+@Test func `grow refuses what would be lost, and what cannot be written`() throws {
+    try withModels { folder in
+        let command = ["--model", "phi", "--tokenizer", "more", "-o"]
+        try expectRefusal(
+            "[newtoken] is not a token that the model knows", of: "grow", command + ["x", "--init", "like=[newtoken]"],
+            in: folder)
+        try write([1], to: "\(folder)/file")
+        try expectRefusal("file is a file", of: "grow", command + ["file"], in: folder, status: 2)
+        try expectRefusal("another tokenizer", of: "grow", command + ["gpt2"], in: folder)
+        try expectRefusal(
+            "a tokenizer.bin cannot be written", of: "grow",
+            ["--model", "phi", "--tokenizer", "more/tokenizer.bin", "-o", "x"], in: folder)
+        try expectSuccess("grow", command + ["grown"], in: folder)
+        try expectSuccess(
+            "train_phi",
+            [
+                "-i", "data/train_*.bin", "-e", "grown", "-b", "2", "-t", "16", "-v", "0", "-s", "0", "-x", "1", "-o",
+                "run",
+            ],
+            in: folder)
+        try expectRefusal(
+            "run/checkpoint-1 is part of a run", hint: "--output", of: "grow", command + ["run/checkpoint-1"],
+            in: folder)
+        #expect(!fileExists("\(folder)/x"))
+    }
+}

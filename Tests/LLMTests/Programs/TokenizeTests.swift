@@ -40,6 +40,13 @@ import Testing
         #expect(lines.allSatisfy { $0.count == 4 && Int($0[1]) != nil && Int($0[2]) != nil && $0[3].hasSuffix("%") })
         #expect(lines.map { "\($0[0])" } == ["tabernacle", " stones", " tabernacle"])
         #expect(lines.map { Int($0[1]) } == [3, 2, 2])
+        // The share of the texts' tokens that the first saves alone.
+        let tokenizer = try Tokenizer(path: folder + "/tokenizer.json")
+        let text = try bytes(folder + "/text")
+        let (before, after) = (
+            try tokenizer.encode(text).count, try tokenizer.adding([Array("tabernacle".utf8)]).encode(text).count
+        )
+        #expect(lines[0][3] == String(format: "%.1f%%", 100 * Double(before - after) / Double(before)))
         #expect(suggested.errors.contains("with these \(lines.count) words added"))
         let list = suggested.output + "\nlast\n"
         let added = try run("tokenize", ["-k", ".", "--add-token", "-", "-o", "larger"], in: folder, input: list)

@@ -104,3 +104,33 @@ private func tokenizers() throws -> [(String, Tokenizer)] {
         #expect(userError { _ = try suggest(1, "a a", tokenizer) }?.message.contains("no word to suggest") == true)
     }
 }
+
+@Test func `a word's count and pieces are those of the text, and its letters may be marks or digits`() throws {
+    let tokenizer = try Tokenizer(path: fixture("tokenizer_600.json"))
+    // A word with digits, one with a combining mark, single letters.
+    let text = "zqzq zqzq\nzqzq\nx9y8z7 x9y8z7 x9y8z7\nqe\u{301}x qe\u{301}x\nζ ζ ζ ζ ζ\n"
+    for word in try suggest(20, text, tokenizer).words {
+        #expect(word.pieces == (try tokenizer.encode(word.content)).count)
+        #expect(String(decoding: word.content, as: UTF8.self).drop { $0 == " " }.unicodeScalars.count > 1)
+    }
+    let words = try suggest(20, text, Tokenizer(path: fixture("tokenizer_prefix.json"))).words
+    #expect(words.map(\.content) == ["x9y8z7", "zqzq", "qe\u{301}x"].map { Array($0.utf8) })
+    #expect(words.map(\.count) == [3, 3, 2] && words[0].pieces == 6)
+    // A part that is in a word twice counts twice.
+    let twice = try suggest(1, "zqvw\nzqvwzqvw\n", tokenizer).words
+    #expect(twice.map(\.content) == [Array("zqvw".utf8)] && twice.map(\.count) == [3])
+}
+
+/// A word of it has its mark in the vocabulary, and a space in the text.
+@Test func `a word behind a mark is suggested with its space`() throws {
+    let vocabulary = ["<unk>", "▁", "q", "z"].enumerated().map { "\"\($1)\": \($0)" }.joined(separator: ", ")
+    let json = """
+        {"model": {"type": "BPE", "unk_token": "<unk>", "vocab": {\(vocabulary)}, "merges": []},
+         "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}}
+        """
+    try withTemporaryDirectory { directory in
+        try write(Array(json.utf8), to: directory + "/tokenizer.json")
+        let found = try suggest(1, "qzzq qzzq qzzq\n", Tokenizer(directory: directory)).words
+        #expect(found.map { String(decoding: $0.content, as: UTF8.self).drop { $0 == " " } } == ["qzzq"])
+    }
+}

@@ -59,6 +59,17 @@ func `a vocabulary that its settings keep out of texts is noticed`(words: String
     }
 }
 
+@Test func `tokens that are found before text becomes lower case are not lost`() throws {
+    try withTemporaryDirectory { directory in
+        // The second kind only look like special tokens, as BERT's unused ones do.
+        try write(Array("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n[UNUSED1]\nword\n".utf8), to: directory + "/vocab.txt")
+        try write(Array("{\"do_lower_case\": true}".utf8), to: directory + "/tokenizer_config.json")
+        let tokenizer = try Tokenizer(directory: directory)
+        #expect(tokenizer.lostWords == nil)
+        #expect(try tokenizer.adding([Array("NewWord".utf8)]).lostWords == nil)
+    }
+}
+
 /// Reads a CodeGenTokenizer's vocab.json and merges.txt, with other files of transformers beside them.
 private func read(_ files: [String: JSON]) throws -> Tokenizer {
     var tokenizer: Tokenizer?
