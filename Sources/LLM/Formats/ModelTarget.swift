@@ -11,7 +11,7 @@ package func refusePartOfRun(_ to: String) throws {
     for layout in CheckpointDirectory.Layout.allCases {
         let run = CheckpointDirectory(folder(of: path), layout)
         guard run.files().contains(fileName(of: path)), let step = run.steps().last else { continue }
-        throw UserError("\(to) is part of a run, up to step \(step)", hint: "choose another name with --to")
+        throw UserError("\(to) is part of a run, up to step \(step)", hint: "choose another folder or name to write to")
     }
 }
 
