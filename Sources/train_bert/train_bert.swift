@@ -58,7 +58,7 @@ enum Main {
         let part = try TrainedPart(given.completed(from: TrainingSettings(given).keptSettings(in: directory)))
         let checkpoint = try TrainingSettings(given).checkpoint(in: directory) { try readBERT($0, training: part) }
         let options = try checkpoint.map { try TrainingSettings.continuing(given, from: $0.state) } ?? given
-        let settings = TrainingSettings(options, keepingDefaultsOf: own.map(\.long))
+        let settings = TrainingSettings(options, keepingDefaultsOf: ["masked"])
         if let threads = settings.threads { useThreads(threads) }
         // Without shards there is no tokenizer beside them, either, which would be the wrong thing to ask for.
         _ = try DataLoader.shards(matching: settings.trainData)
@@ -94,7 +94,8 @@ enum Main {
         ) { path, files in
             try HuggingFaceBERT.write(model, tokenizer, to: path, in: files)
         }
-        if options.isGiven("dropout") { (model.dropout, model.attentionDropout) = (settings.dropout, settings.dropout) }
+        // A model comes with its rates, and so does a checkpoint: the run's own default must not replace them.
+        if given.isGiven("dropout") { (model.dropout, model.attentionDropout) = (settings.dropout, settings.dropout) }
         trainer.introduce("\(origin): \(config.summary)")
         if settings.isDryRun { return }
 
@@ -137,6 +138,9 @@ enum Main {
         if let path = options.text("model") {
             try checkShape(of: readBERTConfiguration(path), at: path, options, settings)
             try settings.checkTokenizer(tokenizer, belongsTo: path)
+            if fileExists("\(path)/modules.json") {
+                note("note: checkpoints do not have \(path)/modules.json; tell embed its --pooling and --normalize")
+            }
             return (try readBERT(path, training: part), path)
         }
         try part.requireTrainedModel()
