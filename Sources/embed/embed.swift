@@ -82,8 +82,9 @@ enum Embed {
 
     static func makeEncoder(_ path: String, _ options: Options) throws -> SentenceEncoder {
         let config = try readBERTConfiguration(path, head: false, pooler: false)
-        let pooling = options.text("pooling").flatMap { SentenceSettings.Pooling(rawValue: $0) }
-        var settings = try SentenceSettings(directory: path, C: config.C, pooling: pooling)
+        var settings = try SentenceSettings(
+            directory: path, C: config.C,
+            pooling: options.text("pooling").flatMap { SentenceSettings.Pooling(rawValue: $0) })
         if options.isGiven("normalize") { settings.normalizes = options.flag("normalize") }
         let place = options.text("tokenizer") ?? path
         let tokenizer = try Tokenizer(at: place)
@@ -102,13 +103,18 @@ enum Embed {
         encoder.encode(texts, into: vectors) { progress.update(Double($0)) }
         progress.finish(Double(lines.count))
         let empty = lines.count { $0.isEmpty }
-        if empty > 0 { note("note: \(grouped(empty)) lines are empty; they have a vector, too") }
+        if empty > 0 {
+            let have = empty == 1 ? "line is empty; it has" : "lines are empty; they have"
+            note("note: \(grouped(empty)) \(have) a vector, too")
+        }
         return vectors
     }
 
     static func reportCut(_ encoder: SentenceEncoder) {
-        guard encoder.cut > 0 else { return }
-        note("note: \(grouped(encoder.cut)) texts were longer than \(encoder.longest) tokens, and were cut")
+        let cut = encoder.cut
+        guard cut > 0 else { return }
+        let (texts, were) = cut == 1 ? ("text", "was") : ("texts", "were")
+        note("note: \(grouped(cut)) \(texts) \(were) longer than \(encoder.longest) tokens, and \(were) cut")
     }
 
     // MARK: - what is shown
@@ -162,8 +168,7 @@ enum Embed {
         for (number, line) in try openTexts([path])[0].lines().enumerated() where !line.isEmpty {
             let fields = line.split(separator: 9, omittingEmptySubsequences: false).map { Array($0) }
             let score = fields.count == 3 ? Double(String(decoding: fields[2], as: UTF8.self)) : nil
-            // A NaN has no rank.
-            guard fields.count == 2 || score?.isNaN == false else {
+            guard fields.count == 2 || score?.isFinite == true else {
                 throw UserError(
                     "\(path), line \(number + 1): not two texts with a tab between, and not a score after them",
                     hint: "TEXT<tab>TEXT or TEXT<tab>TEXT<tab>NUMBER on each line")
@@ -186,7 +191,11 @@ enum Embed {
                 String(decoding: pair.1, as: UTF8.self), separator: "\t")
         }
         if !scores.isEmpty {
-            print(String(format: "Spearman's correlation with the scores: %.4f", spearman(cosines, scores)))
+            let correlation = spearman(cosines, scores)
+            let shown =
+                correlation.isNaN
+                ? "undefined, as all scores or all cosines are equal" : String(format: "%.4f", correlation)
+            print("Spearman's correlation with the scores: \(shown)")
         }
     }
 

@@ -86,8 +86,12 @@ enum Grow {
         }
         try write(grown, tokenizer, template, to: output, in: files)
         try NewTokens.write(new, tokenizer, to: output, in: files)
+        if let bert = grown as? BERT {
+            try SentenceSettings.copyFiles(from: path, to: output, C: bert.config.C, in: files)
+        }
         try files.commit()
-        print("\(output): \(larger.summary), \(grouped(V - config.V)) rows more than \(path)")
+        let more = V - config.V
+        print("\(output): \(larger.summary), \(grouped(more)) \(more == 1 ? "row" : "rows") more than \(path)")
         let written = try readAnyModel(output)
         try check(written, against: model, tokens: first)
         show(new, of: written, tokenizer)
@@ -119,11 +123,15 @@ enum Grow {
                     "how the model's tokenizer splits the new words is not known",
                     hint: "give the model with its tokenizer in its directory, or take --init mean")
             }
+            let contents = Dictionary(tokenizer.addedTokens.map { (Int($0.id), $0.content) }) { first, _ in first }
+            var encoder = try before.makeEncoder(recognizesSpecialTokens: true)
             return .meanOfPieces(
-                try new.map { id in
+                new.map { id in
                     // What only a template puts around a text is no piece of the word, and neither is what it lacks.
-                    let word = tokenizer.addedTokens.first { $0.id == id }?.content ?? tokenizer.bytes(of: id)
-                    return try before.encode(word, usingTemplate: false).filter { $0 != before.unknown }
+                    var pieces: [Int32] = []
+                    let word = contents[id] ?? tokenizer.bytes(of: id)
+                    word.withUnsafeBufferPointer { encoder.encode($0, to: &pieces) }
+                    return pieces.filter { $0 != before.unknown }
                 })
         case let name where name.hasPrefix("like="):
             let token = Array(name.dropFirst("like=".count).utf8)
@@ -133,7 +141,7 @@ enum Grow {
                 })
             else {
                 throw UserError(
-                    "\(String(decoding: token, as: UTF8.self)) is not a token that the model knows",
+                    "\"\(String(decoding: token, as: UTF8.self))\" is not a token that the model knows",
                     hint: "name one from vocab.txt, such as \(tokenizer.readableToken(new.lowerBound - 1))")
             }
             return .like(id)

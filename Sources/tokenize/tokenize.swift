@@ -91,7 +91,9 @@ enum Tokenize {
             if options.isGiven("add-token") { tokenizer = try add(try tokensToAdd(options), to: tokenizer, options) }
             if let text = options.text("text") {
                 if paths.count == 1 { return show(text, tokenizer, try tokenizer.encode(Array(text.utf8))) }
-                for path in paths { try showBriefly(text, try Tokenizer(at: path), named: path) }
+                for (path, tokenizer) in try paths.map({ ($0, try Tokenizer(at: $0)) }) {
+                    try showBriefly(text, tokenizer, named: path)
+                }
             } else if options.isGiven("suggest") {
                 _ = try options.required("input", example: "tokenize --tokenizer DIR --suggest 50 --input text.txt")
                 try suggest(options.int("suggest"), for: tokenizer, options)
@@ -106,16 +108,20 @@ enum Tokenize {
     static func tokensToAdd(_ options: Options) throws -> [String] {
         try options.texts("add-token").flatMap { token -> [String] in
             guard token == "-" else { return [token] }
-            var tokens: [String] = []
-            while let line = readLine() {
-                let word = line.prefix { $0 != "\t" }
+            var (tokens, lines, number): ([String], InputLines, Int) = ([], InputLines(), 0)
+            while case .bytes(var line)? = lines.next() {
+                number += 1
+                // Some editors begin a file with a byte order mark.
+                if number == 1, line.starts(with: [0xEF, 0xBB, 0xBF]) { line.removeFirst(3) }
+                var word = line.prefix { $0 != UInt8(ascii: "\t") }
+                while word.last == UInt8(ascii: " ") { word.removeLast() }
                 if word.isEmpty { continue }
-                guard !word.unicodeScalars.contains("\u{FFFD}") else {
+                guard let token = String(validating: word, as: UTF8.self), !word.contains(0) else {
                     throw UserError(
-                        "line \(tokens.count + 1) of standard input is not UTF-8, or has U+FFFD",
+                        "line \(number) of standard input is not UTF-8, or has a NUL byte",
                         hint: "give a word a line, as tokenize --suggest prints them")
                 }
-                tokens.append(String(word))
+                tokens.append(token)
             }
             guard !tokens.isEmpty else {
                 throw UserError(
@@ -132,11 +138,22 @@ enum Tokenize {
                 "--output is missing", hint: "tokenize --tokenizer DIR --add-token WORD --output DIR2", exitCode: 2)
         }
         let larger = try tokenizer.adding(tokens.map { Array($0.utf8) })
+        let (before, after, added) = (
+            tokenizer.idsBySpelling, larger.idsBySpelling, Set(tokenizer.addedTokens.map(\.content))
+        )
+        var encoder = try larger.makeEncoder(recognizesSpecialTokens: true)
         for token in tokens {
             let content = Array(token.utf8)
-            guard let id = larger.spellings.firstIndex(of: content) else { continue }
-            let was = tokenizer.spellings.contains(content) ? ", which it had already" : ""
-            print("\(token.debugDescription) has id \(id)\(was)")
+            guard let id = after[content] else { continue }
+            var more = before[content] == nil ? "" : ", which it had already"
+            if !more.isEmpty, !added.contains(content) { more += "; it is found inside other words, too, from here on" }
+            var ids: [Int32] = []
+            content.withUnsafeBufferPointer { encoder.encode($0, to: &ids) }
+            if ids != [id] {
+                let pieces = ids.map { "\"\(larger.readableToken(Int($0)))\"" }.joined(separator: " ")
+                more += ", and is never found: texts with it have " + (pieces.isEmpty ? "nothing" : pieces)
+            }
+            print("\(token.debugDescription) has id \(id)\(more)")
         }
         if let output, !options.isGiven("input") {
             try larger.write(to: output)

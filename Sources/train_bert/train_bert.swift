@@ -94,7 +94,8 @@ enum Main {
         ) { path, files in
             try HuggingFaceBERT.write(model, tokenizer, to: path, in: files)
         }
-        if options.isGiven("dropout") { (model.dropout, model.attentionDropout) = (settings.dropout, settings.dropout) }
+        // A model comes with its rates, and so does a checkpoint: the run's own default must not replace them.
+        if given.isGiven("dropout") { (model.dropout, model.attentionDropout) = (settings.dropout, settings.dropout) }
         trainer.introduce("\(origin): \(config.summary)")
         if settings.isDryRun { return }
 
@@ -143,6 +144,9 @@ enum Main {
         if let path = options.text("model") {
             try checkShape(of: readBERTConfiguration(path), at: path, options, settings)
             try settings.checkTokenizer(tokenizer, belongsTo: path)
+            if fileExists("\(path)/modules.json") {
+                note("note: checkpoints do not have \(path)/modules.json; tell embed its --pooling and --normalize")
+            }
             return (try readBERT(path, training: part), path)
         }
         try part.requireTrainedModel()

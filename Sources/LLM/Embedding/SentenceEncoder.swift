@@ -27,6 +27,11 @@ package final class SentenceEncoder {
                 "the tokenizer has \(grouped(tokenizer.vocabularySize)) tokens, and the model rows for "
                     + grouped(model.V), hint: "grow the model: grow --model DIR --tokenizer DIR --output DIR")
         }
+        if settings.lowercases, try tokenizer.encode([0x41]) != tokenizer.encode([0x61]) {
+            throw UserError(
+                "do_lower_case is true in sentence_bert_config.json, and the tokenizer keeps capital letters",
+                hint: "give tokenizer.json a normalizer with \"lowercase\": true, or set do_lower_case to false")
+        }
         longest = min(settings.longest ?? model.maxT, model.maxT)
         encoder = try tokenizer.makeEncoder(recognizesSpecialTokens: true)
         // A tokenizer without a template for its texts may still have the tokens that a BERT wants around them.
@@ -38,7 +43,8 @@ package final class SentenceEncoder {
             ends = nil
         }
         guard longest > tokenizer.puttingTemplate(around: []).count else {
-            throw UserError("the model has positions for \(longest) tokens only", hint: "take another model")
+            throw UserError(
+                "texts have \(longest) tokens at most, which leaves no room for a word", hint: "take another model")
         }
     }
 

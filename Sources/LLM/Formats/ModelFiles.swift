@@ -109,6 +109,11 @@ package func readPhi(_ path: String, training part: TrainedPart) throws -> Phi {
 
 /// The BERT in a directory, with room for the gradients and moments of a part.
 package func readBERT(_ path: String, training part: TrainedPart) throws -> BERT {
+    if part != .all, try !readBERTConfiguration(path).hasHead {
+        throw UserError(
+            "\(path) has no head for masked-language modelling, and a new one would stay as it begins: at random",
+            hint: "train the model with a head first: --train all")
+    }
     let model = try readBERT(path, trains: true)
     if part != .all { model.train(part) }
     return model

@@ -19,6 +19,8 @@ package struct UserError: Error, Equatable {
 /// The frame of every executable. An error that its body throws ends the program with two lines on standard error,
 /// `error:` and `hint:`.
 package func runReportingErrors(_ body: () throws -> Void) {
+    // With a limit of files' sizes (ulimit -f) a write then fails, as on a full disk, and does not end the program.
+    signal(SIGXFSZ, SIG_IGN)
     do {
         try body()
         // A full disk, or a pipe without a reader, shows only when what was printed is really written.

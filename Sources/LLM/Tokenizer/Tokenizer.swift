@@ -258,6 +258,11 @@ package struct Tokenizer: Sendable {
     /// The text of a token for display: as it appears in a text, with escapes for invisible characters.
     package func readableToken(_ id: Int) -> String { readable(bytesOfTokens?[id] ?? spellings[id]) }
 
+    /// The first id of each spelling.
+    package var idsBySpelling: [[UInt8]: Int32] {
+        Dictionary(spellings.enumerated().map { ($1, Int32($0)) }) { first, _ in first }
+    }
+
     /// The tokenizer with more added tokens, each of which is one token from then on. Their ids follow the highest id
     /// in use; a token of the vocabulary keeps its id, and a token that was added before stays as it is.
     /// - Parameter special: whether they are special tokens; one that was added before becomes one, too.
@@ -269,13 +274,21 @@ package struct Tokenizer: Sendable {
             throw UserError("a token to add is empty", hint: "write --add-token WORD, in quotes if it contains a space")
         }
         var added = addedTokens
+        var places: [[UInt8]: Int] = [:]
+        for (place, token) in added.enumerated() where places[token.content] == nil { places[token.content] = place }
+        let ids = idsBySpelling
         var next = Int32(spellings.count)
         for content in contents {
-            let place = added.firstIndex { $0.content == content }
+            let place = places[content]
             if let place, !special || added[place].isSpecial { continue }
-            let known = place.map { added[$0].id } ?? spellings.firstIndex(of: content).map { Int32($0) }
+            let known = place.map { added[$0].id } ?? ids[content]
             let token = AddedToken(id: known ?? next, content: content, isSpecial: special, isNormalized: !special)
-            if let place { added[place] = token } else { added.append(token) }
+            if let place {
+                added[place] = token
+            } else {
+                places[content] = added.count
+                added.append(token)
+            }
             if known == nil { next += 1 }
         }
         return try Tokenizer(

@@ -273,8 +273,9 @@ package final class Trainer {
                     + "take more --val-batches (-m)")
         }
         if peak > 0 { measurePeak() }
+        let tokens = validation is MaskedLoader ? "masked-token" : "next-token"
         say(
-            String(format: "val loss %.6f | next-token accuracy %.2f%%", result.loss, 100 * result.accuracy)
+            String(format: "val loss %.6f | %@ accuracy %.2f%%", result.loss, tokens, 100 * result.accuracy)
                 + (settings.lossOn == .answer ? String(format: " | exact answers %.2f%%", 100 * result.exact) : "")
                 + (result.bitsPerByte.map { String(format: " | %.4f bits a byte", $0) } ?? ""))
         fflush(nil)

@@ -133,7 +133,14 @@ private func vectors(_ encoder: SentenceEncoder, _ texts: [[Int32]]) -> [[Float]
 @Test func `sentence-transformers' files say how`() throws {
     try withModel { folder, _, _ in
         let directory = "\(folder)/bert"
-        #expect(try SentenceSettings(directory: directory, C: 8) == SentenceSettings())
+        // Texts end where the tokenizer's settings say, as in transformers.
+        var plain = SentenceSettings()
+        plain.longest = 12
+        #expect(try SentenceSettings(directory: directory, C: 8) == plain)
+        for (limit, longest) in [("5", 5), ("1e30", nil), ("null", nil), ("0", nil)] as [(String, Int?)] {
+            try write(Array("{\"model_max_length\": \(limit)}".utf8), to: "\(directory)/tokenizer_config.json")
+            #expect(try SentenceSettings(directory: directory, C: 8).longest == longest)
+        }
         let modules = """
             [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
              {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}%@]
@@ -155,6 +162,11 @@ private func vectors(_ encoder: SentenceEncoder, _ texts: [[Int32]]) -> [[Float]
         var wanted = SentenceSettings()
         (wanted.pooling, wanted.normalizes, wanted.longest) = (.cls, true, 7)
         #expect(try SentenceSettings(directory: directory, C: 8) == wanted)
+        // Who names the pooling changes nothing else, and the file may say what it will of it.
+        wanted.pooling = .mean
+        #expect(try SentenceSettings(directory: directory, C: 8, pooling: .mean) == wanted)
+        try put(String(format: modules, normalize), #"{"pooling_mode": "max"}"#)
+        #expect(try SentenceSettings(directory: directory, C: 8, pooling: .mean) == wanted)
         // Another pooling changes nothing else, and does not mind the files'.
         wanted.pooling = .mean
         try put(String(format: modules, normalize), #"{"pooling_mode": "lasttoken"}"#)
@@ -165,6 +177,12 @@ private func vectors(_ encoder: SentenceEncoder, _ texts: [[Int32]]) -> [[Float]
         #expect(try SentenceSettings(directory: directory, C: 8).pooling == .cls)
         for (modules, pooling, words) in [
             (String(format: modules, ""), mean.replacing("8", with: "9"), "word_embedding_dimension is 9"),
+            (
+                String(format: modules, ""), #"{"embedding_dimension": 9, "pooling_mode": "cls"}"#,
+                "embedding_dimension is 9"
+            ),
+            (String(format: modules, "").replacing("1_Pooling", with: "../bert/1_Pooling"), mean, "not a folder"),
+            (String(format: modules, "").replacing("1_Pooling", with: ".."), mean, "not a folder"),
             (String(format: modules, ""), cls, "pooling_mode_cls_token and pooling_mode_mean_tokens"),
             (String(format: modules, ""), #"{"pooling_mode": "lasttoken"}"#, "\"lasttoken\""),
             (String(format: modules, ""), #"{"pooling_mode_max_tokens": true}"#, "pooling_mode_max_tokens"),
@@ -175,6 +193,19 @@ private func vectors(_ encoder: SentenceEncoder, _ texts: [[Int32]]) -> [[Float]
             let error = userError { _ = try SentenceSettings(directory: directory, C: 8) }
             #expect(error?.message.contains(words) == true, "\(error?.message ?? "nothing") \(words)")
         }
+    }
+}
+
+@Test func `a model of lower case has a tokenizer of lower case`() throws {
+    try withModel { folder, model, tokenizer in
+        var settings = SentenceSettings()
+        settings.lowercases = true
+        let error = userError { _ = try SentenceEncoder(model, tokenizer, settings) }
+        #expect(error?.message.contains("do_lower_case") == true && error?.hint.contains("lowercase") == true)
+        try write(Array(#"{"do_lower_case": true}"#.utf8), to: "\(folder)/tokenizer_config.json")
+        _ = try SentenceEncoder(model, try Tokenizer(directory: folder), settings)
+        try write(Array(#"{"do_lower_case": true}"#.utf8), to: "\(folder)/bert/sentence_bert_config.json")
+        #expect(try SentenceSettings(directory: "\(folder)/bert", C: 8).lowercases)
     }
 }
 
@@ -221,7 +252,7 @@ private func vectors(_ encoder: SentenceEncoder, _ texts: [[Int32]]) -> [[Float]
         #expect(result.status == 0, "\(result.errors)")
         let lines = result.output.split(separator: "\n")
         #expect(lines[0] == "v.npy: 4 vectors of 8 numbers" && lines[2] == "1.0000  line 3: 나쁜 영화를 보다")
-        #expect(lines.count == 4 && result.errors.contains("1 lines are empty"))
+        #expect(lines.count == 4 && result.errors.contains("1 line is empty; it has a vector"))
         let file = try bytes("\(folder)/v.npy")
         let header = NumPyFile.header(rows: 4, columns: 8)
         #expect(file.count == header.count + 4 * 4 * 8 && Array(file[..<header.count]) == header)
@@ -239,8 +270,12 @@ private func vectors(_ encoder: SentenceEncoder, _ texts: [[Int32]]) -> [[Float]
         try write(Array("a\ta\t5\na b\t나쁜 영화\t1.5\n".utf8), to: "\(folder)/pairs.tsv")
         let pairs = try run("embed", ["--model", "bert", "--pairs", "pairs.tsv"], in: folder)
         #expect(pairs.output.hasPrefix("1.0000\ta\ta\n") && pairs.output.contains("scores: 1.0000"))
+        try write(Array("a\ta\t5\n".utf8), to: "\(folder)/pairs.tsv")
+        let pair = try run("embed", ["--model", "bert", "--pairs", "pairs.tsv"], in: folder)
+        #expect(pair.output.contains("scores: undefined"), "\(pair.output)")
         for (text, words) in [
             ("a\n", "line 1"), ("a\tb\tx\n", "line 1"), ("a\tb\n\nc\n", "line 3"), ("a\tb\tnan\n", "line 1"),
+            ("a\tb\tinf\n", "line 1"),
             ("a\tb\t1\na\tb\n", "1 of 2 pairs"), ("\n", "no pairs"),
         ] {
             try write(Array(text.utf8), to: "\(folder)/bad.tsv")

@@ -57,7 +57,7 @@ private func withModels(_ body: (String) throws -> Void) throws {
             "--init sideways", hint: "mean-of-pieces", of: "grow",
             command + ["-o", "x", "--init", "sideways"], in: folder, status: 2)
         try expectRefusal(
-            "nothere is not a token", hint: "vocab.txt", of: "grow",
+            "\"nothere\" is not a token", hint: "vocab.txt", of: "grow",
             command + ["-o", "x", "--init", "like=nothere"], in: folder)
         try expectRefusal(
             "is the model that is to grow", of: "grow",
@@ -222,5 +222,114 @@ private func embedding(_ model: any LanguageModel, _ id: Int) -> [Float] {
             "run/checkpoint-1 is part of a run", hint: "--output", of: "grow", command + ["run/checkpoint-1"],
             in: folder)
         #expect(!fileExists("\(folder)/x"))
+    }
+}
+
+/// A BERT of random weights, smaller than train_bert's new ones, in bert/; its tokenizer with two more words in more/;
+/// shards of a text with them in data/.
+private func withBERT(hasHead: Bool = true, _ body: (String) throws -> Void) throws {
+    try withTemporaryDirectory { folder in
+        let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "##c", "."]
+        try createDirectory("\(folder)/words")
+        try write(Array(words.joined(separator: "\n").utf8 + [10]), to: "\(folder)/words/vocab.txt")
+        let tokenizer = try Tokenizer(directory: "\(folder)/words")
+        var config = BERTConfiguration(maxT: 32, V: words.count, L: 2, NH: 2, C: 8)
+        config.hasHead = hasHead
+        let model = BERT(config, trains: false)
+        model.parameters.initialize(seed: 3)
+        try HuggingFaceBERT.write(model, tokenizer, to: "\(folder)/bert")
+        let more = try tokenizer.adding([Array("bcc".utf8), Array("[newtoken]".utf8)])
+        try more.write(to: "\(folder)/more")
+        try createDirectory("\(folder)/data")
+        try writeShard(
+            try more.encode(Array(String(repeating: "a bcc [newtoken] b. ", count: 80).utf8), usingTemplate: false),
+            to: "\(folder)/data/train_0.bin")
+        try more.write(to: "\(folder)/data")
+        try expectSuccess("grow", ["--model", "bert", "--tokenizer", "more", "-o", "grown"], in: folder)
+        try body(folder)
+    }
+}
+
+private let trainBERT = [
+    "-i", "data/train_*.bin", "-e", "grown", "-b", "2", "-t", "16", "-l", "1e-2", "-v", "0",
+]
+
+@Test(arguments: ["all", "embeddings", "new-rows"])
+func `a BERT's run of any shape resumes by its output alone`(part: String) throws {
+    try withBERT { folder in
+        let options = trainBERT + ["--train", part, "-x", "4", "-n", "2"]
+        try expectSuccess("train_bert", options + ["-o", "whole"], in: folder)
+        try expectSuccess("train_bert", options + ["-o", "parts"], in: folder)
+        try FileManager.default.removeItem(atPath: "\(folder)/parts/checkpoint-4")
+        try expectSuccess("train_bert", ["-o", "parts", "-y", "1"], in: folder)
+        let (whole, parts) = (
+            try readBERT("\(folder)/whole/checkpoint-4", trains: false),
+            try readBERT("\(folder)/parts/checkpoint-4", trains: false)
+        )
+        #expect(whole.parameters.bits(of: \.values) == parts.parameters.bits(of: \.values))
+        try expectRefusal(
+            "has 2 layers, not 3", of: "train_bert", ["-o", "parts", "-y", "1", "--layers", "3"], in: folder)
+    }
+}
+
+@Test func `a BERT without a head is not trained in part`() throws {
+    try withBERT(hasHead: false) { folder in
+        for part in ["embeddings", "new-rows"] {
+            try expectRefusal(
+                "no head", hint: "--train all", of: "train_bert", trainBERT + ["--train", part, "-x", "1"], in: folder)
+        }
+        try expectSuccess("train_bert", trainBERT + ["-x", "1"], in: folder)
+    }
+}
+
+@Test func `a BERT that grows keeps how its vectors are made`() throws {
+    try withBERT { folder in
+        #expect(!fileExists("\(folder)/grown/modules.json"))
+        let modules = """
+            [{"path": "", "type": "x.Transformer"}, {"path": "1_Pooling", "type": "x.Pooling"}, {"path": "2_Normalize",
+              "type": "x.Normalize"}]
+            """
+        try write(Array(modules.utf8), to: "\(folder)/bert/modules.json")
+        try createDirectory("\(folder)/bert/1_Pooling")
+        try write(Array(#"{"pooling_mode": "cls"}"#.utf8), to: "\(folder)/bert/1_Pooling/config.json")
+        try write(Array(#"{"transformer_task": "x"}"#.utf8), to: "\(folder)/bert/sentence_bert_config.json")
+        try write(Array(#"{"model_max_length": 7}"#.utf8), to: "\(folder)/bert/tokenizer_config.json")
+        let old = try SentenceSettings(directory: "\(folder)/bert", C: 8)
+        #expect(old.pooling == .cls && old.normalizes && old.longest == 7)
+        try expectSuccess("grow", ["--model", "bert", "--tokenizer", "more", "-o", "larger"], in: folder)
+        #expect(try SentenceSettings(directory: "\(folder)/larger", C: 8) == old)
+        let text = ["--text", "a b c c b a c b a c"]
+        let (before, after) = (
+            try run("embed", ["--model", "bert"] + text, in: folder),
+            try run("embed", ["--model", "larger"] + text, in: folder)
+        )
+        #expect(before.output.contains("7 tokens") && before.output.contains("(cls, normalized)"))
+        #expect(before.output == after.output)
+        let trained = try run("train_bert", trainBERT + ["-e", "larger", "-x", "1"], in: folder)
+        #expect(trained.status == 0 && trained.errors.contains("larger/modules.json; tell embed"), "\(trained.errors)")
+        // A step that is unknown would be lost.
+        try write(Array(#"[{"path": "3_Dense", "type": "x.Dense"}]"#.utf8), to: "\(folder)/bert/modules.json")
+        try expectRefusal(
+            "a step x.Dense", of: "grow", ["--model", "bert", "--tokenizer", "more", "-o", "other"], in: folder)
+        #expect(!fileExists("\(folder)/other/config.json"))
+    }
+}
+
+@Test func `a file that may not be as long as it is leaves nothing behind`() throws {
+    try withBERT { folder in
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/bin/sh")
+        // The limit is the shell's, and grow's after it.
+        process.arguments = [
+            "-c", "ulimit -f 4; exec \"$0\" \"$@\"", executable("grow").path, "-e", "bert", "-k", "more", "-o", "x",
+        ]
+        process.currentDirectoryURL = URL(fileURLWithPath: folder)
+        let errors = Pipe()
+        (process.standardOutput, process.standardError) = (FileHandle.nullDevice, errors)
+        try process.run()
+        let text = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 1 && text.contains("error: cannot write x/model.safetensors"), "\(text)")
+        #expect(names(in: "\(folder)/x") == [])
     }
 }

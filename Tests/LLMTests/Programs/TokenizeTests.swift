@@ -54,6 +54,14 @@ import Testing
         for (index, word) in (lines.map { String($0[0]) } + ["last"]).enumerated() {
             #expect(added.output.contains("\(word.debugDescription) has id \(600 + index)\n"), "\(added.output)")
         }
+        // A list that an editor wrote.
+        let edited = "\u{FEFF}first\r\n\n \nwith a space \t2\t3\r\n"
+        let typed = try run("tokenize", ["-k", ".", "--add-token", "-", "-o", "typed"], in: folder, input: edited)
+        #expect(
+            typed.output.hasPrefix("\"first\" has id 600\n\"with a space\" has id 601\n"),
+            "\(typed.output) \(typed.errors)")
+        let nul = try run("tokenize", ["-k", ".", "--add-token", "-", "-o", "b"], in: folder, input: "a1\n\n\nb\0c\n")
+        #expect(nul.status == 1 && nul.errors.contains("error: line 4 of standard input"), "\(nul.errors)")
         try expectRefusal(
             "standard input has no word", hint: "--suggest", of: "tokenize",
             ["-k", ".", "--add-token", "-", "-o", "b"], in: folder)
@@ -85,5 +93,22 @@ import Testing
         try expectRefusal(
             "2 tokenizers are only for --text", of: "tokenize",
             ["-k", "a", "b", "-i", "data/tokenizer.json", "-o", "x"], in: folder, status: 2)
+    }
+}
+
+@Test func `who adds a word is told what becomes of it`() throws {
+    try withTemporaryDirectory { folder in
+        let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "##s"]
+        try write(Array(words.joined(separator: "\n").utf8 + [10]), to: "\(folder)/vocab.txt")
+        let command = ["-k", "vocab.txt", "--add-token", "Seoul", "seoul", "a", "[CLS]", "\u{200B}", "-o", "more"]
+        let result = try run("tokenize", command, in: folder)
+        #expect(
+            result.output.split(separator: "\n").dropLast() == [
+                "\"Seoul\" has id 8",
+                "\"seoul\" has id 9, and is never found: texts with it have \"Seoul\"",
+                "\"a\" has id 5, which it had already; it is found inside other words, too, from here on",
+                "\"[CLS]\" has id 2, which it had already",
+                "\"\u{200B}\" has id 10, and is never found: texts with it have nothing",
+            ], "\(result.output)\(result.errors)")
     }
 }

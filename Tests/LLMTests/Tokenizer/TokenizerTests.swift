@@ -10,6 +10,10 @@ import Testing
     let larger = try tokenizer.adding(["newword", "[newtoken]", "<|endoftext|>"].map { Array($0.utf8) })
     #expect(larger.vocabularySize == Int(size) + 2)
     #expect(try larger.encode(Array("newword[newtoken]".utf8)) == [size, size + 1])
+    // Twice is once.
+    let twice = try larger.adding(["x1x", "newword", "x1x"].map { Array($0.utf8) })
+    #expect(twice.addedTokens == larger.addedTokens + twice.addedTokens.suffix(1))
+    #expect(twice.addedTokens.last?.id == size + 2 && twice.idsBySpelling[Array("x1x".utf8)] == size + 2)
     try withTemporaryDirectory { directory in
         try larger.write(to: directory)
         #expect(try Tokenizer(directory: directory).json() == larger.json())
