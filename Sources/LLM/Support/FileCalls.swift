@@ -122,6 +122,7 @@ private func failure(_ what: String, _ code: Int32) -> UserError {
     let hint =
         switch code {
         case ENOSPC, EDQUOT: "free some space on the disk"
+        case EFBIG: "allow larger files: ulimit -f unlimited, or another file system"
         case EIO: "check the disk"
         default: "check that the folder exists and is yours, or choose another output"
         }

@@ -170,6 +170,9 @@ package struct Options {
     /// Whether the user wrote the option.
     package func isGiven(_ long: String) -> Bool { values[long] != nil }
 
+    /// The options that the user wrote.
+    var givenNames: Set<String> { Set(values.keys) }
+
     /// What the user wrote for an option; nil if nothing.
     package func given(_ long: String) -> String? { values[long]?.last }
 

@@ -49,6 +49,8 @@ package struct TrainingSettings {
     package let threads: Int?
     /// Whether to check everything and then end, with nothing written.
     package let isDryRun: Bool
+    /// Whether more is given than where and how.
+    private let saysWhatToTrain: Bool
     /// The options as a checkpoint keeps them.
     package let kept: [String: String]
 
@@ -253,6 +255,7 @@ package struct TrainingSettings {
         seed = UInt32(options.int("seed"))
         threads = given("threads")
         isDryRun = options.flag("dry-run")
+        saysWhatToTrain = !options.givenNames.isSubset(of: TrainingSettings.momentary)
         let names = Set(TrainingSettings.table(model: []) { $0 }.map(\.long) + own)
         kept = options.kept(defaultsOf: names).filter { !TrainingSettings.momentary.contains($0.key) }
     }
@@ -393,10 +396,18 @@ package struct TrainingSettings {
 
     /// The checkpoint to continue from; nil starts from scratch.
     /// - Parameter readModel: makes the model of a file, with room for moments.
+    /// - Throws: if there is none, and nothing says what to train: a run of the defaults would be a surprise.
     package func checkpoint<Model>(
         in directory: CheckpointDirectory?, _ readModel: (_ path: String) throws -> Model
     ) throws -> (model: Model, state: TrainingState)? where Model: TrainableModel {
-        resume == .continues ? try directory?.newest(readModel) : nil
+        guard resume == .continues, let directory else { return nil }
+        if let newest = try directory.newest(readModel) { return newest }
+        guard saysWhatToTrain else {
+            throw UserError(
+                "\(directory.path) has no checkpoint to continue from",
+                hint: "give the whole command of the first start")
+        }
+        return nil
     }
 
     // MARK: - what must fit

@@ -87,7 +87,7 @@ private func vectors(_ encoder: SentenceEncoder, _ texts: [[Int32]]) -> [[Float]
         #expect(encoder.tokens(of: Array("[MASK] 영화".utf8)) == [2, 4, 6, 3])
         settings.longest = 2
         let error = userError { _ = try SentenceEncoder(model, tokenizer, settings) }
-        #expect(error?.message.contains("positions for 2 tokens only") == true)
+        #expect(error?.message.contains("texts have 2 tokens at most") == true)
         let larger = try tokenizer.adding([Array("[newtoken]".utf8)])
         let tooLarge = userError { _ = try SentenceEncoder(model, larger, SentenceSettings()) }
         #expect(tooLarge?.message.contains("the tokenizer has 15 tokens, and the model rows for 14") == true)
@@ -332,7 +332,7 @@ private func parse(_ line: some StringProtocol) throws -> JSON {
         let lines = ["좋은 영화", "나쁜", "a b a b a b a b a b a b a b"]
         try write(Array(lines.joined(separator: "\n").utf8), to: "\(folder)/lines.txt")
         let result = try run("embed", ["--model", "bert", "-i", "lines.txt", "-o", "v.jsonl"], in: folder)
-        #expect(result.errors.contains("note: 1 texts were longer than 12 tokens, and were cut"), "\(result.errors)")
+        #expect(result.errors.contains("note: 1 text was longer than 12 tokens, and was cut"), "\(result.errors)")
         let encoder = try SentenceEncoder(model, tokenizer, SentenceSettings())
         let wanted = vectors(encoder, lines.map { encoder.tokens(of: Array($0.utf8)) })
         let written = String(decoding: try bytes("\(folder)/v.jsonl"), as: UTF8.self).split(separator: "\n")

@@ -123,7 +123,7 @@ func `a BERT's run goes on to the same bytes`(options: [String]) throws {
         var ids = [Int32](repeating: 3, count: 200)
         for i in 100..<110 { ids[i] = 6 }
         try writeShard(ids, to: "\(folder)/data/train_0.bin")
-        let options = shape + ["-o", "padding", "-b", "1", "-x", "3", "-v", "1"]
+        let options = shape + ["-o", "padding", "-b", "1", "-x", "3", "-v", "1", "--log-every", "1"]
         let result = try run("train_bert", train(options), in: folder)
         #expect(result.status == 0, "\(result.errors)")
         let told = losses(result.output + result.errors)

@@ -202,7 +202,8 @@ private func embedding(_ model: any LanguageModel, _ id: Int) -> [Float] {
     try withModels { folder in
         let command = ["--model", "phi", "--tokenizer", "more", "-o"]
         try expectRefusal(
-            "[newtoken] is not a token that the model knows", of: "grow", command + ["x", "--init", "like=[newtoken]"],
+            "\"[newtoken]\" is not a token that the model knows", of: "grow",
+            command + ["x", "--init", "like=[newtoken]"],
             in: folder)
         try write([1], to: "\(folder)/file")
         try expectRefusal("file is a file", of: "grow", command + ["file"], in: folder, status: 2)
@@ -319,9 +320,15 @@ func `a BERT's run of any shape resumes by its output alone`(part: String) throw
     try withBERT { folder in
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/bin/sh")
-        // The limit is the shell's, and grow's after it.
+        // The limit is the shell's, and grow's after it; the signal that tells of it must not be ignored before grow.
+        #if os(Linux)
+            let signal = "env --default-signal=XFSZ"
+        #else
+            let signal = ""
+        #endif
         process.arguments = [
-            "-c", "ulimit -f 4; exec \"$0\" \"$@\"", executable("grow").path, "-e", "bert", "-k", "more", "-o", "x",
+            "-c", "ulimit -f 4; exec \(signal) \"$0\" \"$@\"", executable("grow").path, "-e", "bert", "-k", "more",
+            "-o", "x",
         ]
         process.currentDirectoryURL = URL(fileURLWithPath: folder)
         let errors = Pipe()

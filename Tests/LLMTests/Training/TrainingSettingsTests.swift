@@ -49,6 +49,14 @@ import Testing
     #expect(try trainingSettings(["-i", "train_*.bin"]).validationData == "val_*.bin")
     #expect(try trainingSettings(["-i", "x/train_*.bin", "-j", "y.bin"]).validationData == "y.bin")
     #expect(try trainingSettings(["-j", "y.bin"]).trainData == "data/train_*.bin")
+    // A folder stands for the shards in it.
+    try withTemporaryDirectory { folder in
+        for given in [folder, folder + "/"] {
+            let settings = try trainingSettings(["-i", given])
+            #expect(settings.trainData == folder + "/train_*.bin" && settings.validationData == folder + "/val_*.bin")
+            #expect(try trainingSettings(["-j", given]).validationData == folder + "/val_*.bin")
+        }
+    }
 }
 
 @Test func `a sequence is no longer than the model's positions`() throws {
@@ -89,7 +97,8 @@ import Testing
         #expect(try step([]) == nil)
         #expect(try step(["-y", "0"]) == nil)
         expectUserError("resume from where?") { _ = try step(["-y", "1"]) }
-        for resume in [[], ["-y", "0"], ["-y", "1"]] { #expect(try step(["-o", folder] + resume) == nil) }
+        for resume in [[], ["-y", "0"], ["-y", "1", "-x", "3"]] { #expect(try step(["-o", folder] + resume) == nil) }
+        expectUserError("a run of the defaults?") { _ = try step(["-o", folder, "-y", "1", "--threads", "1"]) }
         try makeData(folder)
         var run = try Run(data: folder)
         for step in [2, 5] {
