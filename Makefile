@@ -58,6 +58,11 @@ TRAIN = $($(RECIPE).TRAIN) $(if $(THREADS),--threads $(THREADS))
 
 .PHONY: all help swift run resume tutorial lotto-long lora chatbot test test-widths test-kill test-threads bench fuzz clean $(PROGRAMS)
 
+all: swift
+	swift build $(SWIFT_OPTIONS)
+	@for program in $(PROGRAMS); do cp -f $(SCRATCH)/release/$$program . || exit 1; done
+	@echo "built: $(PROGRAMS); next: make run"
+
 # The lines above the first that is no comment.
 help:
 	@sed -n -e '/^#/!q' -e 's/^# \{0,1\}//p' Makefile
@@ -70,11 +75,6 @@ swift:
 		oldest=$$(printf '%s\n' "$$version" $(SWIFT_NEEDED) | sort -t . -k 1,1n -k 2,2n | head -n 1); \
 		test "$$oldest" = $(SWIFT_NEEDED) || { echo "error: Swift $$version is here, and $(SWIFT_NEEDED) or later is needed" >&2; \
 		echo 'hint: https://www.swift.org/install says how to get it' >&2; exit 1; }
-
-all: swift
-	swift build $(SWIFT_OPTIONS)
-	@for program in $(PROGRAMS); do cp -f $(SCRATCH)/release/$$program . || exit 1; done
-	@echo "built: $(PROGRAMS); next: make run"
 
 $(PROGRAMS): swift
 	swift build $(SWIFT_OPTIONS) --product $@
