@@ -69,10 +69,10 @@ let package = Package(
             ]),
         .executableTarget(name: "fuzz", dependencies: ["LLM"], path: "dev/fuzz"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
-        // What takes time in these tests is not in their own files; unoptimized, file by file, they are built a minute sooner.
+        // What takes time in these tests is not in their own files; unoptimized they are built a minute sooner.
         .testTarget(
             name: "LLMTests", dependencies: ["LLM", "Kernels"], resources: [.copy("Fixtures")],
-            swiftSettings: [.unsafeFlags(["-Onone", "-no-whole-module-optimization", "-enable-batch-mode"])]),
+            swiftSettings: [.unsafeFlags(["-Onone"])]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -158,15 +158,7 @@ private func trained() -> Phi {
 
 extension Threads {
     @Test func `any number of threads gives the same Phi`() {
-        let before = threadCount
-        defer { threadCount = before }
-        threadCount = 1
-        let expected = trained().parameters.bits
-        for threads in 2...7 {
-            threadCount = threads
-            let isSame = trained().parameters.bits == expected
-            #expect(isSame, "\(threads) threads")
-        }
+        expectSameBitsFromAnyThreads { trained().parameters.bits }
     }
 }
 

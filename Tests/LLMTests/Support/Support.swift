@@ -115,3 +115,16 @@ extension CheckpointDirectory {
         }
     }
 }
+
+/// Expects the same from 1 to 7 threads. The number is the process's, so only the tests in Threads, which run one by one, may.
+func expectSameBitsFromAnyThreads(_ bits: () -> [UInt32], sourceLocation: SourceLocation = #_sourceLocation) {
+    let before = threadCount
+    defer { threadCount = before }
+    threadCount = 1
+    let expected = bits()
+    for threads in 2...7 {
+        threadCount = threads
+        let isSame = bits() == expected
+        #expect(isSame, "\(threads) threads", sourceLocation: sourceLocation)
+    }
+}
