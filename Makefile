@@ -4,8 +4,9 @@
 #   make run        the whole pipeline on a corpus of its own, the lottery machine: text → tokens → GPT-2 → score
 #   make lotto-long the same for up to ten tickets, in data/long: some twenty minutes
 #   make lora       an adapter that teaches the lottery machine of `make run` another rule, in data/lora
-#   make run TEXT=book.txt [VOCAB=4096] [DOCUMENT=blank|line|file] [STEPS=500] [BATCH=16] [T=256]
-#                   the same with your text, up to samples (each run replaces data/)
+#   make run TEXT=book.txt [MINUTES=5] [DOCUMENT=blank|line|file] [VOCAB=4096] [STEPS=500] [BATCH=16] [T=256]
+#                   the same with your text, up to samples (each run replaces data/); all that is not given suits the
+#                   text and the minutes to train in
 #   make resume     goes on with a `make run` that was stopped while it trained
 #   make chatbot TEXT=texts DATA=chat.csv
 #                   a GPT-2 of your texts (a file or a folder of them, a document on each line), tuned to answer, as
@@ -36,7 +37,7 @@ DOCUMENT ?= blank
 include Sources/LLM/Training/recipes.mk
 
 # A misspelt variable would be ignored, and `make run` replaces what is in data/.
-VARIABLES = TEXT DATA DOCUMENT VOCAB BATCH T STEPS EVERY WARMUP EPOCHS TOTAL PHI ROWS PROMPT THREADS LLM_CPU
+VARIABLES = TEXT DATA DOCUMENT MINUTES VOCAB BATCH T STEPS EVERY WARMUP EPOCHS TOTAL PHI ROWS PROMPT THREADS LLM_CPU
 MISSPELT = $(strip $(foreach v,$(filter-out $(VARIABLES),$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $(v)))),$(v))))
 ifneq ($(filter-out MAKE%,$(MISSPELT)),)
 $(error there is no variable $(MISSPELT); there are $(VARIABLES))
@@ -54,7 +55,10 @@ WARMUP ?= $($(RECIPE).WARMUP)
 T ?= $($(RECIPE).T)
 STEPS ?= $($(RECIPE).STEPS)
 EVERY ?= $($(RECIPE).EVERY)
-TRAIN = $($(RECIPE).TRAIN) $(if $(THREADS),--threads $(THREADS))
+MINUTES ?= $($(RECIPE).MINUTES)
+TRAIN = $($(RECIPE).TRAIN) $(if $(filter text,$(RECIPE)),$(GIVEN)) $(if $(THREADS),--threads $(THREADS))
+# What of the choices for one's own text is made by the user.
+GIVEN = $(if $(BATCH),-b $(BATCH)) $(if $(T),-t $(T)) $(if $(STEPS),-x $(STEPS))
 
 .PHONY: all help swift run resume tutorial lotto-long lora chatbot test test-widths test-kill test-threads bench fuzz clean $(PROGRAMS)
 

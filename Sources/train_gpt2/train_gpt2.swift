@@ -24,6 +24,10 @@ let table = TrainingSettings.table(
         Option(
             "vocab-size", nil, .integer(1...16_000_000), "N",
             "vocabulary of a new model (default: the tokenizer's, else 50257)"),
+        Option(
+            "minutes", nil, .number(0.05...100_000), "X",
+            "train a new model for some X minutes: chooses its shape, the batch, the optimizer and the steps by the train "
+                + "data and by this machine's speed, and prints them; what is given stays"),
     ], defaultData: defaultData)
 
 /// llm.c's place for tinyshakespeare, else where `make run` puts its shards.
@@ -46,9 +50,9 @@ enum Main {
         // Which part is trained must be known before a checkpoint's moments are read.
         let part = try TrainedPart(given.completed(from: TrainingSettings(given).keptSettings(in: directory)))
         let checkpoint = try TrainingSettings(given).checkpoint(in: directory) { try readGPT2($0, training: part) }
-        let options = try checkpoint.map { try TrainingSettings.continuing(given, from: $0.state) } ?? given
+        if let threads = TrainingSettings(given).threads { useThreads(threads) }
+        let options = try checkpoint.map { try TrainingSettings.continuing(given, from: $0.state) } ?? fitted(given)
         let settings = TrainingSettings(options)
-        if let threads = settings.threads { useThreads(threads) }
         // Without shards there is no tokenizer beside them, either, which would be the wrong thing to ask for.
         _ = try DataLoader.shards(matching: settings.trainData)
         let tokenizer = try settings.findTokenizer()
@@ -89,6 +93,51 @@ enum Main {
         }
     }
 
+    // MARK: - a time to train in
+
+    /// The options, completed by what suits --minutes, if that is given.
+    static func fitted(_ given: Options) throws -> Options {
+        guard given.isGiven("minutes") else { return given }
+        guard !given.isGiven("model") else {
+            throw UserError(
+                "--minutes chooses a new model, and --model names one",
+                hint: "leave out one of them; how long a model is trained further is up to --steps", exitCode: 2)
+        }
+        let seconds = 60 * given.double("minutes")
+        let start = now()
+        let paths = try DataLoader.shards(matching: TrainingSettings(given).trainData)
+        let tokens = try paths.reduce(0) { try $0 + TokenShard($1).count }
+        let tokenizer = try TrainingSettings(given).findTokenizer()
+        let V = vocabulary(given, tokenizer)
+        let budget = TimeBudget(tokens: tokens, V: V, operations: seconds * TimeBudget.operationsPerSecond())
+        var chosen = budget.options
+        if given.isGiven("layers") || given.isGiven("channels") || given.isGiven("heads") {
+            // A shape is one thing.
+            for name in ["layers", "channels", "heads"] { chosen[name] = nil }
+        }
+        if given.isGiven("optimizer"), given.text("optimizer") != Optimizer.muon.rawValue {
+            chosen["learning-rate"] = TimeBudget.learningRateOfAdamW
+        }
+        var options = try given.completed(from: chosen)
+        let settings = TrainingSettings(options)
+        let T = try settings.T(maxT: Int.max)
+        let microBatches = try settings.microBatches(T: T)
+        // Batches that the data cannot fill are refused before they are timed.
+        let batches = try settings.loadShards(tokenizer, V: V, T: T).data.batchesPerEpoch
+        let config = try newConfiguration(givenShape(options), V: V, maxT: T)
+        try checkMemory(config.bytes(rows: settings.B * T, trains: true))
+        let secondsPerStep = Double(microBatches) * TimeBudget.timeStep(config, settings, T: T)
+        let steps = TimeBudget.options(
+            seconds: seconds - (now() - start), secondsPerStep: secondsPerStep,
+            batches: batches / microBatches)
+        chosen.merge(steps) { $1 }
+        options = try given.completed(from: chosen)
+        let words = table.filter { chosen[$0.long] != nil && !given.isGiven($0.long) }
+            .map { "--\($0.long) \(chosen[$0.long] ?? "")" }
+        note("--minutes \(given.text("minutes") ?? "") chooses \(words.joined(separator: " "))")
+        return options
+    }
+
     // MARK: - the model
 
     /// Refuses a model that has another shape than the command line asks for.
@@ -110,7 +159,7 @@ enum Main {
     ) throws -> (GPT2, String) {
         let givesShape = ["layers", "heads", "channels", "vocab-size"].contains { options.isGiven($0) }
         let name = options.text("model") ?? (fileExists("gpt2_124M.bin") && !givesShape ? "gpt2_124M.bin" : nil)
-        var shape = (L: options.int("layers"), C: options.int("channels"), NH: options.int("heads"))
+        var shape = givenShape(options)
         if let name {
             guard let known = GPT2Configuration.descriptors[name] else {
                 if name.hasPrefix("d"), Int(name.dropFirst()) != nil {
@@ -129,15 +178,8 @@ enum Main {
             shape = known
         }
         try part.requireTrainedModel()
-        guard shape.C % shape.NH == 0 else {
-            throw UserError(
-                "\(shape.C) channels are not a multiple of \(shape.NH) heads",
-                hint: "take --channels that are a multiple of --heads", exitCode: 2)
-        }
-        let config = GPT2Configuration(
-            maxT: settings.newModelT,
-            V: options.isGiven("vocab-size") ? options.int("vocab-size") : tokenizer?.vocabularySize ?? 50257,
-            L: shape.L, NH: shape.NH, C: shape.C)
+        let config = try newConfiguration(
+            shape, V: vocabulary(options, tokenizer), maxT: settings.newModelT)
         if let name { try checkShape(of: config, at: name, options, settings) }
         if let tokenizer { try settings.checkTokenizer(tokenizer, fitsNewVocabulary: config.V) }
         try checkMemory(config.bytes(rows: settings.B * config.maxT, trains: true))
@@ -145,6 +187,26 @@ enum Main {
         model.tokenizer = tokenizer?.fingerprint()
         if !settings.isDryRun { model.parameters.initialize(seed: settings.seed) }
         return (model, "new")
+    }
+
+    /// The vocabulary of a new model.
+    static func vocabulary(_ options: Options, _ tokenizer: Tokenizer?) -> Int {
+        options.isGiven("vocab-size") ? options.int("vocab-size") : tokenizer?.vocabularySize ?? 50257
+    }
+
+    typealias Shape = (L: Int, C: Int, NH: Int)
+
+    static func givenShape(_ options: Options) -> Shape {
+        (options.int("layers"), options.int("channels"), options.int("heads"))
+    }
+
+    static func newConfiguration(_ shape: Shape, V: Int, maxT: Int) throws -> GPT2Configuration {
+        guard shape.C % shape.NH == 0 else {
+            throw UserError(
+                "\(shape.C) channels are not a multiple of \(shape.NH) heads",
+                hint: "take --channels that are a multiple of --heads", exitCode: 2)
+        }
+        return GPT2Configuration(maxT: maxT, V: V, L: shape.L, NH: shape.NH, C: shape.C)
     }
 
     // MARK: - the command line

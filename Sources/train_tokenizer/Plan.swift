@@ -9,7 +9,6 @@ struct Plan {
     private let unknown: [UInt8]?
     let special: [[UInt8]]
     let alphabet: Alphabet
-    let vocabularySize: Int
     let longestToken: Int
     let normalizes: Bool
 
@@ -49,7 +48,6 @@ struct Plan {
             : .characters(
                 prefix: prefix, limit: options.isGiven("limit-alphabet") ? options.int("limit-alphabet") : nil,
                 insideOrder: order)
-        vocabularySize = options.int("vocab-size")
         longestToken = options.isGiven("max-token-length") ? options.int("max-token-length") : .max
         characters.prefix = prefix
 

@@ -13,8 +13,9 @@ enum TrainTokenizer {
             "text to learn from, UTF-8 (a byte order mark is dropped); a directory stands for its files but hidden ones, "
                 + "- for standard input"),
         Option(
-            "vocab-size", "v", .integer(1...16_777_216), "N", default: "32000",
-            "number of tokens, including the special ones and the alphabet"),
+            "vocab-size", "v", .integer(0...16_777_216), "N", default: "32000",
+            "number of tokens, including the special ones and the alphabet; 0 as many as suit a small model of the "
+                + "text: one for each 256 bytes, 300 to 4096"),
         Option(
             "output", "o", .text, "DIR", "directory for tokenizer.json, the files that go with it, and tokenizer.bin"),
         Option(
@@ -73,8 +74,9 @@ enum TrainTokenizer {
             if !options.flag("lossy") { try checkTexts(heldOut) }
             try createDirectory(output)
             let start = now()
-            var (trainer, findings, distinct) = try count(files, plan, lossy: options.flag("lossy"))
-            let wanted = options.int("vocab-size")
+            let asked = options.int("vocab-size")
+            let wanted = asked > 0 ? asked : suitableVocabularySize(textBytes: files.reduce(0) { $0 + $1.size })
+            var (trainer, findings, distinct) = try count(files, plan, wanted: wanted, lossy: options.flag("lossy"))
             var progress = Progress("merge", total: Double(wanted), unit: "tokens")
             let learnt = trainer.train(
                 minimumFrequency: options.int("min-frequency")
@@ -90,9 +92,13 @@ enum TrainTokenizer {
         }
     }
 
+    /// The tokens that suit a small model: more are learned too seldom in a short text, and cost a small model time
+    /// (dev/LOG.md).
+    static func suitableVocabularySize(textBytes: Int) -> Int { min(max(textBytes / 256, 300), 4096) }
+
     /// A trainer of the words in `files`. The words themselves are freed here.
     static func count(
-        _ files: [TextFile], _ plan: Plan, lossy: Bool
+        _ files: [TextFile], _ plan: Plan, wanted: Int, lossy: Bool
     ) throws -> (BytePairTrainer, CorpusFindings, distinct: Int) {
         let size = files.reduce(0) { $0 + $1.size }
         var progress = Progress("read", total: Double(size) / 1e6, unit: "MB")
@@ -118,7 +124,7 @@ enum TrainTokenizer {
         let pairs = Progress("count", total: Double(distinct), unit: "distinct words")
         let trainer = BytePairTrainer(
             consume words, alphabet: plan.alphabet, specialTokens: plan.special,
-            vocabularySize: plan.vocabularySize, longestToken: plan.longestToken)
+            vocabularySize: wanted, longestToken: plan.longestToken)
         pairs.finish()
         return (trainer, findings, distinct)
     }

@@ -118,20 +118,46 @@ package final class Parameters {
     /// The gradients' norm ‖g‖, over all that is trained.
     package func gradientNorm() -> Double { sumOfSquares(gradients, count: trained.count).squareRoot() }
 
-    /// One AdamW step (Loshchilov and Hutter, 2019), after which the gradients are zero again.
+    /// One step of AdamW, or of Muon where that takes a part, after which the gradients are zero again.
     /// - Parameters:
+    ///   - beta1, beta2, epsilon: AdamW's.
     ///   - decay: weight decay; of the tensors whose row says so, unless `decaysAll`.
     ///   - gradientScale: the gradients are multiplied by it first (clipping).
     ///   - step: counted from 1.
     package func update(
-        learningRate: Double, beta1: Double, beta2: Double, epsilon: Double = 1e-8, decay: Double,
+        _ optimizer: Optimizer = .adamW, learningRate: Double, beta1: Double, beta2: Double, epsilon: Double = 1e-8,
+        decay: Double,
         decaysAll: Bool = false, gradientScale: Float, step: Int
     ) {
         for part in trained.parts {
+            let decay = decaysAll || part.decays ? decay : 0
+            if optimizer == .muon, let matrix = part.matrix {
+                updateByMuon(
+                    part, rows: matrix.rows, columns: matrix.columns, learningRate: learningRate, decay: decay,
+                    gradientScale: gradientScale)
+                continue
+            }
             adamW(
                 parameters: part.values, gradients: gradients + part.offset, m: m + part.offset, v: v + part.offset,
                 count: part.count, learningRate: learningRate, beta1: beta1, beta2: beta2, epsilon: epsilon,
-                decay: decaysAll || part.decays ? decay : 0, gradientScale: gradientScale, step: step)
+                decay: decay, gradientScale: gradientScale, step: step)
+        }
+    }
+
+    /// Updates the matrices of a part, each by itself: one in each layer.
+    private func updateByMuon(
+        _ part: Trained.Part, rows: Int, columns: Int, learningRate: Double, decay: Double, gradientScale: Float
+    ) {
+        let scratch = allocateFloats(muonScratch(rows: rows, columns: columns))
+        defer { freeFloats(scratch, count: muonScratch(rows: rows, columns: columns)) }
+        // The products are short.
+        withThreadsAwake {
+            for i in stride(from: 0, to: part.count, by: rows * columns) {
+                muon(
+                    parameters: part.values + i, gradients: gradients + part.offset + i, m: m + part.offset + i,
+                    rows: rows, columns: columns, learningRate: learningRate, decay: decay,
+                    gradientScale: gradientScale, scratch: scratch)
+            }
         }
     }
 
@@ -148,6 +174,8 @@ package struct Trained {
         package let offset: Int
         package let count: Int
         package let decays: Bool
+        /// The size of each of its matrices, if it is the weights of a linear layer in all layers.
+        package let matrix: (rows: Int, columns: Int)?
     }
 
     package private(set) var parts: [Part] = []
@@ -162,7 +190,9 @@ package struct Trained {
         places[tensor.index] = (rows, count)
         append(
             values + tensor.offset + rows.lowerBound * tensor.rowCount, count: rows.count * tensor.rowCount,
-            decays: tensor.decays)
+            decays: tensor.decays,
+            matrix: tensor.isPerLayer && tensor.layerShape.count == 2 && rows.count * tensor.rowCount == tensor.count
+                ? (tensor.layerShape[0], tensor.layerShape[1]) : nil)
     }
 
     fileprivate mutating func add(_ adapter: Adapter) {
@@ -172,8 +202,10 @@ package struct Trained {
         }
     }
 
-    private mutating func append(_ values: UnsafeMutablePointer<Float>, count: Int, decays: Bool) {
-        parts.append(Part(values: values, offset: self.count, count: count, decays: decays))
+    private mutating func append(
+        _ values: UnsafeMutablePointer<Float>, count: Int, decays: Bool, matrix: (rows: Int, columns: Int)? = nil
+    ) {
+        parts.append(Part(values: values, offset: self.count, count: count, decays: decays, matrix: matrix))
         self.count += count
     }
 

@@ -505,7 +505,8 @@ package final class Trainer {
             return
         }
         model.parameters.update(
-            learningRate: schedule.rate(at: state.step), beta1: 0.9, beta2: settings.conventions.beta2,
+            settings.optimizer, learningRate: schedule.rate(at: state.step), beta1: 0.9,
+            beta2: settings.conventions.beta2,
             decay: settings.decay, gradientScale: clipScale, step: state.step + 1)
     }
 

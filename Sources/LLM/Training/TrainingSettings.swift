@@ -22,6 +22,7 @@ package struct TrainingSettings {
     private let givenSteps: Int?
     private let epochs: Double
     package let overfitsBatch: Bool
+    private let shufflesRows: Bool
     package let lossOn: LossOn
     /// The text before an answer; nil unless answers alone count.
     package let answerMark: String?
@@ -31,6 +32,7 @@ package struct TrainingSettings {
     package let warmup: Int
     package let finalFraction: Double
     package let decay: Double
+    package let optimizer: Optimizer
     package let dropout: Float
     package let conventions: Conventions
     /// 0 never skips.
@@ -77,6 +79,15 @@ package struct TrainingSettings {
             Option(
                 "overfit-batch", "a", .flag, "[0|1]",
                 "train on the first batch alone, to see whether the model can learn it"),
+            Option(
+                "shuffle", nil, .choice(["batches", "rows"]), default: "batches",
+                "what an epoch's order is made of: batches of rows that follow each other, always the same, as in llm.c; or"
+                    + " single rows, cut elsewhere in each epoch, which teaches more from a short text (not for shards with a"
+                    + " document in each row)"),
+            Option(
+                "optimizer", nil, .choice(Optimizer.allCases.map(\.rawValue)), default: "adamw",
+                "adamw, or muon: Muon for the matrices of the layers, which learns more from a token at twenty times the"
+                    + " learning rate, and AdamW for the rest"),
             Option(
                 "train", nil, .choice(TrainedPart.names), default: "all",
                 "what learns: all; embeddings: the rows of tokens, in the embeddings and the classifier; or new-rows: those"
@@ -186,10 +197,19 @@ package struct TrainingSettings {
     package static func continuing(_ options: Options, from state: TrainingState) throws -> Options {
         var kept = state.settings.filter { !momentary.contains($0.key) }
         for change in options.changes(from: kept) where !momentary.contains(change.name) && !kept.isEmpty {
-            note(
-                change.name == "model" && options.has("train-data")
-                    ? "note: --model is not used: the run continues from its own checkpoint"
-                    : "note: --\(change.name) was \(change.was), is now \(change.now)")
+            switch change.name {
+            case "model" where options.has("train-data"):
+                note("note: --model is not used: the run continues from its own checkpoint")
+            case "minutes": note("note: --minutes is not used: it chooses a new model, and the run continues")
+            default: note("note: --\(change.name) was \(change.was), is now \(change.now)")
+            }
+        }
+        // AdamW would divide Muon's means by squares that are not there.
+        let (was, now) = (kept["optimizer"] ?? "adamw", options.isGiven("optimizer") ? options.text("optimizer") : nil)
+        if let now, now != was, state.step > 0 {
+            throw UserError(
+                "the run was started with --optimizer \(was), and its means are not \(now)'s",
+                hint: "leave out --optimizer, or start from the model: -e FILE and another --output", exitCode: 2)
         }
         // A number of steps that was asked for then would hide the epochs asked for now.
         if options.isGiven("epochs"), !options.isGiven("steps"), let steps = kept["steps"], steps != "-1" {
@@ -231,6 +251,7 @@ package struct TrainingSettings {
         givenTotalBatch = given("total-batch-size")
         givenSteps = options.int("steps") < 0 ? nil : options.int("steps")
         epochs = options.double("epochs")
+        shufflesRows = options.has("shuffle") && options.text("shuffle") == "rows"
         overfitsBatch = readsShards && options.flag("overfit-batch")
         // A masked model's loss is on what is hidden.
         lossOn =
@@ -242,6 +263,7 @@ package struct TrainingSettings {
         warmup = options.int("warmup")
         finalFraction = options.double("final-lr-fraction")
         decay = options.double("weight-decay")
+        optimizer = options.has("optimizer") ? Optimizer(rawValue: options.text("optimizer") ?? "") ?? .adamW : .adamW
         dropout = Float(options.double("dropout"))
         conventions = Conventions(rawValue: options.text("trainer") ?? "") ?? .llmC
         skipLossZ = options.double("skip-loss-z")
@@ -257,7 +279,8 @@ package struct TrainingSettings {
         isDryRun = options.flag("dry-run")
         saysWhatToTrain = !options.givenNames.isSubset(of: TrainingSettings.momentary)
         let names = Set(TrainingSettings.table(model: []) { $0 }.map(\.long) + own)
-        kept = options.kept(defaultsOf: names).filter { !TrainingSettings.momentary.contains($0.key) }
+        // What --minutes has chosen is kept, and not chosen again.
+        kept = options.kept(defaultsOf: names).filter { !(TrainingSettings.momentary + ["minutes"]).contains($0.key) }
     }
 
     // MARK: - what follows from the settings
@@ -312,8 +335,8 @@ package struct TrainingSettings {
     ) throws -> (data: DataLoader, validation: DataLoader?) {
         let counted = try lossOn.targets(tokenizer, answerMark: answerMark)
         let data = try DataLoader(
-            pattern: trainData, B: B, T: T, vocabularySize: V, shuffleSeed: overfitsBatch ? nil : seed, counted: counted
-        )
+            pattern: trainData, B: B, T: T, vocabularySize: V, shuffleSeed: overfitsBatch ? nil : seed,
+            shufflesRows: shufflesRows, counted: counted)
         let validation =
             try validateEvery > 0
             ? DataLoader(

@@ -19,12 +19,11 @@ lora.COUNT = 20000
 lora.RULE = --price 2000 --prizes 1000000000,50000000,2000000,100000,10000
 lora.TRAIN = --rank 3 --alpha 6 --dropout 0 -b 16 -x 1200 -l 1e-2 -u 30 -v 300 -s 0
 
-# One's own text.
-text.VOCAB = 4096
-text.BATCH = 16
-text.T = 256
-text.STEPS = 500
-text.TRAIN = --layers 4 --heads 4 --channels 128 -b $(BATCH) -t $(T) -x $(STEPS) -l 2e-3 -u 20 -q 0.1 -c 0.1 -v 50 -s 100 -g 256 -n 100 -nk 2
+# One's own text. What is not said here follows from the text's size, from the time and from the machine: the vocabulary
+# by train_tokenizer, the rest by train_gpt2 (TimeBudget.swift).
+text.VOCAB = 0
+text.MINUTES = 5
+text.TRAIN = --minutes $(MINUTES) -g 256 -n 500 -nk 2
 
 # A model that answers, from texts with a document on each line: its pre-training, small batches and many steps because
 # there are few tokens, and its tuning, the same for an adapter and for the whole model but for the learning rate.

@@ -66,6 +66,27 @@ private func twinSamples(_ shards: [[Int32]], size: Int, seed: UInt32?, batches:
     }
 }
 
+/// The first `batches` batches of B rows, each T + 1 tokens, where rows are shuffled: the first of a shard's order of rows
+/// says at which token, below T, the rows begin. Rows that fill no batch are left out.
+private func twinRows(_ shards: [[Int32]], B: Int, T: Int, seed: UInt32, batches: Int) -> [[[Int32]]] {
+    var result: [[[Int32]]] = []
+    var random = TwinTwister(seed: seed)
+    var shardOrder = Array(shards.indices)
+    while true {
+        random.shuffle(&shardOrder)
+        for shard in shardOrder {
+            var order = Array(0..<shards[shard].count / T - 1)
+            random.shuffle(&order)
+            let start = order[0] * T / order.count
+            while order.count >= B {
+                if result.count == batches { return result }
+                result.append(order[..<B].map { Array(shards[shard][start + $0 * T...start + $0 * T + T]) })
+                order.removeFirst(B)
+            }
+        }
+    }
+}
+
 /// Writes shards of these lengths; their tokens.
 private func makeShards(_ lengths: [Int], in directory: String, vocabulary: Int = 500) throws -> [[Int32]] {
     try lengths.enumerated().map { i, length in
@@ -76,12 +97,12 @@ private func makeShards(_ lengths: [Int], in directory: String, vocabulary: Int 
 }
 
 private func loader(
-    _ directory: String, B: Int = 2, T: Int = 5, vocabularySize: Int = 500, seed: UInt32? = 42, shrinks: Bool = false,
-    counted: DataLoader.Targets = .all
+    _ directory: String, B: Int = 2, T: Int = 5, vocabularySize: Int = 500, seed: UInt32? = 42, rows: Bool = false,
+    shrinks: Bool = false, counted: DataLoader.Targets = .all
 ) throws -> DataLoader {
     try DataLoader(
         pattern: directory + "/train_*.bin", B: B, T: T, vocabularySize: vocabularySize, shuffleSeed: seed,
-        shrinks: shrinks, counted: counted)
+        shufflesRows: rows, shrinks: shrinks, counted: counted)
 }
 
 // MARK: - the order
@@ -102,6 +123,29 @@ func `samples come in llm.c's order over shards and epochs`(seed: UInt32?) throw
     }
 }
 
+@Test func `rows come in an order of their own, and begin elsewhere in each epoch`() throws {
+    try withTemporaryDirectory { directory in
+        // A batch of three rows of five takes 20 tokens, because the rows begin at any of five.
+        let shards = try makeShards([20, 57, 24, 111, 19], in: directory)
+        let loader = try loader(directory, B: 3, rows: true)
+        #expect(loader.tokenCount == 20 + 57 + 24 + 111 && loader.batchesPerEpoch == 1 + 3 + 1 + 7)
+        var starts = Set<Int32>()
+        for rows in twinRows(Array(shards[..<4]), B: 3, T: 5, seed: 42, batches: 300) {
+            let batch = try loader.nextBatch()
+            try #require(batch.inputs == rows.flatMap { $0.dropLast() })
+            try #require(batch.targets == rows.flatMap { $0.dropFirst() } && batch.lengths == [5, 5, 5])
+            starts.formUnion(rows.map { $0[0] })
+        }
+        // Most tokens have been the first of a row.
+        #expect(starts.count > 130)
+        expectUserError("a row short") {
+            _ = try DataLoader(
+                pattern: directory + "/train_4.bin", B: 3, T: 5, vocabularySize: 500, shuffleSeed: 1, shufflesRows: true
+            )
+        }
+    }
+}
+
 @Test func `a shard too short for a sample is passed over`() throws {
     try withTemporaryDirectory { directory in
         let shards = try makeShards([31, 10, 45], in: directory)
@@ -113,11 +157,11 @@ func `samples come in llm.c's order over shards and epochs`(seed: UInt32?) throw
     }
 }
 
-@Test(arguments: [nil, 42] as [UInt32?])
-func `a loader resumes at any place`(seed: UInt32?) throws {
+@Test(arguments: [(nil, false), (42, false), (42, true)] as [(UInt32?, Bool)])
+func `a loader resumes at any place`(seed: UInt32?, rows: Bool) throws {
     try withTemporaryDirectory { directory in
         _ = try makeShards([57, 20, 41, 111], in: directory)
-        let whole = try loader(directory, seed: seed)
+        let whole = try loader(directory, seed: seed, rows: rows)
         // Three epochs, with the position before every batch.
         var places: [DataLoader.Position] = []
         var batches: [[Int32]] = []
@@ -126,7 +170,7 @@ func `a loader resumes at any place`(seed: UInt32?) throws {
             batches.append(try whole.nextBatch().inputs)
         }
         for start in places.indices {
-            let resumed = try loader(directory, seed: seed)
+            let resumed = try loader(directory, seed: seed, rows: rows)
             try resumed.resume(at: places[start])
             for batch in batches[start...].prefix(25) {
                 try #require(try resumed.nextBatch().inputs == batch)

@@ -242,7 +242,9 @@ func `any chunks of rows give one loss and one gradient`(rows: Int, hidesSome: B
 // MARK: - training
 
 /// Three steps of training on 5 × 65 tokens.
-private func trained(_ config: GPT2Configuration, hidesSome: Bool = false) -> GPT2 {
+private func trained(
+    _ config: GPT2Configuration, hidesSome: Bool = false, _ optimizer: Optimizer = .adamW
+) -> GPT2 {
     let (B, T) = (5, 65)
     let model = newModel(config)
     model.parameters.initialize(seed: 7)
@@ -253,7 +255,8 @@ private func trained(_ config: GPT2Configuration, hidesSome: Bool = false) -> GP
             Array(tokens.dropLast()), targets, B: B, T: T, scale: 1 / Float(targets.count { $0 >= 0 }))
         let norm = model.parameters.gradientNorm()
         model.parameters.update(
-            learningRate: 1e-2, beta1: 0.9, beta2: 0.95, decay: 0.1, gradientScale: Float(min(1, 0.5 / norm)),
+            optimizer, learningRate: 1e-2, beta1: 0.9, beta2: 0.95, decay: 0.1,
+            gradientScale: Float(min(1, 0.5 / norm)),
             step: step)
     }
     return model
@@ -272,6 +275,10 @@ private func trained(_ config: GPT2Configuration, hidesSome: Bool = false) -> GP
             let isSame = trained(chunked, hidesSome: hidesSome).parameters.bits == expected
             #expect(isSame, "\(threads) threads")
         }
+    }
+
+    @Test func `any number of threads gives the same bytes with Muon`() {
+        expectSameBitsFromAnyThreads { trained(chunked, .muon).parameters.bits }
     }
 }
 

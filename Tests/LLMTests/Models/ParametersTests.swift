@@ -1,6 +1,7 @@
 // Parameters: how they begin, and what a step does to each tensor.
 
 import Foundation
+import Kernels
 import LLM
 import Testing
 
@@ -51,6 +52,43 @@ func `decay acts on the tensors whose row says so`(decaysAll: Bool) {
             #expect(abs(parameters.values[i] - (start - (i % 2 == 0 ? 0.25 : -0.25))) < 1e-6, "\(tensor.name)")
             #expect(abs(parameters.m[i] - (i % 2 == 0 ? 0.4 : -0.4)) < 1e-6)
             #expect(abs(parameters.v[i] - 0.05 * 16) < 1e-6)
+        }
+    }
+    #expect(parameters.array(parameters.gradients).allSatisfy { $0 == 0 })
+}
+
+/// Of the table, c is the weights of three layers: three matrices, each by itself. AdamW updates the rest.
+@Test func `Muon takes the layers' matrices, and AdamW the rest`() {
+    func started() -> Parameters {
+        let parameters = Parameters(table(), trains: true)
+        parameters.initialize(seed: 9)
+        return parameters
+    }
+    let (parameters, twin, adamW) = (started(), started(), started())
+    for step in 1...2 {
+        let gradients = randomTokens(parameters.table.count, below: 1000, seed: UInt64(step)).map {
+            Float($0) / 500 - 1
+        }
+        for one in [parameters, twin, adamW] {
+            for i in gradients.indices { one.gradients[i] = gradients[i] }
+        }
+        parameters.update(
+            .muon, learningRate: 0.1, beta1: 0.9, beta2: 0.95, decay: 0.5, gradientScale: 0.5, step: step)
+        adamW.update(learningRate: 0.1, beta1: 0.9, beta2: 0.95, decay: 0.5, gradientScale: 0.5, step: step)
+        var scratch = [Float](repeating: 0, count: muonScratch(rows: 4, columns: 5))
+        let c = twin.table.tensors[2]
+        for layer in 0..<3 {
+            let i = c.offset + layer * 20
+            muon(
+                parameters: twin.values + i, gradients: twin.gradients + i, m: twin.m + i, rows: 4, columns: 5,
+                learningRate: 0.1, decay: 0.5, gradientScale: 0.5, scratch: &scratch)
+        }
+    }
+    for tensor in parameters.table.tensors {
+        let expected = tensor.name == "c" ? twin : adamW
+        for i in tensor.offset..<tensor.offset + tensor.count {
+            #expect(parameters.values[i] == expected.values[i], "\(tensor.name)")
+            #expect(parameters.m[i] == expected.m[i] && parameters.v[i] == expected.v[i], "\(tensor.name)")
         }
     }
     #expect(parameters.array(parameters.gradients).allSatisfy { $0 == 0 })

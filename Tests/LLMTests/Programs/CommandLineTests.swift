@@ -60,3 +60,57 @@ func `a program says its version`(program: String) throws {
             of: "lotto", score + ["10"], in: folder)
     }
 }
+
+// MARK: - a time to train in
+
+@Test func `--minutes chooses what is not given, once`() throws {
+    try withTemporaryDirectory { folder in
+        try writeShard(randomTokens(5000, below: 300, seed: 1), to: folder + "/train_0.bin")
+        try writeShard(randomTokens(900, below: 300, seed: 2), to: folder + "/val_0.bin")
+        let train = ["-i", ".", "-o", "out", "--vocab-size", "300", "-s", "0"]
+        let result = try run("train_gpt2", train + ["--minutes", "0.05", "-b", "2", "-x", "3"], in: folder)
+        #expect(result.status == 0, "\(result.errors)")
+        // What it names makes the same run without it.
+        let line = try #require(result.errors.split(separator: "\n").first { $0.hasPrefix("--minutes 0.05 chooses ") })
+        let words = line.split(separator: " ").dropFirst(3).map { String($0) }
+        #expect(words.contains("muon") && words.contains("rows") && !words.contains("--batch-size"))
+        try expectSuccess(
+            "train_gpt2", ["-i", ".", "-o", "twin", "--vocab-size", "300", "-s", "0", "-b", "2", "-x", "3"] + words,
+            in: folder)
+        for file in ["model_00000003.bin", "main.log"] {
+            let (one, twin) = (
+                try Data(contentsOf: URL(fileURLWithPath: "\(folder)/out/\(file)")),
+                try Data(contentsOf: URL(fileURLWithPath: "\(folder)/twin/\(file)"))
+            )
+            #expect(one == twin, "\(file)")
+        }
+        // A run that goes on has its settings.
+        let more = try run("train_gpt2", ["-o", "out", "-y", "1", "-x", "4", "--minutes", "9"], in: folder)
+        #expect(more.status == 0 && more.errors.contains("--minutes is not used"), "\(more.errors)")
+        #expect(more.output.contains("4/4") && !more.errors.contains("--minutes 9 chooses"))
+        try expectRefusal(
+            "--optimizer muon, and its means are not adamw's", of: "train_gpt2",
+            ["-o", "out", "-y", "1", "-x", "5", "--optimizer", "adamw"], in: folder, status: 2)
+        try expectRefusal(
+            "--minutes chooses a new model, and --model names one", of: "train_gpt2",
+            ["-i", ".", "-e", "out/model_00000003.bin", "--minutes", "1"], in: folder, status: 2)
+        try expectRefusal(
+            "a batch of", of: "train_gpt2", ["-i", ".", "--minutes", "0.05", "-b", "2000"], in: folder)
+    }
+}
+
+@Test(arguments: [(200, 300), (256 * 700, 700), (256 * 9000, 4096)])
+func `a vocabulary that suits the text's size`(bytes: Int, tokens: Int) throws {
+    try withTemporaryDirectory { folder in
+        // Words of eight random letters, so that there are pairs enough.
+        var random = Xorshift(seed: 1)
+        var text: [UInt8] = []
+        while text.count < bytes { text.append(text.count % 9 == 8 ? 32 : UInt8(97 + random.below(26))) }
+        try Data(text).write(to: URL(fileURLWithPath: folder + "/text"))
+        let result = try run(
+            "train_tokenizer", ["--input", "text", "--vocab-size", "0", "--output", "t", "--min-frequency", "1"],
+            in: folder)
+        let size = try Tokenizer(directory: folder + "/t").vocabularySize
+        #expect(result.status == 0 && size == tokens)
+    }
+}

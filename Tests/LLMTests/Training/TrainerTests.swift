@@ -500,14 +500,18 @@ private func interrupted(at step: Int, midway: Bool, _ arguments: [String]) thro
     return second.said
 }
 
-@Test(arguments: [("loss", false, "0"), ("accuracy", true, "0"), ("loss", true, "0.2")])
+@Test(arguments: [
+    ("loss", false, "0", "adamw"), ("accuracy", true, "0", "adamw"), ("loss", true, "0.2", "adamw"),
+    ("loss", true, "0", "muon"),
+])
 func `a run killed at any step and resumed ends in the same bytes`(
-    bestBy: String, midway: Bool, dropout: String
+    bestBy: String, midway: Bool, dropout: String, optimizer: String
 ) throws {
     try withTemporaryDirectory { folder in
         try makeEventfulData(folder)
         func arguments(_ out: String) -> [String] {
-            eventful(folder, out, "--best-by", bestBy, "--dropout", dropout)
+            eventful(folder, out, "--best-by", bestBy, "--dropout", dropout, "--optimizer", optimizer)
+                + (optimizer == "muon" ? ["--shuffle", "rows"] : [])
         }
         let whole = try TestRun(newTiny(), arguments(folder + "/whole"))
         try whole.train()

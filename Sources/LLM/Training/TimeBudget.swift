@@ -1,0 +1,106 @@
+// The settings of a new model that suit a text and a time. They are what a search found best, or within 3% of it in bits a
+// byte of held-out text, on texts from 40 kB to 62 MB, in a minute to half an hour of two cores (dev/LOG.md). What it
+// showed is simple:
+//
+//  - Small models that see many tokens beat larger ones that see few, far more so than in the large (Hoffmann et al.,
+//    2022): four times the time wants a model of twice as many parameters, hardly wider and a layer deeper.
+//  - With Muon one learning rate suits them all; steps are of about 2,000 tokens.
+//  - A text that is read more than a few times wants dropout, the more the oftener. A short one is learned by heart in the
+//    end whatever one does, so there is an end to how often.
+
+import Foundation
+import Kernels
+
+/// The settings of a new model, from the size of a text and a number of operations.
+package struct TimeBudget {
+    package let layers: Int
+    package let channels: Int
+    package var heads: Int { channels / 32 }
+    package let B: Int
+    package let T: Int
+    package let dropout: Double
+
+    /// - Parameters:
+    ///   - tokens: of the text to learn from.
+    ///   - V: the vocabulary.
+    ///   - operations: what the machine could do in the time at its multiply-add peak.
+    package init(tokens: Int, V: Int, operations: Double) {
+        // 1 for a minute of 236 GFLOP/s.
+        let budget = max(operations / (60 * 236e9), 1e-3)
+        let width = Int((64 * pow(budget, 0.3) / 32).rounded()) * 32
+        let depth = Int((2.5 * pow(budget, 0.25)).rounded())
+        (channels, layers) = (min(max(width, 32), 1024), min(max(depth, 1), 24))
+        // A short text must fill a batch.
+        var (rows, length) = (16, 128)
+        while rows > 1, tokens / 8 < (rows + 1) * length { rows /= 2 }
+        while length > 8, tokens / 8 < (rows + 1) * length { length /= 2 }
+        (B, T) = (rows, length)
+        // Of the tokens that the time is enough for, at half the peak.
+        let operationsPerToken = Double(6 * (12 * layers * channels * channels + V * channels))
+        let epochs = operations / 2 / operationsPerToken / Double(max(tokens, 1))
+        dropout = epochs < 4 ? 0 : epochs < 12 ? 0.1 : epochs < 30 ? 0.2 : 0.3
+    }
+
+    /// Where AdamW is asked for.
+    package static let learningRateOfAdamW = "2e-3"
+
+    /// The options of train_gpt2 that say this, but for those that follow from the number of steps.
+    package var options: [String: String] {
+        [
+            "layers": "\(layers)", "heads": "\(heads)", "channels": "\(channels)", "batch-size": "\(B)",
+            "sequence-length": "\(T)", "dropout": "\(dropout)", "optimizer": "muon", "shuffle": "rows",
+            "learning-rate": "8e-3", "final-lr-fraction": "0.05", "weight-decay": "0.1",
+        ]
+    }
+
+    /// How often a text is read at most.
+    private static let mostEpochs = 100.0
+    /// Validations of a run, and the batches of each.
+    private static let (validations, validationBatches) = (10, 20)
+
+    /// The options that follow from the speed.
+    /// - Parameters:
+    ///   - seconds: to train in.
+    ///   - secondsPerStep: measured.
+    ///   - batches: of an epoch.
+    package static func options(seconds: Double, secondsPerStep: Double, batches: Int) -> [String: String] {
+        // A batch of a validation takes a third of a step: a forward pass without a backward one.
+        let validating = Double(validations * validationBatches) / 3
+        let affordable = max(seconds / secondsPerStep - validating, seconds / secondsPerStep / 2, 1)
+        let steps = max(1, Int(min(affordable, mostEpochs * Double(batches), 1e9)))
+        return [
+            "steps": "\(steps)", "warmup": "\(min(100, steps / 20))",
+            "val-every": "\(max(1, steps / validations))", "val-batches": "\(validationBatches)",
+        ]
+    }
+
+    // MARK: - the machine
+
+    /// This machine's multiply-add peak.
+    package static func operationsPerSecond() -> Double { measurePeakFlops() }
+
+    /// The seconds of a micro-batch with an update, of a model that is thrown away.
+    package static func timeStep(_ config: GPT2Configuration, _ settings: TrainingSettings, T: Int) -> Double {
+        let model = GPT2(config, trains: true)
+        model.parameters.initialize(seed: settings.seed)
+        model.dropout = settings.dropout
+        var random = MersenneTwister(seed: settings.seed)
+        let tokens = (0..<settings.B * T).map { _ in Int32(random.next() % UInt32(config.V)) }
+        let lengths = Array(repeating: T, count: settings.B)
+        var times: [Double] = []
+        let start = now()
+        while times.count < 4 || now() - start < 0.5, times.count < 100 {
+            let begin = now()
+            let key = settings.dropout > 0 ? DropoutKey(seed: settings.seed, microBatch: times.count) : nil
+            model.forward(inputs: tokens, .batch(lengths: lengths, dropout: key))
+            _ = model.classify(targets: tokens, gradientScale: 1 / Float(tokens.count))
+            model.backward(inputs: tokens)
+            _ = model.parameters.gradientNorm()
+            model.parameters.update(
+                settings.optimizer, learningRate: 1e-3, beta1: 0.9, beta2: 0.95, decay: 0, gradientScale: 1,
+                step: times.count + 1)
+            times.append(now() - begin)
+        }
+        return times.dropFirst().sorted()[(times.count - 1) / 2]
+    }
+}

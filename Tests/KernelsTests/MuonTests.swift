@@ -1,0 +1,109 @@
+// The optimizer of matrices.
+
+import Foundation
+import Kernels
+import Testing
+
+// MARK: - naive reference
+
+/// A matrix, row by row.
+private typealias Matrix = [[Double]]
+
+private func product(_ a: Matrix, _ b: Matrix) -> Matrix {
+    a.map { row in b[0].indices.map { j in row.indices.reduce(0) { $0 + row[$1] * b[$1][j] } } }
+}
+
+private func transposed(_ a: Matrix) -> Matrix { a[0].indices.map { j in a.map { $0[j] } } }
+
+private func combined(_ terms: [(Double, Matrix)]) -> Matrix {
+    terms[0].1.indices.map { i in
+        terms[0].1[i].indices.map { j in terms.reduce(0) { $0 + $1.0 * $1.1[i][j] } }
+    }
+}
+
+/// The matrix with the same directions and all lengths near 1: aX + bXXᵀX + cXXᵀXXᵀX, five times, from the matrix
+/// divided by the root of its sum of squares.
+private func orthogonal(_ matrix: Matrix) -> Matrix {
+    let length = matrix.reduce(0) { $0 + $1.reduce(0) { $0 + $1 * $1 } }.squareRoot()
+    var x = combined([(1 / max(length, 1e-7), matrix)])
+    for _ in 0..<5 {
+        let cubed = product(product(x, transposed(x)), x)
+        let fifth = product(product(x, transposed(x)), cubed)
+        x = combined([(3.4445, x), (-4.7750, cubed), (2.0315, fifth)])
+    }
+    return x
+}
+
+/// A step: a running mean of the gradient, a look ahead (Nesterov's), and the parameters move by the orthogonal matrix of
+/// that. √max makes an update's mean square that of AdamW's, some 0.2².
+private func naiveMuon(
+    parameters: inout Matrix, gradient: Matrix, m: inout Matrix, learningRate: Double, decay: Double, scale: Double
+) {
+    m = combined([(0.95, m), (0.05 * scale, gradient)])
+    let update = orthogonal(combined([(0.95, m), (0.05 * scale, gradient)]))
+    let size = 0.2 * Double(max(m.count, m[0].count)).squareRoot()
+    parameters = combined([(1 - learningRate * decay, parameters), (-learningRate * size, update)])
+}
+
+private func matrix(_ values: [Float], rows: Int) -> Matrix {
+    let columns = values.count / rows
+    return (0..<rows).map { doubles(Array(values[$0 * columns..<($0 + 1) * columns])) }
+}
+
+// MARK: - the kernel
+
+@Test(arguments: [(1, 1), (1, 5), (5, 1), (2, 2), (7, 7), (3, 17), (17, 3), (33, 50), (97, 48), (64, 192)])
+func `muon over three steps`(rows: Int, columns: Int) {
+    let start = noise(rows * columns, seed: 1, scale: 0.1)
+    let parameters = Fenced(start)
+    let m = Fenced([Float](repeating: 0, count: start.count))
+    let scratch = Fenced(unwritten: muonScratch(rows: rows, columns: columns))
+    var expected = (p: matrix(start, rows: rows), m: matrix(m.values, rows: rows))
+    for step in 0..<3 {
+        let values = noise(start.count, seed: UInt64(10 + step))
+        let gradients = Fenced(values)
+        let scale: Float = step == 1 ? 0.37 : 1
+        naiveMuon(
+            parameters: &expected.p, gradient: matrix(values, rows: rows), m: &expected.m, learningRate: 0.02,
+            decay: 0.1, scale: Double(scale))
+        muon(
+            parameters: parameters.pointer, gradients: gradients.pointer, m: m.pointer, rows: rows, columns: columns,
+            learningRate: 0.02, decay: 0.1, gradientScale: scale, scratch: scratch.pointer)
+        #expect(gradients.values.allSatisfy { $0 == 0 })
+        expectIntact(outputs: [parameters, gradients, m, scratch], inputs: [])
+    }
+    expectClose(m.values, expected.m.flatMap { $0 }, tolerance: 5e-7)
+    // The smallest of a square matrix's lengths grow by 3.4⁵, and float32's rounding with them.
+    expectClose(parameters.values, expected.p.flatMap { $0 }, tolerance: 2e-5)
+}
+
+/// Rows of very different lengths, at right angles: the update's are all about as long.
+@Test func `rare directions move as far as common ones`() {
+    let (rows, columns) = (4, 12)
+    var gradient = [Float](repeating: 0, count: rows * columns)
+    for i in 0..<rows { gradient[i * columns + 3 * i] = [5, 1, 0.3, 0.1][i] }
+    let parameters = Fenced([Float](repeating: 0, count: gradient.count))
+    let g = Fenced(gradient)
+    let m = Fenced([Float](repeating: 0, count: gradient.count))
+    let scratch = Fenced(unwritten: muonScratch(rows: rows, columns: columns))
+    muon(
+        parameters: parameters.pointer, gradients: g.pointer, m: m.pointer, rows: rows, columns: columns,
+        learningRate: 1, decay: 0, gradientScale: 1, scratch: scratch.pointer)
+    let size = 0.2 * Float(columns).squareRoot()
+    for (i, value) in parameters.values.enumerated() {
+        let isDirection = i % columns == 3 * (i / columns)
+        #expect(isDirection ? (-1.25 * size)...(-0.65 * size) ~= value : value == 0, "\(i): \(value / size)")
+    }
+    expectIntact(outputs: [parameters, g, m, scratch], inputs: [])
+}
+
+@Test func `a gradient of zero moves nothing`() {
+    let parameters = Fenced(noise(15, seed: 1))
+    let zeros = (0..<2).map { _ in Fenced([Float](repeating: 0, count: 15)) }
+    let scratch = Fenced(unwritten: muonScratch(rows: 3, columns: 5))
+    muon(
+        parameters: parameters.pointer, gradients: zeros[0].pointer, m: zeros[1].pointer, rows: 3, columns: 5,
+        learningRate: 0.1, decay: 0, gradientScale: 1, scratch: scratch.pointer)
+    #expect(parameters.isUnchanged)
+    expectIntact(outputs: [parameters, scratch] + zeros, inputs: [])
+}
