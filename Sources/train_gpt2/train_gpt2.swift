@@ -134,7 +134,7 @@ enum Main {
         options = try given.completed(from: chosen)
         let words = table.filter { chosen[$0.long] != nil && !given.isGiven($0.long) }
             .map { "--\($0.long) \(chosen[$0.long] ?? "")" }
-        note("--minutes \(given.text("minutes") ?? "") chooses \(words.joined(separator: " "))")
+        print("chosen      for \(given.text("minutes") ?? "") minutes: \(words.joined(separator: " "))")
         return options
     }
 

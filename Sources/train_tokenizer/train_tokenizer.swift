@@ -15,7 +15,7 @@ enum TrainTokenizer {
         Option(
             "vocab-size", "v", .integer(0...16_777_216), "N", default: "32000",
             "number of tokens, including the special ones and the alphabet; 0 as many as suit a small model of the "
-                + "text: one for each 256 bytes, 300 to 4096"),
+                + "text: one for each 160 bytes, 300 to 4096"),
         Option(
             "output", "o", .text, "DIR", "directory for tokenizer.json, the files that go with it, and tokenizer.bin"),
         Option(
@@ -94,7 +94,7 @@ enum TrainTokenizer {
 
     /// The tokens that suit a small model: more are learned too seldom in a short text, and cost a small model time
     /// (dev/LOG.md).
-    static func suitableVocabularySize(textBytes: Int) -> Int { min(max(textBytes / 256, 300), 4096) }
+    static func suitableVocabularySize(textBytes: Int) -> Int { min(max(textBytes / 160, 300), 4096) }
 
     /// A trainer of the words in `files`. The words themselves are freed here.
     static func count(

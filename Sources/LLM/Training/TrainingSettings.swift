@@ -169,7 +169,8 @@ package struct TrainingSettings {
             Option("skip-norm-z", "sg", .number(0...1e9), "X", default: "0", "the same for the gradient's norm"),
             Option(
                 "val-every", "v", .integer(0...Int.max), "N", default: "20",
-                "validate every N steps and at the end; 0 never"),
+                "validate every N steps and at the end; 0 never. Bits a byte compare models of any vocabulary; the perplexity "
+                    + "is e to the power of the loss"),
             Option(
                 "val-batches", "m", .integer(1...Int.max), "N", default: "20",
                 "validate on at most N batches"),
