@@ -14,7 +14,7 @@ private let minute = 60 * 236e9
         #expect(budget.channels % budget.heads == 0 && budget.channels / budget.heads == 32)
         before = (budget.layers, budget.channels)
     }
-    #expect(before.layers > 10 && before.channels > 500)
+    #expect(before.layers > 10 && before.channels > 400)
 }
 
 @Test func `a text that is read often wants dropout`() {
