@@ -280,8 +280,7 @@ package struct TrainingSettings {
         isDryRun = options.flag("dry-run")
         saysWhatToTrain = !options.givenNames.isSubset(of: TrainingSettings.momentary)
         let names = Set(TrainingSettings.table(model: []) { $0 }.map(\.long) + own)
-        // What --minutes has chosen is kept, and not chosen again.
-        kept = options.kept(defaultsOf: names).filter { !(TrainingSettings.momentary + ["minutes"]).contains($0.key) }
+        kept = options.kept(defaultsOf: names).filter { !TrainingSettings.momentary.contains($0.key) }
     }
 
     // MARK: - what follows from the settings

@@ -100,6 +100,29 @@ func `a program says its version`(program: String) throws {
     }
 }
 
+@Test func `the steps are as many as the time is enough for`() throws {
+    try withTemporaryDirectory { folder in
+        try writeShard(randomTokens(200_000, below: 300, seed: 1), to: folder + "/train_0.bin")
+        func steps(_ more: String...) throws -> Int {
+            let result = try run(
+                "train_gpt2", ["-i", ".", "--vocab-size", "300", "-v", "0", "--dry-run"] + more, in: folder)
+            #expect(result.status == 0, "\(result.errors)")
+            let words = result.output.split(separator: "\n").first { $0.hasPrefix("steps ") }?.split(separator: " ")
+            let count = try #require(words)[1]
+            return try #require(Int(count))
+        }
+        let (few, many) = (try steps("--minutes", "0.05"), try steps("--minutes", "0.5"))
+        #expect(few > 0 && many > 2 * few, "\(few), \(many)")
+        // A part of a shape, and another optimizer, with its rate.
+        let result = try run(
+            "train_gpt2",
+            ["-i", ".", "--vocab-size", "300", "-v", "0", "--minutes", "0.05", "--layers", "1", "--optimizer", "adamw"]
+                + ["-x", "1"], in: folder)
+        #expect(result.output.contains("new: 1 layers, 4 heads, 128 channels"), "\(result.output)")
+        #expect(result.output.contains("--learning-rate 2e-3") && !result.output.contains("--channels"))
+    }
+}
+
 @Test(arguments: [(200, 300), (160 * 700, 700), (160 * 9000, 4096)])
 func `a vocabulary that suits the text's size`(bytes: Int, tokens: Int) throws {
     try withTemporaryDirectory { folder in

@@ -39,7 +39,7 @@ func `a short text fills some batches`(tokens: Int) {
             let text = try #require(options[name])
             return try #require(Int(text))
         }
-        #expect(numbers[1] <= numbers[0] && numbers[2] <= numbers[0])
+        #expect(numbers[1] <= numbers[0] && numbers[2] == max(1, numbers[0] / 10))
         return numbers[0]
     }
     // 20 batches in each of ten validations, at a third of a step each.

@@ -531,6 +531,22 @@ func `a run killed at any step and resumed ends in the same bytes`(
     }
 }
 
+@Test func `the optimizer and the order are those that were asked for`() throws {
+    try withTemporaryDirectory { folder in
+        try makeEventfulData(folder)
+        func learnt(_ more: [String]) throws -> [UInt32] {
+            let run = try TestRun(newTiny(), eventful(folder, folder + "/out") + ["-y", "0"] + more)
+            try run.train()
+            return run.model.parameters.bits
+        }
+        let all = try [
+            [], ["--optimizer", "adamw", "--shuffle", "batches"], ["--optimizer", "muon"], ["--shuffle", "rows"],
+            ["--optimizer", "muon", "--shuffle", "rows"],
+        ].map(learnt)
+        #expect(all[0] == all[1] && Set(all).count == 4)
+    }
+}
+
 @Test func `a run killed at every step, time and again, ends in the same bytes`() throws {
     try withTemporaryDirectory { folder in
         try makeEventfulData(folder)
