@@ -2,9 +2,9 @@
 // byte of held-out text, on texts from 40 kB to 62 MB, in a minute to half an hour of two cores (dev/LOG.md). What it
 // showed is simple:
 //
-//  - Small models that see many tokens beat larger ones that see few: 360,000 parameters for a minute, and as the time to
-//    the power of 0.6 (0.5 in the large: Hoffmann et al., 2022).
-//  - With Muon one learning rate suits them all; steps are of about 2,000 tokens.
+//  - Small models that see many tokens beat larger ones that see few: 2 layers of 64 channels for a minute, and as many
+//    more parameters as the time to the power of 0.85 (0.5 in the large: Hoffmann et al., 2022).
+//  - With Muon one learning rate suits them all; steps are of one or two thousand tokens.
 //  - A model that is large for its text, and reads it often, wants dropout; any other is much the worse for it. A short
 //    text is learned by heart in the end whatever one does, so there is an end to how often.
 
@@ -27,24 +27,19 @@ package struct TimeBudget {
     package init(tokens: Int, V: Int, operations: Double) {
         // 1 for a minute of 236 GFLOP/s.
         let budget = max(operations / (60 * 236e9), 1e-3)
-        layers = min(max(Int((2.5 * pow(budget, 0.25)).rounded()), 1), 24)
-        // The width that comes nearest to a number of parameters.
-        let (depth, wanted) = (layers, 360_000 * pow(budget, 0.6))
-        func parameters(_ channels: Int) -> Double { Double(12 * depth * channels * channels + V * channels) }
-        channels =
-            stride(from: 32, through: 1024, by: 32).min {
-                abs(log(parameters($0) / wanted)) < abs(log(parameters($1) / wanted))
-            } ?? 32
+        layers = min(max(Int((2.4 * pow(budget, 0.25)).rounded()), 1), 24)
+        channels = min(max(Int((64 * pow(budget, 0.3) / 32).rounded()) * 32, 64), 1024)
+        // So that there are a thousand steps at least.
+        var (rows, length) = (budget < 2 ? 8 : 16, budget < 0.5 ? 64 : 128)
         // A short text must fill a batch.
-        var (rows, length) = (16, 128)
         while rows > 1, tokens / 8 < (rows + 1) * length { rows /= 2 }
         while length > 8, tokens / 8 < (rows + 1) * length { length /= 2 }
         (B, T) = (rows, length)
         // How often the text is read, if the machine reaches half its peak, and how well the model could know it by heart:
         // dropout costs a model that could not.
-        let perToken = parameters(channels) / Double(max(tokens, 1))
-        let epochs = min(operations / 2 / (6 * parameters(channels)) / Double(max(tokens, 1)), TimeBudget.mostEpochs)
-        let learningByHeart = epochs * perToken
+        let parameters = Double(12 * layers * channels * channels + V * channels)
+        let epochs = min(operations / 2 / (6 * parameters) / Double(max(tokens, 1)), TimeBudget.mostEpochs)
+        let learningByHeart = epochs * parameters / Double(max(tokens, 1))
         dropout = learningByHeart < 20 ? 0 : learningByHeart < 150 ? 0.1 : learningByHeart < 500 ? 0.2 : 0.3
     }
 

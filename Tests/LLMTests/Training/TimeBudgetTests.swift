@@ -29,7 +29,7 @@ private let minute = 60 * 236e9
 func `a short text fills some batches`(tokens: Int) {
     let budget = TimeBudget(tokens: tokens, V: 300, operations: minute)
     #expect((budget.B + 1) * budget.T <= max(tokens / 8, 16), "\(budget.B) · \(budget.T)")
-    #expect(tokens < 20_000 || budget.B * budget.T == 2048)
+    #expect(tokens < 20_000 || budget.B * budget.T == 1024)
 }
 
 @Test func `the steps fill the time, but a short text is not read for ever`() throws {
