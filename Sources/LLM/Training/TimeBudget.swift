@@ -73,6 +73,7 @@ package struct TimeBudget {
         return [
             "steps": "\(steps)", "warmup": "\(min(100, steps / 20))",
             "val-every": "\(max(1, steps / validations))", "val-batches": "\(validationBatches)",
+            "sample-every": "\(max(1, steps / validations))",
         ]
     }
 
