@@ -46,6 +46,11 @@ endif
 override TEXT := $(patsubst ~/%,$(HOME)/%,$(TEXT))
 override DATA := $(patsubst ~/%,$(HOME)/%,$(DATA))
 RECIPE = $(if $(filter tutorial,$(MAKECMDGOALS)),phi,$(if $(filter chatbot,$(MAKECMDGOALS)),chatbot,$(if $(TEXT),text,lotto)))
+ifneq ($(filter command,$(firstword $(origin MINUTES))),)
+ifneq ($(RECIPE),text)
+$(error MINUTES is for a text of your own: make run TEXT=book.txt MINUTES=5)
+endif
+endif
 VOCAB ?= $($(RECIPE).VOCAB)
 BATCH ?= $($(RECIPE).BATCH)
 TOTAL ?= $($(RECIPE).TOTAL)

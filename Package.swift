@@ -64,9 +64,8 @@ let package = Package(
         .executableTarget(
             name: "bench", dependencies: ["LLM", "Kernels"], path: "dev/bench",
             exclude: [
-                "compare.sh", "tokenizer_peers.py", "recipe_search.py", "torch_bert.py", "torch_generate.py",
-                "torch_lotto.py",
-                "torch_step.py",
+                "compare.sh", "recipe_search.py", "tokenizer_peers.py", "torch_bert.py", "torch_generate.py",
+                "torch_lotto.py", "torch_step.py",
             ]),
         .executableTarget(name: "fuzz", dependencies: ["LLM"], path: "dev/fuzz"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),

@@ -4,6 +4,7 @@
 // The model is Sources/LLM/Models/GPT2.swift. What a step does around it is Sources/LLM/Training/Trainer.swift, and the
 // options that every trainer has are Sources/LLM/Training/TrainingSettings.swift.
 
+import Kernels
 import LLM
 
 let aboutTraining =
@@ -109,7 +110,7 @@ enum Main {
         let tokens = try paths.reduce(0) { try $0 + TokenShard($1).count }
         let tokenizer = try TrainingSettings(given).findTokenizer()
         let V = vocabulary(given, tokenizer)
-        let budget = TimeBudget(tokens: tokens, V: V, operations: seconds * TimeBudget.operationsPerSecond())
+        let budget = TimeBudget(tokens: tokens, V: V, operations: seconds * measurePeakFlops())
         var chosen = budget.options
         if given.isGiven("layers") || given.isGiven("channels") || given.isGiven("heads") {
             // A shape is one thing.
@@ -126,11 +127,16 @@ enum Main {
         let batches = try settings.loadShards(tokenizer, V: V, T: T).data.batchesPerEpoch
         let config = try newConfiguration(givenShape(options), V: V, maxT: T)
         try checkMemory(config.bytes(rows: settings.B * T, trains: true))
-        let secondsPerStep = Double(microBatches) * TimeBudget.timeStep(config, settings, T: T)
-        let steps = TimeBudget.options(
-            seconds: seconds - (now() - start), secondsPerStep: secondsPerStep,
-            batches: batches / microBatches)
-        chosen.merge(steps) { $1 }
+        // A number of steps that is given is not timed.
+        let steps =
+            given.isGiven("steps") || given.isGiven("epochs")
+            ? try settings.steps(batches: batches, microBatches: microBatches)
+            : TimeBudget.steps(
+                seconds: seconds - (now() - start),
+                secondsPerStep: Double(microBatches)
+                    * TimeBudget.timeStep(config, settings, T: T, for: max(0.5, seconds / 100)),
+                batches: batches / microBatches)
+        chosen.merge(TimeBudget.options(steps: steps)) { $1 }
         options = try given.completed(from: chosen)
         let words = table.filter { chosen[$0.long] != nil && !given.isGiven($0.long) }
             .map { "--\($0.long) \(chosen[$0.long] ?? "")" }

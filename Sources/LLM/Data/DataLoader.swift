@@ -81,13 +81,15 @@ package final class DataLoader: TrainingData {
         shrinks: Bool = false, counted: Targets = .all
     ) throws {
         self.counted = counted
+        precondition(!(shufflesRows && shrinks), "validation data is not shuffled")
         self.shufflesRows = shufflesRows && shuffleSeed != nil
         let all = try DataLoader.shards(matching: pattern).map { try TokenShard($0) }
         let longest = all.map(\.count).max() ?? 0
-        // Rows that begin at any of T tokens need a row more.
+        // The last target is one token more; rows that begin at any of T tokens need a row more.
         let (batchSize, overflow) = (B + (self.shufflesRows ? 1 : 0)).multipliedReportingOverflow(by: T)
         let needed = self.shufflesRows ? batchSize : batchSize &+ 1
-        if longest < needed || overflow {
+        let isShort = longest < needed || overflow
+        if isShort {
             guard shrinks, longest >= 2 else {
                 throw UserError(
                     "\(pattern): the longest shard has \(longest) tokens, and a batch of \(B) sequences of \(T) needs "
@@ -103,7 +105,7 @@ package final class DataLoader: TrainingData {
             self.T = T
         }
         // A shard too short for one batch (the rest of a corpus, say) is passed over.
-        let least = longest < needed || overflow ? self.B * self.T + 1 : needed
+        let least = isShort ? self.B * self.T + 1 : needed
         shards = all.filter { $0.count >= least }
         tokenCount = shards.reduce(0) { $0 + $1.count }
         self.vocabularySize = vocabularySize
@@ -193,7 +195,8 @@ package final class DataLoader: TrainingData {
             UserError(
                 "the checkpoint was made on other data, or with another batch size",
                 hint:
-                    "resume with the shards, --batch-size and --sequence-length of the first start, or start over by -y 0"
+                    "resume with the shards, --batch-size, --sequence-length and --shuffle of the first start, or start over "
+                    + "by -y 0"
             )
         }
         if let shuffle = place.shuffle {

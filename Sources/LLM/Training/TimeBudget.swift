@@ -60,30 +60,34 @@ package struct TimeBudget {
     /// Validations of a run, and the batches of each.
     private static let (validations, validationBatches) = (10, 20)
 
-    /// The options that follow from the speed.
+    /// The steps that the time is enough for.
     /// - Parameters:
     ///   - seconds: to train in.
     ///   - secondsPerStep: measured.
     ///   - batches: of an epoch.
-    package static func options(seconds: Double, secondsPerStep: Double, batches: Int) -> [String: String] {
+    package static func steps(seconds: Double, secondsPerStep: Double, batches: Int) -> Int {
         // A batch of a validation takes a third of a step: a forward pass without a backward one.
         let validating = Double(validations * validationBatches) / 3
         let affordable = max(seconds / secondsPerStep - validating, seconds / secondsPerStep / 2, 1)
-        let steps = max(1, Int(min(affordable, mostEpochs * Double(batches), 1e9)))
+        return max(1, Int(min(affordable, mostEpochs * Double(batches), 1e9)))
+    }
+
+    /// The options that follow from the number of steps.
+    package static func options(steps: Int) -> [String: String] {
+        let every = max(1, steps / validations)
         return [
-            "steps": "\(steps)", "warmup": "\(min(100, steps / 20))",
-            "val-every": "\(max(1, steps / validations))", "val-batches": "\(validationBatches)",
-            "sample-every": "\(max(1, steps / validations))",
+            "steps": "\(steps)", "warmup": "\(min(100, steps / 20))", "val-every": "\(every)",
+            "val-batches": "\(validationBatches)", "sample-every": "\(every)",
         ]
     }
 
     // MARK: - the machine
 
-    /// This machine's multiply-add peak.
-    package static func operationsPerSecond() -> Double { measurePeakFlops() }
-
     /// The seconds of a micro-batch with an update, of a model that is thrown away.
-    package static func timeStep(_ config: GPT2Configuration, _ settings: TrainingSettings, T: Int) -> Double {
+    /// - Parameter duration: how long to measure, in seconds: the machine may be busy for a moment.
+    package static func timeStep(
+        _ config: GPT2Configuration, _ settings: TrainingSettings, T: Int, for duration: Double
+    ) -> Double {
         let model = GPT2(config, trains: true)
         model.parameters.initialize(seed: settings.seed)
         model.dropout = settings.dropout
@@ -92,7 +96,7 @@ package struct TimeBudget {
         let lengths = Array(repeating: T, count: settings.B)
         var times: [Double] = []
         let start = now()
-        while times.count < 4 || now() - start < 0.5, times.count < 100 {
+        while times.count < 4 || now() - start < duration {
             let begin = now()
             let key = settings.dropout > 0 ? DropoutKey(seed: settings.seed, microBatch: times.count) : nil
             model.forward(inputs: tokens, .batch(lengths: lengths, dropout: key))

@@ -75,6 +75,7 @@ func `a program says its version`(program: String) throws {
             result.output.split(separator: "\n").first { $0.hasPrefix("chosen      for 0.05 minutes: ") })
         let words = line.split(separator: " ").dropFirst(4).map { String($0) }
         #expect(words.contains("muon") && words.contains("rows") && !words.contains("--batch-size"))
+        #expect(line.contains("--warmup 0 ") && line.contains("--val-every 1 "), "\(line)")
         try expectSuccess(
             "train_gpt2", ["-i", ".", "-o", "twin", "--vocab-size", "300", "-s", "0", "-b", "2", "-x", "3"] + words,
             in: folder)
@@ -113,6 +114,8 @@ func `a program says its version`(program: String) throws {
         }
         let (few, many) = (try steps("--minutes", "0.05"), try steps("--minutes", "0.5"))
         #expect(few > 0 && many > 2 * few, "\(few), \(many)")
+        // One epoch: 200,000 tokens in batches of 8 · 64, but for the row that the beginnings need.
+        #expect(try steps("--minutes", "0.05", "--epochs", "1") == (200_000 / 64 - 1) / 8)
         // A part of a shape, and another optimizer, with its rate.
         let result = try run(
             "train_gpt2",

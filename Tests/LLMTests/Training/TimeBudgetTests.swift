@@ -32,19 +32,18 @@ func `a short text fills some batches`(tokens: Int) {
     #expect(tokens < 20_000 || budget.B * budget.T == 1024)
 }
 
-@Test func `the steps fill the time, but a short text is not read for ever`() throws {
-    func steps(_ seconds: Double, batches: Int) throws -> Int {
-        let options = TimeBudget.options(seconds: seconds, secondsPerStep: 0.1, batches: batches)
-        let numbers = try ["steps", "warmup", "val-every"].map { name in
-            let text = try #require(options[name])
-            return try #require(Int(text))
-        }
-        #expect(numbers[1] <= numbers[0] && numbers[2] == max(1, numbers[0] / 10))
-        return numbers[0]
+@Test func `the steps fill the time, but a short text is not read for ever`() {
+    func steps(_ seconds: Double, batches: Int) -> Int {
+        TimeBudget.steps(seconds: seconds, secondsPerStep: 0.1, batches: batches)
     }
     // 20 batches in each of ten validations, at a third of a step each.
-    let many = try steps(300, batches: 1000)
-    #expect(abs(many - (3000 - 67)) <= 1)
-    let (short, none) = (try steps(300, batches: 10), try steps(0.01, batches: 10))
-    #expect(short == 1000 && none == 1)
+    #expect(abs(steps(300, batches: 1000) - (3000 - 67)) <= 1)
+    #expect(steps(300, batches: 10) == 1000 && steps(0.01, batches: 10) == 1)
+}
+
+@Test(arguments: [(1, "0", "1"), (40, "2", "4"), (3000, "100", "300")])
+func `the warm-up and the validations follow from the steps`(steps: Int, warmup: String, every: String) {
+    let options = TimeBudget.options(steps: steps)
+    #expect(options["steps"] == "\(steps)" && options["warmup"] == warmup)
+    #expect(options["val-every"] == every && options["sample-every"] == every)
 }
