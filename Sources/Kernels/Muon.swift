@@ -8,7 +8,8 @@
 //     a X + b X Xᵀ X + c (X Xᵀ)² X  =  U (a S + b S³ + c S⁵) Vᵀ,
 //
 // and a, b, c are such that applying it five times brings any value in (0.01, 1] between 0.7 and 1.2 (the method is Newton
-// and Schulz's). It costs 5 · (4 m² n + 2 m³) operations for an (m,n) matrix, m ≤ n: a tenth of a step of 2,048 tokens.
+// and Schulz's). It costs 5 · (4 m² n + 2 m³) operations for an (m,n) matrix, m ≤ n, an eighth to a fifth
+// of a step of 2,048 tokens (dev/LOG.md).
 
 private let (a, b, c): (Float, Float, Float) = (3.4445, -4.7750, 2.0315)
 /// How often the polynomial is applied.
