@@ -29,7 +29,8 @@ PROGRAMS = lotto train_tokenizer tokenize train_gpt2 train_phi train_bert finetu
 
 LLM_CPU ?= native
 SCRATCH = .build$(if $(filter-out native,$(LLM_CPU)),-$(LLM_CPU))
-SWIFT_OPTIONS = -c release --scratch-path $(SCRATCH)
+# On a terminal the compilers would be told to colour, and everything be built again for it.
+SWIFT_OPTIONS = -c release --scratch-path $(SCRATCH) --no-color-diagnostics
 export LLM_CPU
 
 DOCUMENT ?= blank
@@ -41,6 +42,38 @@ VARIABLES = TEXT DATA DOCUMENT MINUTES VOCAB BATCH T STEPS EVERY WARMUP EPOCHS T
 MISSPELT = $(strip $(foreach v,$(filter-out $(VARIABLES),$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $(v)))),$(v))))
 ifneq ($(filter-out MAKE%,$(MISSPELT)),)
 $(error there is no variable $(MISSPELT); there are $(VARIABLES))
+endif
+# So would a text that is given without its name, or an empty one, and a number that is none fails late.
+GOALS = all help swift run resume tutorial lotto-long lora chatbot test test-widths test-kill test-threads bench fuzz clean
+STRANGE = $(filter-out $(GOALS) $(PROGRAMS),$(MAKECMDGOALS))
+ifneq ($(STRANGE),)
+$(error there is no goal $(STRANGE); a text is given by its name, as in make run TEXT=book.txt; make help lists the goals)
+endif
+GIVEN_VARIABLES = $(strip $(foreach v,$(VARIABLES),$(if $(filter command,$(firstword $(origin $(v)))),$(v))))
+EMPTY = $(strip $(foreach v,$(GIVEN_VARIABLES),$(if $(strip $($(v))),,$(v))))
+ifneq ($(EMPTY),)
+$(error $(EMPTY) is empty; there is no space around the = in TEXT=book.txt)
+endif
+ifneq ($(filter resume,$(MAKECMDGOALS)),)
+ifneq ($(filter-out THREADS LLM_CPU,$(GIVEN_VARIABLES)),)
+$(error make resume goes on as the run was started and takes only THREADS; for more steps: ./train_gpt2 -o data/model -y 1 -x N)
+endif
+endif
+ifneq ($(filter TEXT,$(GIVEN_VARIABLES)),)
+ifeq ($(filter run chatbot tutorial bench,$(MAKECMDGOALS)),)
+$(error TEXT is for make run, chatbot, tutorial and bench: make run TEXT=book.txt)
+endif
+endif
+ifeq ($(filter $(DOCUMENT),blank line file),)
+$(error DOCUMENT is blank, line or file)
+endif
+# What is left of MINUTES without digits and a point.
+NO_NUMBER = $(subst 0,,$(subst 1,,$(subst 2,,$(subst 3,,$(subst 4,,$(subst 5,,$(subst 6,,$(subst 7,,$(subst 8,,$(subst \
+	9,,$(subst .,,$(MINUTES))))))))))))
+ifneq ($(filter MINUTES,$(GIVEN_VARIABLES)),)
+ifneq ($(NO_NUMBER)$(filter 0 0.0 .,$(MINUTES)),)
+$(error MINUTES takes a number such as 5 or 0.5)
+endif
 endif
 # Not every shell replaces the ~ of TEXT=~/book.txt.
 override TEXT := $(patsubst ~/%,$(HOME)/%,$(TEXT))
@@ -65,7 +98,7 @@ TRAIN = $($(RECIPE).TRAIN) $(if $(filter text,$(RECIPE)),$(GIVEN)) $(if $(THREAD
 # What of the choices for one's own text is made by the user.
 GIVEN = $(if $(BATCH),-b $(BATCH)) $(if $(T),-t $(T)) $(if $(STEPS),-x $(STEPS))
 
-.PHONY: all help swift run resume tutorial lotto-long lora chatbot test test-widths test-kill test-threads bench fuzz clean $(PROGRAMS)
+.PHONY: $(GOALS) $(PROGRAMS)
 
 all: swift
 	swift build $(SWIFT_OPTIONS)
@@ -96,18 +129,20 @@ ifdef TEXT
 	./tokenize --tokenizer data/new --input "$(TEXT)" --document $(DOCUMENT) --val-fraction 0.05 --output data/new
 	$(call place,data,train_gpt2,$(TRAIN))
 	rm -f data/lotto_*
-	./train_gpt2 -o data/model -y 0 $(TRAIN)
+	./train_gpt2 -o data/model -y 0 $(TRAIN) $(OR_RESUME)
 	@echo '$(NEXT)'
 else
 	$(call lotto,data,5)
 endif
 
 NEXT = next: ./generate --prompt "the beginning of a text"
+# After Ctrl-C.
+OR_RESUME = || { code=$$?; test $$code != 130 || echo 'hint: or continue with make resume' >&2; exit $$code; }
 
 # With the options of its start, which are in the checkpoint.
 resume: all
 	@test -d data/model || { echo 'error: there is no run in data/model' >&2; echo 'hint: make run' >&2; exit 2; }
-	./train_gpt2 -o data/model -y 1 $(if $(THREADS),--threads $(THREADS))
+	./train_gpt2 -o data/model -y 1 $(if $(THREADS),--threads $(THREADS)) $(OR_RESUME)
 	@if test -f data/lotto_train.txt; then $(call score,data,5); else echo '$(NEXT)'; fi
 
 # A tutorial from a text with a sentence on each line; each step is explained in dev/doc/phi.md.
@@ -139,7 +174,7 @@ define lotto
 	./tokenize --tokenizer $(1)/new --input $(1)/new/lotto_train.txt --val-input $(1)/new/lotto_val.txt \
 		--row-length $(T) --output $(1)/new
 	$(call place,$(1),train_gpt2,$(TRAIN))
-	./train_gpt2 -i '$(1)/train_*.bin' -j '$(1)/val_*.bin' -o $(1)/model -y 0 $(TRAIN)
+	./train_gpt2 -i '$(1)/train_*.bin' -j '$(1)/val_*.bin' -o $(1)/model -y 0 $(TRAIN) $(if $(filter data,$(1)),$(OR_RESUME))
 	$(call score,$(1),$(2))
 endef
 

@@ -108,6 +108,11 @@ enum Main {
         let start = now()
         let paths = try DataLoader.shards(matching: TrainingSettings(given).trainData)
         let tokens = try paths.reduce(0) { try $0 + TokenShard($1).count }
+        if tokens < 10_000 {
+            note(
+                "note: \(grouped(tokens)) tokens are too few to learn from, and are read a hundred times at most: some 40 kB"
+                    + " of text teach a few words, a megabyte sentences")
+        }
         let tokenizer = try TrainingSettings(given).findTokenizer()
         let V = vocabulary(given, tokenizer)
         let budget = TimeBudget(tokens: tokens, V: V, operations: seconds * measurePeakFlops())
@@ -140,7 +145,8 @@ enum Main {
         options = try given.completed(from: chosen)
         let words = table.filter { chosen[$0.long] != nil && !given.isGiven($0.long) }
             .map { "--\($0.long) \(chosen[$0.long] ?? "")" }
-        print("chosen      for \(given.text("minutes") ?? "") minutes: \(words.joined(separator: " "))")
+        let minutes = given.text("minutes") ?? ""
+        print("chosen      for \(minutes) minute\(minutes == "1" ? "" : "s"): \(words.joined(separator: " "))")
         return options
     }
 

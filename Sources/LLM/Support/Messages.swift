@@ -20,7 +20,8 @@ package func printNow(_ text: String) {
     guard !text.isEmpty else { return }
     print(text, terminator: "")
     guard fflush(nil) == 0 else {
-        note("error: the output could not be written: \(String(cString: strerror(errno)))\nhint: is the disk full?")
+        let error = UserError.outputNotWritten()
+        note("error: \(error.message)\nhint: \(error.hint)")
         exit(1)
     }
 }

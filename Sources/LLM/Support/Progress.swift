@@ -79,10 +79,16 @@ package struct StepLines {
         guard every.map({ step % $0 == 0 }) ?? (time - shown >= (redraws ? 0.1 : 5)) || isLast else { return }
         shown = time
         guard redraws else { return print(line) }
-        // A line that the terminal had to wrap could not be redrawn.
-        let columns = terminalSize(STDOUT_FILENO)?.columns ?? 80
-        printNow("\r\u{1B}[K" + line.prefix(columns - 1))
+        printNow("\r\u{1B}[K" + StepLines.fitted(line, columns: terminalSize(STDOUT_FILENO)?.columns ?? 80))
         isOpen = true
+    }
+
+    /// A line without the last of its fields, as many as a terminal has no room for: it would wrap the line, which then
+    /// could not be redrawn.
+    package static func fitted(_ line: String, columns: Int) -> String {
+        var fields = line.components(separatedBy: " | ")
+        while fields.count > 1, fields.joined(separator: " | ").count >= columns { fields.removeLast() }
+        return String(fields.joined(separator: " | ").prefix(columns - 1))
     }
 
     /// Leaves the last step's line as it is, for another line to follow.

@@ -14,6 +14,14 @@ package struct UserError: Error, Equatable {
         self.hint = hint
         self.exitCode = exitCode
     }
+
+    /// What the last write to standard output ended in.
+    static func outputNotWritten() -> UserError {
+        let code = errno
+        return UserError(
+            "the output could not be written: \(String(cString: strerror(code)))",
+            hint: code == EPIPE ? "the program that was to read it has ended" : "is the disk full?")
+    }
 }
 
 /// The frame of every executable. An error that its body throws ends the program with two lines on standard error,
@@ -25,8 +33,7 @@ package func runReportingErrors(_ body: () throws -> Void) {
         try body()
         // A full disk, or a pipe without a reader, shows only when what was printed is really written.
         guard fflush(nil) == 0 else {
-            throw UserError(
-                "the output could not be written: \(String(cString: strerror(errno)))", hint: "is the disk full?")
+            throw UserError.outputNotWritten()
         }
     } catch {
         let known =

@@ -72,3 +72,12 @@ import Testing
     // The tests' output is no terminal.
     #expect(said(every: nil) == ["1", "10"])
 }
+
+@Test func `a step's line loses whole fields where the terminal is narrow`() {
+    let line = "step   35/500 | loss 4.100000 | 66 s left | norm 0.9000 | lr 6.85e-03"
+    #expect(StepLines.fitted(line, columns: 100) == line)
+    #expect(StepLines.fitted(line, columns: line.count + 1) == line)
+    #expect(StepLines.fitted(line, columns: line.count) == "step   35/500 | loss 4.100000 | 66 s left | norm 0.9000")
+    #expect(StepLines.fitted(line, columns: 45) == "step   35/500 | loss 4.100000 | 66 s left")
+    #expect(StepLines.fitted(line, columns: 10) == "step   35")
+}
