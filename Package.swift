@@ -25,6 +25,7 @@ func hasCPUFlag(_ flag: String) -> Bool {
     let simd: [SwiftSetting] =
         hasCPUFlag("avx512f")
         ? [.define("SIMD_16"), .define("FMA"), .define("REGISTERS_32")]
+            + (hasCPUFlag("avx512_bf16") ? [.define("BFLOAT16_PAIRS")] : [])
         : hasCPUFlag("fma") ? [.define("SIMD_8"), .define("FMA")] : [.define("SIMD_4")]
 #endif
 
@@ -41,7 +42,9 @@ let package = Package(
     name: "llm.swift",
     platforms: [.macOS("26.0")],
     targets: [
-        .target(name: "Kernels", swiftSettings: kernels),
+        .target(name: "Kernels", dependencies: ["CBFloat16"], swiftSettings: kernels),
+        // Instructions without a name in Swift: a header alone.
+        .target(name: "CBFloat16"),
         // Everything that reads input: built -O, as SwiftPM does, so that an overflow traps and corrupts nothing.
         .target(
             name: "LLM", dependencies: ["Kernels"], resources: [.embedInCode("Training/recipes.mk")]),

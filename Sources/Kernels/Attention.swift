@@ -14,6 +14,9 @@
 // Dropout is of the probabilities, after the softmax: out_t = Σ_k factor (t, k) · prob (t, k) · value_k, where the factors
 // (Dropout.swift) are computed with each tile of scores, forward and backward.
 //
+// In bfloat16 (BFloat16.swift) the factors of all products are converted: queries, keys, values and gradients when a task
+// copies them, probabilities and the gradients of scores tile by tile. The softmax and all sums are float32.
+//
 // A task is one head of one sequence. It writes only its own columns of the result, so tasks share nothing.
 
 #if canImport(Glibc)
@@ -57,12 +60,29 @@ private struct AttentionTask {
 ///   - lengths: of the sequences, one after another; N is their sum.
 ///   - causal: whether a token sees only those before it, and itself.
 ///   - dropout: of the probabilities; nil drops none.
+///   - precision: the format of the products' factors.
 package func attentionForward(
     out: UnsafeMutablePointer<Float>, lse: UnsafeMutablePointer<Float>, qkv: UnsafePointer<Float>,
-    lengths: [Int], C: Int, NH: Int, causal: Bool = true, dropout: (rate: Float, key: DropoutKey)? = nil
+    lengths: [Int], C: Int, NH: Int, causal: Bool = true, dropout: (rate: Float, key: DropoutKey)? = nil,
+    precision: Precision = .float32
 ) {
     let start = startTiming()
     defer { endTiming(start, "attention forward") }
+    func run<W: Words>(_: W.Type) {
+        forward(
+            W.self, out: out, lse: lse, qkv: qkv, lengths: lengths, C: C, NH: NH, causal: causal, dropout: dropout)
+    }
+    switch precision {
+    case .float32: run(Float32Words.self)
+    case .bfloat16: run(BFloat16Words.self)
+    }
+}
+
+@inline(__always)
+private func forward<W: Words>(
+    _: W.Type, out: UnsafeMutablePointer<Float>, lse: UnsafeMutablePointer<Float>, qkv: UnsafePointer<Float>,
+    lengths: [Int], C: Int, NH: Int, causal: Bool, dropout: (rate: Float, key: DropoutKey)?
+) {
     let HS = C / NH
     let scale = 1 / Float(HS).squareRoot()
     let paddedHS = roundedUp(HS)
@@ -75,14 +95,16 @@ package func attentionForward(
         let q = qkv + firstRow * 3 * C + head * HS
         let buffers = TaskBuffers()
         defer { buffers.free() }
-        let keys = buffers.floats(paddedT * HS)
-        let values = buffers.floats(T * paddedHS)
+        let keys = buffers.floats(paddedT * W.count(HS))
+        let values = buffers.floats(W.count(T) * paddedHS)
         let scores = buffers.floats(tileRows * paddedT)
         let tile = buffers.floats(tileRows * paddedHS)
         let factorStride = roundedUp(paddedT, to: 16)
         let factors = buffers.floats(mask == nil ? 0 : (tileRows + 8) * factorStride)
-        packKeys(keys, from: q + C, stride: 3 * C, T: T, HS: HS)
-        copyRows(values, from: q + 2 * C, stride: 3 * C, rows: T, HS: HS)
+        let queries = rowsAsWords(
+            W.self, in: buffers.floats(W.areConverted ? T * W.count(HS) : 0), q, stride: 3 * C, rows: T, columns: HS)
+        packKeys(W.self, keys, from: q + C, stride: 3 * C, T: T, HS: HS)
+        copyRows(W.self, values, from: q + 2 * C, stride: 3 * C, rows: T, HS: HS)
 
         for t0 in stride(from: 0, to: T, by: tileRows) {
             let rows = min(tileRows, T - t0)
@@ -90,8 +112,9 @@ package func attentionForward(
             // scores (rows, keysSeen) = queries · keysᵀ
             for panel in 0..<(keysSeen + panelWidth - 1) / panelWidth {
                 multiplyTile(
-                    scores + panel * panelWidth, tileStride: paddedT, q + t0 * 3 * C, rows: rows, rowStride: 3 * C,
-                    kStride: 1, keys + panel * panelWidth * HS, K: HS, vectors: 3, start: nil)
+                    W.self, scores + panel * panelWidth, tileStride: paddedT, queries.words + t0 * queries.stride,
+                    rows: rows, rowStride: queries.stride, kStride: 1, keys + panel * panelWidth * W.count(HS),
+                    K: W.count(HS), vectors: 3, start: nil)
             }
             // softmax, whose division is left to the end
             var inverse = InlineArray<8, Float>(repeating: 0)
@@ -111,9 +134,11 @@ package func attentionForward(
                     scores, stride: paddedT, by: rowFactors, stride: factorStride, rows: rows, columns: keysSeen)
             }
             // out (rows, HS) = probabilities (rows, keysSeen) · values (keysSeen, HS)
+            let probs = rowsAsWords(W.self, in: scores, scores, stride: paddedT, rows: rows, columns: keysSeen)
             multiplyRows(
-                tile, outStride: paddedHS, rows: rows, columns: paddedHS, scores, rowStride: paddedT, kStride: 1,
-                values, bStride: paddedHS, K: keysSeen, accumulate: false)
+                W.self, tile, outStride: paddedHS, rows: rows, columns: paddedHS, probs.words,
+                rowStride: probs.stride, kStride: 1, values, bStride: paddedHS, K: W.count(keysSeen),
+                accumulate: false)
             for i in 0..<rows {
                 let destination = out + (firstRow + t0 + i) * C + head * HS
                 for c in stride(from: 0, to: HS, by: Vector.scalarCount) {
@@ -139,10 +164,27 @@ package func attentionForward(
 package func attentionBackward(
     dqkv: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, qkv: UnsafePointer<Float>,
     out: UnsafePointer<Float>, lse: UnsafePointer<Float>, lengths: [Int], C: Int, NH: Int, causal: Bool = true,
-    dropout: (rate: Float, key: DropoutKey)? = nil
+    dropout: (rate: Float, key: DropoutKey)? = nil, precision: Precision = .float32
 ) {
     let start = startTiming()
     defer { endTiming(start, "attention backward") }
+    func run<W: Words>(_: W.Type) {
+        backward(
+            W.self, dqkv: dqkv, dout: dout, qkv: qkv, out: out, lse: lse, lengths: lengths, C: C, NH: NH,
+            causal: causal, dropout: dropout)
+    }
+    switch precision {
+    case .float32: run(Float32Words.self)
+    case .bfloat16: run(BFloat16Words.self)
+    }
+}
+
+@inline(__always)
+private func backward<W: Words>(
+    _: W.Type, dqkv: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, qkv: UnsafePointer<Float>,
+    out: UnsafePointer<Float>, lse: UnsafePointer<Float>, lengths: [Int], C: Int, NH: Int, causal: Bool,
+    dropout: (rate: Float, key: DropoutKey)?
+) {
     let HS = C / NH
     let scale = 1 / Float(HS).squareRoot()
     let paddedHS = roundedUp(HS)
@@ -159,11 +201,11 @@ package func attentionBackward(
 
         let buffers = TaskBuffers()
         defer { buffers.free() }
-        let keyPanels = buffers.floats(paddedT * HS)
-        let valuePanels = buffers.floats(paddedT * HS)
-        let queries = buffers.floats(T * paddedHS)
-        let keys = buffers.floats(paddedT * paddedHS)
-        let douts = buffers.floats(T * paddedHS)
+        let keyPanels = buffers.floats(paddedT * W.count(HS))
+        let valuePanels = buffers.floats(paddedT * W.count(HS))
+        let queries = buffers.floats(W.count(T) * paddedHS)
+        let keys = buffers.floats(W.count(T) * paddedHS)
+        let douts = buffers.floats(W.count(T) * paddedHS)
         let dots = buffers.floats(T)
         let dqueries = buffers.floats(roundedUp(T, to: tileRows) * paddedHS)
         let dkeys = buffers.floats(roundedUp(panelWidth, to: tileRows) * paddedHS)
@@ -172,11 +214,17 @@ package func attentionBackward(
         let dscores = buffers.floats(queryBlock * panelWidth)
         let factorStride = roundedUp(panelWidth, to: 16)
         let factors = buffers.floats(mask == nil ? 0 : (queryBlock + 8) * factorStride)
-        packKeys(keyPanels, from: q + C, stride: 3 * C, T: T, HS: HS)
-        packKeys(valuePanels, from: q + 2 * C, stride: 3 * C, T: T, HS: HS)
-        copyRows(queries, from: q, stride: 3 * C, rows: T, HS: HS)
-        copyRows(keys, from: q + C, stride: 3 * C, rows: T, HS: HS)
-        copyRows(douts, from: d, stride: C, rows: T, HS: HS)
+        let converted = W.areConverted ? 1 : 0
+        let queryRows = rowsAsWords(
+            W.self, in: buffers.floats(converted * T * W.count(HS)), q, stride: 3 * C, rows: T, columns: HS)
+        let doutRows = rowsAsWords(
+            W.self, in: buffers.floats(converted * T * W.count(HS)), d, stride: C, rows: T, columns: HS)
+        let block = buffers.floats(converted * queryBlock * panelWidth)
+        packKeys(W.self, keyPanels, from: q + C, stride: 3 * C, T: T, HS: HS)
+        packKeys(W.self, valuePanels, from: q + 2 * C, stride: 3 * C, T: T, HS: HS)
+        copyRows(W.self, queries, from: q, stride: 3 * C, rows: T, HS: HS)
+        copyRows(W.self, keys, from: q + C, stride: 3 * C, rows: T, HS: HS)
+        copyRows(W.self, douts, from: d, stride: C, rows: T, HS: HS)
         for t in 0..<T {
             var sum = Vector(repeating: 0)
             for c in stride(from: 0, to: HS, by: Vector.scalarCount) {
@@ -194,11 +242,13 @@ package func attentionBackward(
             for t0 in stride(from: causal ? k0 : 0, to: T, by: queryBlock) {
                 let rows = min(queryBlock, T - t0)
                 multiplyRows(  // scores (rows, keys) = queries · keysᵀ
-                    probs, outStride: panelWidth, rows: rows, columns: panelWidth, q + t0 * 3 * C, rowStride: 3 * C,
-                    kStride: 1, keyPanels + k0 * HS, bStride: panelWidth, K: HS, accumulate: false)
+                    W.self, probs, outStride: panelWidth, rows: rows, columns: panelWidth,
+                    queryRows.words + t0 * queryRows.stride, rowStride: queryRows.stride, kStride: 1,
+                    keyPanels + k0 * W.count(HS), bStride: panelWidth, K: W.count(HS), accumulate: false)
                 multiplyRows(  // dprobs (rows, keys) = dout · valuesᵀ
-                    dscores, outStride: panelWidth, rows: rows, columns: panelWidth, d + t0 * C, rowStride: C,
-                    kStride: 1, valuePanels + k0 * HS, bStride: panelWidth, K: HS, accumulate: false)
+                    W.self, dscores, outStride: panelWidth, rows: rows, columns: panelWidth,
+                    doutRows.words + t0 * doutRows.stride, rowStride: doutRows.stride, kStride: 1,
+                    valuePanels + k0 * W.count(HS), bStride: panelWidth, K: W.count(HS), accumulate: false)
                 let blockFactors = mask.map {
                     fillAttentionFactors(
                         factors, stride: factorStride, $0, firstRow: firstRow, t0: t0, queries: rows, k0: k0,
@@ -221,16 +271,22 @@ package func attentionBackward(
                         probs, stride: panelWidth, by: blockFactors, stride: factorStride, rows: rows,
                         columns: keyCount)
                 }
+                let queriesBlock = queries + t0 / W.elements * paddedHS
+                let doutsBlock = douts + t0 / W.elements * paddedHS
+                let dscoreRows = rowsAsWords(
+                    W.self, in: block, dscores, stride: panelWidth, rows: rows, columns: keyCount)
                 multiplyRows(  // dqueries (rows, HS) += dscores (rows, keys) · keys (keys, HS)
-                    dqueries + t0 * paddedHS, outStride: paddedHS, rows: rows, columns: paddedHS, dscores,
-                    rowStride: panelWidth, kStride: 1, keys + k0 * paddedHS, bStride: paddedHS, K: keyCount,
-                    accumulate: true)
+                    W.self, dqueries + t0 * paddedHS, outStride: paddedHS, rows: rows, columns: paddedHS,
+                    dscoreRows.words, rowStride: dscoreRows.stride, kStride: 1, keys + k0 / W.elements * paddedHS,
+                    bStride: paddedHS, K: W.count(keyCount), accumulate: true)
                 multiplyRows(  // dkeys (keys, HS) += dscoresᵀ (keys, rows) · queries (rows, HS)
-                    dkeys, outStride: paddedHS, rows: keyCount, columns: paddedHS, dscores, rowStride: 1,
-                    kStride: panelWidth, queries + t0 * paddedHS, bStride: paddedHS, K: rows, accumulate: !isFirst)
+                    W.self, dkeys, outStride: paddedHS, rows: keyCount, columns: paddedHS,
+                    columnsAsWords(W.self, in: block, dscores, rows: rows), rowStride: 1, kStride: panelWidth,
+                    queriesBlock, bStride: paddedHS, K: W.count(rows), accumulate: !isFirst)
                 multiplyRows(  // dvalues (keys, HS) += probsᵀ (keys, rows) · dout (rows, HS)
-                    dvalues, outStride: paddedHS, rows: keyCount, columns: paddedHS, probs, rowStride: 1,
-                    kStride: panelWidth, douts + t0 * paddedHS, bStride: paddedHS, K: rows, accumulate: !isFirst)
+                    W.self, dvalues, outStride: paddedHS, rows: keyCount, columns: paddedHS,
+                    columnsAsWords(W.self, in: block, probs, rows: rows), rowStride: 1, kStride: panelWidth,
+                    doutsBlock, bStride: paddedHS, K: W.count(rows), accumulate: !isFirst)
                 isFirst = false
             }
             let destination = dqkv + (firstRow + k0) * 3 * C + head * HS
@@ -290,14 +346,15 @@ private func softmaxBackward(
 /// A product of matrices that fit in the caches: out (rows, columns) = or += a (rows, K) · b (K, columns). `columns`
 /// is a multiple of the vector width, and `out` has room for `rows` rounded up to whole tiles.
 @inline(__always)
-private func multiplyRows(
-    _ out: UnsafeMutablePointer<Float>, outStride: Int, rows: Int, columns: Int, _ a: UnsafePointer<Float>,
+private func multiplyRows<W: Words>(
+    _: W.Type, _ out: UnsafeMutablePointer<Float>, outStride: Int, rows: Int, columns: Int, _ a: UnsafePointer<Float>,
     rowStride: Int, kStride: Int, _ b: UnsafePointer<Float>, bStride: Int, K: Int, accumulate: Bool
 ) {
     for row in stride(from: 0, to: rows, by: tileRows) {
         for column in stride(from: 0, to: columns, by: panelWidth) {
             multiplyTile(
-                out + row * outStride + column, tileStride: outStride, a + row * rowStride, rows: rows - row,
+                W.self, out + row * outStride + column, tileStride: outStride, a + row * rowStride,
+                rows: rows - row,
                 rowStride: rowStride, kStride: kStride, b + column, bStride: bStride, K: K,
                 vectors: min(3, (columns - column) / Vector.scalarCount),
                 start: accumulate ? UnsafePointer(out + row * outStride + column) : nil, startStride: outStride)
@@ -320,31 +377,47 @@ private func multiply(
     }
 }
 
-/// The transpose of keys (or values) in panels: panels (T/panelWidth, HS, panelWidth) ← inp (T, stride).
+/// Columns of a block as words: (words of rows, panelWidth) ← block (rows, panelWidth); where words are floats, the
+/// block itself.
 @inline(__always)
-private func packKeys(
-    _ panels: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, T: Int, HS: Int
+private func columnsAsWords<W: Words>(
+    _: W.Type, in words: UnsafeMutablePointer<Float>, _ block: UnsafePointer<Float>, rows: Int
+) -> UnsafePointer<Float> {
+    guard W.areConverted else { return block }
+    packStraight(
+        W.self, words, from: block, stride: panelWidth, firstColumn: 0, columns: panelWidth, firstK: 0, countK: rows)
+    return UnsafePointer(words)
+}
+
+/// The transpose of keys (or values) in panels: panels (T/panelWidth, words of HS, panelWidth) ← inp (T, stride).
+@inline(__always)
+private func packKeys<W: Words>(
+    _: W.Type, _ panels: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, T: Int, HS: Int
 ) {
     for t in Swift.stride(from: 0, to: T, by: panelWidth) {
         packTransposed(
-            panels + t * HS, from: inp, stride: stride, firstColumn: t, columns: min(panelWidth, T - t), firstK: 0,
+            W.self, panels + t * W.count(HS), from: inp, stride: stride, firstColumn: t,
+            columns: min(panelWidth, T - t), firstK: 0,
             countK: HS)
     }
 }
 
-/// A copy with padded rows: copy (rows, HS rounded up to whole vectors) ← inp (rows, stride). The padding is zero.
+/// A copy with padded rows: copy (words of rows, HS rounded up to whole vectors) ← inp (rows, stride). The padding is
+/// zero.
 @inline(__always)
-private func copyRows(
-    _ copy: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, rows: Int, HS: Int
+private func copyRows<W: Words>(
+    _: W.Type, _ copy: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, rows: Int, HS: Int
 ) {
-    for t in 0..<rows {
+    for word in 0..<W.count(rows) {
+        let t = word * W.elements
         for c in Swift.stride(from: 0, to: HS, by: Vector.scalarCount) {
-            Vector.load(inp + t * stride + c, upTo: HS - c).store(copy + t * roundedUp(HS) + c)
+            W.interleaved(inp + t * stride + c, stride: stride, rows: rows - t, upTo: HS - c).store(
+                copy + word * roundedUp(HS) + c)
         }
     }
 }
 
-/// The reverse of `copyRows`: out (rows, stride) ← rowsOfHS (rows, HS rounded up to whole vectors).
+/// The reverse of `copyRows` with floats: out (rows, stride) ← rowsOfHS (rows, HS rounded up to whole vectors).
 @inline(__always)
 private func storeRows(
     _ out: UnsafeMutablePointer<Float>, stride: Int, from rowsOfHS: UnsafePointer<Float>, rows: Int, HS: Int

@@ -15,6 +15,8 @@
 //  - A is not packed; its elements are read one by one and broadcast.
 //  - For dweight, A is dout transposed, where the next k is a whole row of memory away. There a task packs some rows of
 //    A, and goes through the panels of B, which are packed beforehand.
+//  - In bfloat16 (BFloat16.swift) a word of A and of B holds two elements with consecutive k; k counts words, and half of
+//    them make the same sum. There A is packed too, which converts it.
 //  - A finished tile is stored directly in the output: 24 stores, as many as the processor can buffer without waiting.
 //    Storing larger parts at a time costs 4% of the product, because the destination is not in the cache.
 //
@@ -33,7 +35,7 @@
 
 /// The columns of a panel, and of a register tile.
 let panelWidth = 3 * Vector.scalarCount
-/// The longest part of a sum over k, such that a panel of B (1536 × 48 floats, 295 kB) leaves room in the L2 cache for
+/// The longest part of a sum over k, in words, such that a panel of B (1536 × 48 floats, 295 kB) leaves room in the L2 cache for
 /// rows of A.
 private let maxPartK = 1536
 /// The fewest rows of a task, enough to make packing its panel cheap.
@@ -67,21 +69,27 @@ package struct LowRank {
 ///   - residual: added to the result if not nil; may be `out` itself.
 ///   - outStride: floats from one row of `out` (and of `residual`) to the next, at least OC.
 ///   - lowRank: a (N,rank) · b (OC,rank)ᵀ, added to the result; nil for none.
+///   - precision: the format of the factors.
 package func matmulForward(
     out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, weight: UnsafePointer<Float>,
     bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int, outStride: Int? = nil,
-    lowRank: LowRank? = nil
+    lowRank: LowRank? = nil, precision: Precision = .float32
 ) {
     let start = startTiming()
     defer { endTiming(start, "matmul forward") }
-    product(
-        out: out, outStride: outStride ?? OC, rows: N, columns: OC, K: C, a: inp, aStride: C, bias: bias,
-        addend: residual, lowRank: lowRank
-    ) { panel, isLowRank, column, columns, firstK, countK in
-        let source = isLowRank ? lowRank?.b ?? weight : weight
-        packTransposed(
-            panel, from: source, stride: isLowRank ? countK : C, firstColumn: column, columns: columns, firstK: firstK,
-            countK: countK)
+    func run<W: Words>(_: W.Type) {
+        product(
+            W.self, out: out, outStride: outStride ?? OC, rows: N, columns: OC, K: C, a: inp, aStride: C, bias: bias,
+            addend: residual, lowRank: lowRank
+        ) { panel, isLowRank, column, columns, firstK, countK in
+            packTransposed(
+                W.self, panel, from: isLowRank ? lowRank?.b ?? weight : weight, stride: isLowRank ? countK : C,
+                firstColumn: column, columns: columns, firstK: firstK, countK: countK)
+        }
+    }
+    switch precision {
+    case .float32: run(Float32Words.self)
+    case .bfloat16: run(BFloat16Words.self)
     }
 }
 
@@ -90,20 +98,27 @@ package func matmulForward(
 ///   - doutStride: floats from one row of `dout` to the next, at least OC.
 ///   - accumulate: whether to add to what is in `dinp`.
 ///   - lowRank: a (N,rank) · b (rank,C), added to the result; nil for none.
+///   - precision: the format of the factors.
 package func matmulBackwardInput(
     dinp: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, weight: UnsafePointer<Float>,
-    N: Int, C: Int, OC: Int, doutStride: Int? = nil, accumulate: Bool = false, lowRank: LowRank? = nil
+    N: Int, C: Int, OC: Int, doutStride: Int? = nil, accumulate: Bool = false, lowRank: LowRank? = nil,
+    precision: Precision = .float32
 ) {
     let start = startTiming()
     defer { endTiming(start, "matmul dinp") }
-    let stride = doutStride ?? OC
-    product(
-        out: dinp, outStride: C, rows: N, columns: C, K: OC, a: dout, aStride: stride, bias: nil,
-        addend: accumulate ? UnsafePointer(dinp) : nil, lowRank: lowRank
-    ) { panel, isLowRank, column, columns, firstK, countK in
-        packStraight(
-            panel, from: isLowRank ? lowRank?.b ?? weight : weight, stride: C, firstColumn: column, columns: columns,
-            firstK: firstK, countK: countK)
+    func run<W: Words>(_: W.Type) {
+        product(
+            W.self, out: dinp, outStride: C, rows: N, columns: C, K: OC, a: dout, aStride: doutStride ?? OC, bias: nil,
+            addend: accumulate ? UnsafePointer(dinp) : nil, lowRank: lowRank
+        ) { panel, isLowRank, column, columns, firstK, countK in
+            packStraight(
+                W.self, panel, from: isLowRank ? lowRank?.b ?? weight : weight, stride: C, firstColumn: column,
+                columns: columns, firstK: firstK, countK: countK)
+        }
+    }
+    switch precision {
+    case .float32: run(Float32Words.self)
+    case .bfloat16: run(BFloat16Words.self)
     }
 }
 
@@ -112,34 +127,51 @@ package func matmulBackwardInput(
 /// - Parameters:
 ///   - dbias: nil for none.
 ///   - doutStride, inpStride: floats from one row to the next, at least OC and at least C.
+///   - precision: the format of the factors. dbias is a sum of floats in either.
 package func matmulBackwardWeight(
     dweight: UnsafeMutablePointer<Float>, dbias: UnsafeMutablePointer<Float>?, dout: UnsafePointer<Float>,
-    inp: UnsafePointer<Float>, N: Int, C: Int, OC: Int, doutStride: Int? = nil, inpStride: Int? = nil
+    inp: UnsafePointer<Float>, N: Int, C: Int, OC: Int, doutStride: Int? = nil, inpStride: Int? = nil,
+    precision: Precision = .float32
 ) {
     let start = startTiming()
     defer { endTiming(start, "matmul dweight") }
-    let stride = doutStride ?? OC
-    let inpStride = inpStride ?? C
-    let parts = (N + maxPartK - 1) / maxPartK
-    let partK = (N + parts - 1) / parts
+    func run<W: Words>(_: W.Type) {
+        if OC <= maxSharedRows, dbias == nil {
+            backwardFewRows(
+                W.self, dweight: dweight, dout: dout, inp: inp, N: N, C: C, OC: OC, doutStride: doutStride ?? OC,
+                inpStride: inpStride ?? C)
+        } else {
+            backwardWeight(
+                W.self, dweight: dweight, dbias: dbias, dout: dout, inp: inp, N: N, C: C, OC: OC,
+                doutStride: doutStride ?? OC, inpStride: inpStride ?? C)
+        }
+    }
+    switch precision {
+    case .float32: run(Float32Words.self)
+    case .bfloat16: run(BFloat16Words.self)
+    }
+}
+
+/// dweight where each task has some of its rows: it packs those of doutᵀ, and goes through the panels of inp.
+@inline(__always)
+private func backwardWeight<W: Words>(
+    _: W.Type, dweight: UnsafeMutablePointer<Float>, dbias: UnsafeMutablePointer<Float>?, dout: UnsafePointer<Float>,
+    inp: UnsafePointer<Float>, N: Int, C: Int, OC: Int, doutStride: Int, inpStride: Int
+) {
+    let partN = partOfSum(W.self, N)
     let panels = (C + panelWidth - 1) / panelWidth
     let wantedRows = (OC / (tasksPerThread * threadCount) + tileRows - 1) / tileRows * tileRows
     let taskRows = max(tileRows, min(wantedRows, maxWeightRows))
-    if OC <= maxSharedRows, dbias == nil {
-        return backwardFewRows(
-            dweight: dweight, dout: dout, inp: inp, N: N, C: C, OC: OC, doutStride: stride, inpStride: inpStride,
-            partK: partK)
-    }
-
-    let packed = allocateAligned(panels * panelWidth * partK)
+    let packed = allocateAligned(panels * panelWidth * W.count(partN))
     defer { freeAligned(packed) }
-    for n0 in Swift.stride(from: 0, to: N, by: partK) {
-        let K = min(partK, N - n0)
+    for n0 in stride(from: 0, to: N, by: partN) {
+        let countN = min(partN, N - n0)
+        let K = W.count(countN)
         parallelFor(panels) { panel in
             let column = panel * panelWidth
             packStraight(
-                packed + column * K, from: inp, stride: inpStride, firstColumn: column,
-                columns: min(panelWidth, C - column), firstK: n0, countK: K)
+                W.self, packed + column * K, from: inp, stride: inpStride, firstColumn: column,
+                columns: min(panelWidth, C - column), firstK: n0, countK: countN)
         }
         parallelFor((OC + taskRows - 1) / taskRows) { task in
             let row = task * taskRows
@@ -147,22 +179,18 @@ package func matmulBackwardWeight(
             let sums = allocateAligned(taskRows * (panelWidth + K))  // (taskRows, panelWidth)
             defer { freeAligned(sums) }
             let a = sums + taskRows * panelWidth
-            let source = dout + n0 * stride + row
-            packStrips(a, from: source, stride: stride, rows: rows, K: K)
-            if let dbias { addColumnSums(dbias + row, from: source, stride: stride, rows: K, columns: rows) }
+            let source = dout + n0 * doutStride + row
+            packStrips(W.self, a, from: source, stride: doutStride, rows: rows, countK: countN)
+            if let dbias {
+                addColumnSums(dbias + row, from: source, stride: doutStride, rows: countN, columns: rows)
+            }
             for panel in 0..<panels {
                 let column = panel * panelWidth
                 let columns = min(panelWidth, C - column)
                 multiplyPanel(
-                    out: sums, outStride: panelWidth, rows: rows, columns: columns, K: K, a: a, aRowStride: 1,
+                    W.self, out: sums, outStride: panelWidth, rows: rows, columns: columns, K: K, a: a, aRowStride: 1,
                     aKStride: tileRows, aStripStride: tileRows * K, b: packed + column * K, bias: nil, addend: nil)
-                for i in 0..<rows {
-                    let destination = dweight + (row + i) * C + column
-                    for j in Swift.stride(from: 0, to: columns, by: Vector.scalarCount) {
-                        let sum = Vector.load(sums + i * panelWidth + j) + .load(destination + j, upTo: columns - j)
-                        sum.store(destination + j, upTo: columns - j)
-                    }
-                }
+                addPanel(dweight + row * C + column, stride: C, from: sums, rows: rows, columns: columns)
             }
         }
     }
@@ -170,33 +198,46 @@ package func matmulBackwardWeight(
 
 /// dweight of so few rows that the tasks split its columns: each packs a panel of inp, and all share the rows of doutᵀ.
 /// The sums are the same, in the same order.
-private func backwardFewRows(
-    dweight: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, inp: UnsafePointer<Float>, N: Int, C: Int,
-    OC: Int, doutStride: Int, inpStride: Int, partK: Int
+@inline(__always)
+private func backwardFewRows<W: Words>(
+    _: W.Type, dweight: UnsafeMutablePointer<Float>, dout: UnsafePointer<Float>, inp: UnsafePointer<Float>, N: Int,
+    C: Int, OC: Int, doutStride: Int, inpStride: Int
 ) {
+    let partN = partOfSum(W.self, N)
     let strips = (OC + tileRows - 1) / tileRows * tileRows
-    let a = allocateAligned(strips * partK)
+    let a = allocateAligned(strips * W.count(partN))
     defer { freeAligned(a) }
-    for n0 in stride(from: 0, to: N, by: partK) {
-        let K = min(partK, N - n0)
-        packStrips(a, from: dout + n0 * doutStride, stride: doutStride, rows: OC, K: K)
+    for n0 in stride(from: 0, to: N, by: partN) {
+        let countN = min(partN, N - n0)
+        let K = W.count(countN)
+        packStrips(W.self, a, from: dout + n0 * doutStride, stride: doutStride, rows: OC, countK: countN)
         parallelFor((C + panelWidth - 1) / panelWidth) { panel in
             let column = panel * panelWidth
             let columns = min(panelWidth, C - column)
             let b = allocateAligned(panelWidth * (K + strips))
             defer { freeAligned(b) }
             let sums = b + panelWidth * K  // (strips, panelWidth)
-            packStraight(b, from: inp, stride: inpStride, firstColumn: column, columns: columns, firstK: n0, countK: K)
+            packStraight(
+                W.self, b, from: inp, stride: inpStride, firstColumn: column, columns: columns, firstK: n0,
+                countK: countN)
             multiplyPanel(
-                out: sums, outStride: panelWidth, rows: OC, columns: columns, K: K, a: a, aRowStride: 1,
+                W.self, out: sums, outStride: panelWidth, rows: OC, columns: columns, K: K, a: a, aRowStride: 1,
                 aKStride: tileRows, aStripStride: tileRows * K, b: b, bias: nil, addend: nil)
-            for i in 0..<OC {
-                let destination = dweight + i * C + column
-                for j in stride(from: 0, to: columns, by: Vector.scalarCount) {
-                    let sum = Vector.load(sums + i * panelWidth + j) + .load(destination + j, upTo: columns - j)
-                    sum.store(destination + j, upTo: columns - j)
-                }
-            }
+            addPanel(dweight + column, stride: C, from: sums, rows: OC, columns: columns)
+        }
+    }
+}
+
+/// The end of a panel of dweight: out (rows, columns) += sums (rows, panelWidth).
+@inline(__always)
+private func addPanel(
+    _ out: UnsafeMutablePointer<Float>, stride: Int, from sums: UnsafePointer<Float>, rows: Int, columns: Int
+) {
+    for i in 0..<rows {
+        let destination = out + i * stride
+        for j in Swift.stride(from: 0, to: columns, by: Vector.scalarCount) {
+            let sum = Vector.load(sums + i * panelWidth + j) + .load(destination + j, upTo: columns - j)
+            sum.store(destination + j, upTo: columns - j)
         }
     }
 }
@@ -207,11 +248,12 @@ private func backwardFewRows(
 /// - Parameters:
 ///   - a: the rows of A, `aStride` floats apart.
 ///   - addend: has the strides of `out`, and may be `out` itself.
-///   - pack: writes one panel (countK, panelWidth) of B: (destination, whether of lowRank's, first column, columns, first
-///     k, count of k).
+///   - pack: writes one panel (words of countK, panelWidth) of B: (destination, whether of lowRank's, first column,
+///     columns, first k, count of k).
 @inline(__always)
-private func product(
-    out: UnsafeMutablePointer<Float>, outStride: Int, rows: Int, columns: Int, K: Int, a: UnsafePointer<Float>,
+private func product<W: Words>(
+    _: W.Type, out: UnsafeMutablePointer<Float>, outStride: Int, rows: Int, columns: Int, K: Int,
+    a: UnsafePointer<Float>,
     aStride: Int, bias: UnsafePointer<Float>?, addend: UnsafePointer<Float>?, lowRank: LowRank?,
     pack: (UnsafeMutablePointer<Float>, Bool, Int, Int, Int, Int) -> Void
 ) {
@@ -220,43 +262,89 @@ private func product(
     let wantedRowTasks = max(1, min(rows / minTaskRows, (tasksPerThread * threadCount + panels - 1) / panels))
     let taskRows = ((rows + wantedRowTasks - 1) / wantedRowTasks + tileRows - 1) / tileRows * tileRows
     let rowTasks = (rows + taskRows - 1) / taskRows
-    let parts = (K + maxPartK - 1) / maxPartK
-    let partK = (K + parts - 1) / parts
+    let partK = partOfSum(W.self, K)
+    let rowsOfA = RowsOfA(W.self, a, stride: aStride, rows: rows, K: K)
+    let rowsOfLowRank = lowRank.map { RowsOfA(W.self, $0.a, stride: $0.rank, rows: rows, K: $0.rank) }
+    defer {
+        rowsOfA.free()
+        rowsOfLowRank?.free()
+    }
     parallelFor(panels * rowTasks) { task in
         let column = task % panels * panelWidth
         let row = task / panels * taskRows
         let count = min(panelWidth, columns - column)
-        let b = allocateAligned(panelWidth * max(partK, lowRank?.rank ?? 0))
+        let b = allocateAligned(panelWidth * W.count(max(partK, lowRank?.rank ?? 0)))
         defer { freeAligned(b) }
         let part = out + row * outStride + column
         for k0 in stride(from: 0, to: K, by: partK) {
             let countK = min(partK, K - k0)
             pack(b, false, column, count, k0, countK)
             multiplyPanel(
-                out: part, outStride: outStride, rows: min(taskRows, rows - row), columns: count, K: countK,
-                a: a + row * aStride + k0, aRowStride: aStride, aKStride: 1, aStripStride: tileRows * aStride, b: b,
+                W.self, out: part, outStride: outStride, rows: min(taskRows, rows - row), columns: count,
+                K: W.count(countK), a: rowsOfA.words + row * rowsOfA.stride + k0 / W.elements,
+                aRowStride: rowsOfA.stride, aKStride: 1, aStripStride: tileRows * rowsOfA.stride, b: b,
                 bias: k0 == 0 ? bias.map { $0 + column } : nil,
                 addend: k0 == 0 ? addend.map { $0 + row * outStride + column } : UnsafePointer(part))
         }
-        guard let lowRank else { return }
+        guard let lowRank, let rowsOfLowRank else { return }
         // The part is in the L2 cache; a product of its own would take it through memory once more.
-        let rank = lowRank.rank
-        pack(b, true, column, count, 0, rank)
+        pack(b, true, column, count, 0, lowRank.rank)
         multiplyPanel(
-            out: part, outStride: outStride, rows: min(taskRows, rows - row), columns: count, K: rank,
-            a: lowRank.a + row * rank, aRowStride: rank, aKStride: 1, aStripStride: tileRows * rank, b: b, bias: nil,
-            addend: UnsafePointer(part))
+            W.self, out: part, outStride: outStride, rows: min(taskRows, rows - row), columns: count,
+            K: W.count(lowRank.rank), a: rowsOfLowRank.words + row * rowsOfLowRank.stride,
+            aRowStride: rowsOfLowRank.stride, aKStride: 1, aStripStride: tileRows * rowsOfLowRank.stride, b: b,
+            bias: nil, addend: UnsafePointer(part))
     }
 }
 
+/// The elements of a sum over K in each of its parts; whole words, but for the last part.
+private func partOfSum<W: Words>(_: W.Type, _ K: Int) -> Int {
+    let words = W.count(K)
+    let parts = (words + maxPartK - 1) / maxPartK
+    return (words + parts - 1) / parts * W.elements
+}
+
+/// The rows of A as words: the floats themselves, or a packed copy.
+private struct RowsOfA {
+    let words: UnsafePointer<Float>
+    /// Words from one row to the next.
+    let stride: Int
+    private let copy: UnsafeMutablePointer<Float>?
+
+    /// - Parameter stride: floats from one row of `a` to the next.
+    @inline(__always)
+    init<W: Words>(_: W.Type, _ a: UnsafePointer<Float>, stride: Int, rows: Int, K: Int) {
+        guard W.areConverted else {
+            (words, self.stride, copy) = (a, stride, nil)
+            return
+        }
+        let wordsPerRow = W.count(K)
+        let copy = allocateAligned(rows * wordsPerRow)
+        let rowsPerTask = max(1, packedFloats / max(K, 1))
+        parallelFor((rows + rowsPerTask - 1) / rowsPerTask) { task in
+            let row = task * rowsPerTask
+            packRows(
+                W.self, copy + row * wordsPerRow, from: a + row * stride, stride: stride,
+                rows: min(rowsPerTask, rows - row), columns: K)
+        }
+        (words, self.stride, self.copy) = (UnsafePointer(copy), wordsPerRow, copy)
+    }
+
+    func free() { if let copy { freeAligned(copy) } }
+}
+
+/// The floats that a task converts to words: enough to balance the threads, and not to wait for each other.
+private let packedFloats = 1 << 16
+
 /// The product with one panel: out (rows, columns) = A (rows, K) · b (K, panelWidth) + bias (columns) + addend (rows,
-/// columns).
+/// columns), with K words.
 /// - Parameters:
 ///   - a: the element (row, k) of A is at row / tileRows · aStripStride + row % tileRows · aRowStride + k · aKStride.
 ///   - addend: has the strides of `out`.
 @inline(__always)
-private func multiplyPanel(
-    out: UnsafeMutablePointer<Float>, outStride: Int, rows: Int, columns: Int, K: Int, a: UnsafePointer<Float>,
+private func multiplyPanel<W: Words>(
+    _: W.Type, out: UnsafeMutablePointer<Float>, outStride: Int, rows: Int, columns: Int, K: Int,
+    a: UnsafePointer<Float>,
     aRowStride: Int, aKStride: Int, aStripStride: Int, b: UnsafePointer<Float>, bias: UnsafePointer<Float>?,
     addend: UnsafePointer<Float>?
 ) {
@@ -278,7 +366,7 @@ private func multiplyPanel(
                 startStride = panelWidth
             }
             multiplyTile(
-                isWhole ? destination : edgeTile, tileStride: isWhole ? outStride : panelWidth,
+                W.self, isWhole ? destination : edgeTile, tileStride: isWhole ? outStride : panelWidth,
                 a + row / tileRows * aStripStride, rows: tileCount, rowStride: aRowStride, kStride: aKStride, b, K: K,
                 vectors: vectors, start: start, startStride: startStride)
             if !isWhole {
@@ -314,20 +402,21 @@ private func addRows(
 ///   - vectors: the number of vectors in a row of the tile, up to three.
 ///   - start: nil for zero; may be the tile itself. It is added last, which keeps more digits in a sum over many parts.
 @inline(__always)
-func multiplyTile(
-    _ tile: UnsafeMutablePointer<Float>, tileStride: Int = panelWidth, _ a: UnsafePointer<Float>, rows: Int,
+func multiplyTile<W: Words>(
+    _: W.Type, _ tile: UnsafeMutablePointer<Float>, tileStride: Int = panelWidth, _ a: UnsafePointer<Float>, rows: Int,
     rowStride: Int, kStride: Int, _ b: UnsafePointer<Float>, bStride: Int = panelWidth, K: Int, vectors: Int,
     start: UnsafePointer<Float>?, startStride: Int = 0
 ) {
     var offsets = InlineArray<8, Int>(repeating: 0)
     for i in 0..<tileRows { offsets[i] = min(i, rows - 1) * rowStride }
     if vectors == 3 {
-        multiplyTile3(tile, tileStride, a, offsets, kStride, b, bStride, K, start, startStride)
+        multiplyTile3(W.self, tile, tileStride, a, offsets, kStride, b, bStride, K, start, startStride)
     } else {
         for v in 0..<vectors {
             let column = v * Vector.scalarCount
             multiplyTile1(
-                tile + column, tileStride, a, offsets, kStride, b + column, bStride, K, start.map { $0 + column },
+                W.self, tile + column, tileStride, a, offsets, kStride, b + column, bStride, K,
+                start.map { $0 + column },
                 startStride)
         }
     }
@@ -335,8 +424,9 @@ func multiplyTile(
 
 /// A tile of three vectors per row: the inner loop of all products.
 @inline(never)
-private func multiplyTile3(
-    _ tile: UnsafeMutablePointer<Float>, _ tileStride: Int, _ a: UnsafePointer<Float>, _ offsets: InlineArray<8, Int>,
+private func multiplyTile3<W: Words>(
+    _: W.Type, _ tile: UnsafeMutablePointer<Float>, _ tileStride: Int, _ a: UnsafePointer<Float>,
+    _ offsets: InlineArray<8, Int>,
     _ kStride: Int, _ b: UnsafePointer<Float>, _ bStride: Int, _ K: Int, _ start: UnsafePointer<Float>?,
     _ startStride: Int
 ) {
@@ -352,9 +442,9 @@ private func multiplyTile3(
         let b2 = Vector.load(b + 2 * w)
         for i in 0..<tileRows {
             let value = Vector(repeating: a[offsets[i]])
-            c0[i] = c0[i].adding(value, times: b0)
-            c1[i] = c1[i].adding(value, times: b1)
-            c2[i] = c2[i].adding(value, times: b2)
+            c0[i] = W.adding(c0[i], value, times: b0)
+            c1[i] = W.adding(c1[i], value, times: b1)
+            c2[i] = W.adding(c2[i], value, times: b2)
         }
         a += kStride
         b += bStride
@@ -375,8 +465,9 @@ private func multiplyTile3(
 
 /// A tile of one vector per row, for the last columns of a product.
 @inline(never)
-private func multiplyTile1(
-    _ tile: UnsafeMutablePointer<Float>, _ tileStride: Int, _ a: UnsafePointer<Float>, _ offsets: InlineArray<8, Int>,
+private func multiplyTile1<W: Words>(
+    _: W.Type, _ tile: UnsafeMutablePointer<Float>, _ tileStride: Int, _ a: UnsafePointer<Float>,
+    _ offsets: InlineArray<8, Int>,
     _ kStride: Int, _ b: UnsafePointer<Float>, _ bStride: Int, _ K: Int, _ start: UnsafePointer<Float>?,
     _ startStride: Int
 ) {
@@ -385,7 +476,7 @@ private func multiplyTile1(
     var b = b
     for _ in 0..<K {
         let b0 = Vector.load(b)
-        for i in 0..<tileRows { c[i] = c[i].adding(Vector(repeating: a[offsets[i]]), times: b0) }
+        for i in 0..<tileRows { c[i] = W.adding(c[i], Vector(repeating: a[offsets[i]]), times: b0) }
         a += kStride
         b += bStride
     }
@@ -396,6 +487,38 @@ private func multiplyTile1(
 }
 
 // MARK: - packing
+
+/// A panel of the transpose: panel (words of countK, panelWidth) ← inp (N, stride)ᵀ, where column j of the panel is row
+/// firstColumn + j of inp. Columns past the end are zero.
+///
+/// Rows that must be converted become words first, so many at a time that they stay in the L1 cache, and the words are
+/// transposed as floats are.
+@inline(__always)
+func packTransposed<W: Words>(
+    _: W.Type, _ panel: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, firstColumn: Int,
+    columns: Int, firstK: Int, countK: Int
+) {
+    guard W.areConverted else {
+        return packTransposed(
+            panel, from: inp, stride: stride, firstColumn: firstColumn, columns: columns, firstK: firstK,
+            countK: countK)
+    }
+    withVectors(panelWidth * convertedVectors) { rows in
+        let words = convertedVectors * Vector.scalarCount
+        for k in Swift.stride(from: 0, to: countK, by: words * W.elements) {
+            let count = min(words * W.elements, countK - k)
+            packRows(
+                W.self, rows, from: inp + firstColumn * stride + firstK + k, stride: stride, rows: columns,
+                columns: count)
+            packTransposed(
+                panel + k / W.elements * panelWidth, from: rows, stride: W.count(count), firstColumn: 0,
+                columns: columns, firstK: 0, countK: W.count(count))
+        }
+    }
+}
+
+/// The vectors of words that `packTransposed` converts of each row at a time.
+private let convertedVectors = 4
 
 /// A panel of the transpose: panel (countK, panelWidth) ← inp (N, stride)ᵀ, where column j of the panel is row
 /// firstColumn + j of inp. Columns past the end are zero.
@@ -425,37 +548,55 @@ func packTransposed(
     }
 }
 
-/// A panel of the matrix as it is: panel (countK, panelWidth) ← columns of inp (N, stride). Columns past the end are
-/// zero.
-func packStraight(
-    _ panel: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, firstColumn: Int, columns: Int,
-    firstK: Int, countK: Int
+/// A panel of the matrix as it is: panel (words of countK, panelWidth) ← columns of inp (N, stride). Columns past the
+/// end are zero.
+@inline(__always)
+func packStraight<W: Words>(
+    _: W.Type, _ panel: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, firstColumn: Int,
+    columns: Int, firstK: Int, countK: Int
 ) {
-    for k in 0..<countK {
+    for word in 0..<W.count(countK) {
+        let k = word * W.elements
         let source = inp + (firstK + k) * stride + firstColumn
-        let destination = panel + k * panelWidth
+        let destination = panel + word * panelWidth
         for v in 0..<3 {
             let column = v * Vector.scalarCount
-            Vector.load(source + column, upTo: columns - column).store(destination + column)
+            W.interleaved(source + column, stride: stride, rows: countK - k, upTo: columns - column).store(
+                destination + column)
         }
     }
 }
 
-/// The rows of A for dweight: strips (rows / tileRows, K, tileRows) ← inp (K, stride), whose columns are the rows of
-/// A. The missing rows of the last strip are zero.
-private func packStrips(
-    _ strips: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, rows: Int, K: Int
+/// The rows of A for dweight: strips (rows / tileRows, words of countK, tileRows) ← inp (countK, stride), whose columns
+/// are the rows of A. The missing rows of the last strip are zero.
+@inline(__always)
+private func packStrips<W: Words>(
+    _: W.Type, _ strips: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, rows: Int,
+    countK: Int
 ) {
-    let whole = rows / tileRows * tileRows
-    for k in 0..<K {
-        let source = inp + k * stride
-        let destination = strips + k * tileRows
-        for row in Swift.stride(from: 0, to: whole, by: tileRows) {
-            UnsafeMutableRawPointer(destination + row * K).storeBytes(
-                of: UnsafeRawPointer(source + row).loadUnaligned(as: TileRow.self), as: TileRow.self)
+    let K = W.count(countK)
+    for word in 0..<K {
+        let k = word * W.elements
+        let destination = strips + word * tileRows
+        for row in Swift.stride(from: 0, to: rows, by: Vector.scalarCount) {
+            let words = W.interleaved(inp + k * stride + row, stride: stride, rows: countK - k, upTo: rows - row)
+            #if SIMD_4
+                // A strip is one or two vectors wide.
+                words.store(destination + row / tileRows * tileRows * K + row % tileRows)
+            #else
+                // A vector is two strips wide.
+                UnsafeMutableRawPointer(destination + row * K).storeBytes(of: words.lowHalf, as: TileRow.self)
+                if row + tileRows < rows {
+                    UnsafeMutableRawPointer(destination + (row + tileRows) * K).storeBytes(
+                        of: words.highHalf, as: TileRow.self)
+                }
+            #endif
         }
-        if whole < rows {
-            for i in 0..<tileRows { destination[whole * K + i] = whole + i < rows ? source[whole + i] : 0 }
-        }
+        #if SIMD_4
+            // The rest of a strip that is two vectors wide.
+            for row in Swift.stride(from: roundedUp(rows), to: roundedUp(rows, to: tileRows), by: 1) {
+                destination[row / tileRows * tileRows * K + row % tileRows] = 0
+            }
+        #endif
     }
 }

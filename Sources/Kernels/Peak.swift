@@ -6,7 +6,15 @@ import Dispatch
 ///
 /// Each thread times itself, so that waking it is not counted, and the rates are added. The result is the best of
 /// sixteen runs of a few milliseconds, because other processes may slow down some of them.
-package func measurePeakFlops() -> Double {
+/// - Parameter precision: the format of the factors.
+package func measurePeakFlops(_ precision: Precision = .float32) -> Double {
+    switch precision {
+    case .float32: measurePeakFlops(Float32Words.self)
+    case .bfloat16: measurePeakFlops(BFloat16Words.self)
+    }
+}
+
+private func measurePeakFlops<W: Words>(_: W.Type) -> Double {
     let rounds = 50_000
     var best = 0.0
     // More threads than cores would time each other's absence.
@@ -15,10 +23,11 @@ package func measurePeakFlops() -> Double {
         for _ in 0..<16 {
             parallelFor(threads) { thread in
                 let start = DispatchTime.now().uptimeNanoseconds
-                let result = spinMultiplyAdds(rounds)
+                let result = spinMultiplyAdds(W.self, rounds)
                 let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
                 // The result is always positive; testing it keeps the compiler from removing the loop.
-                rates[thread] = result > 0 ? Double(rounds * 12 * Vector.scalarCount * 2) / seconds : 0
+                let operations = Double(rounds * 12 * Vector.scalarCount * W.elements * 2)
+                rates[thread] = result > 0 ? operations / seconds : 0
             }
             var sum = 0.0
             for thread in 0..<threads { sum += rates[thread] }
@@ -30,11 +39,11 @@ package func measurePeakFlops() -> Double {
 
 /// The work that is timed: twelve independent chains of multiply-adds, enough to hide their latency on any processor.
 @inline(never)
-private func spinMultiplyAdds(_ rounds: Int) -> Float {
-    let factor = Vector(repeating: 0.999)
+private func spinMultiplyAdds<W: Words>(_: W.Type, _ rounds: Int) -> Float {
+    let factor = Vector(repeating: 0.001)
     var chains = InlineArray<12, Vector>(repeating: Vector(repeating: 1))
     for _ in 0..<rounds {
-        for i in 0..<12 { chains[i] = factor.adding(chains[i], times: factor) }
+        for i in 0..<12 { chains[i] = W.adding(chains[i], factor, times: factor) }
     }
     var sum = Vector(repeating: 0)
     for i in 0..<12 { sum += chains[i] }

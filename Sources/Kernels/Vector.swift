@@ -5,12 +5,15 @@
 #if SIMD_16
     typealias Vector = SIMD16<Float>
     typealias VectorOfInt32 = SIMD16<Int32>
+    typealias VectorOfUInt16 = SIMD16<UInt16>
 #elseif SIMD_8
     typealias Vector = SIMD8<Float>
     typealias VectorOfInt32 = SIMD8<Int32>
+    typealias VectorOfUInt16 = SIMD8<UInt16>
 #else
     typealias Vector = SIMD4<Float>
     typealias VectorOfInt32 = SIMD4<Int32>
+    typealias VectorOfUInt16 = SIMD4<UInt16>
 #endif
 
 /// The number of floats in a vector.

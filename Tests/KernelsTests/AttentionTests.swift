@@ -142,13 +142,15 @@ private struct Pass {
     let C, NH: Int
     let causal: Bool
     let dropout: (rate: Float, key: DropoutKey)?
+    let precision: Precision
     let qkv, out, lse, dout, dqkv: Fenced
 
     init(
         lengths: [Int], C: Int, NH: Int, scale: Float = 1, causal: Bool = true,
-        dropout: (rate: Float, key: DropoutKey)? = nil
+        dropout: (rate: Float, key: DropoutKey)? = nil, precision: Precision = .float32
     ) {
         (self.lengths, self.C, self.NH, self.causal, self.dropout) = (lengths, C, NH, causal, dropout)
+        self.precision = precision
         let N = lengths.reduce(0, +)
         qkv = Fenced(noise(N * 3 * C, seed: 1, scale: scale))
         out = Fenced(unwritten: N * C)
@@ -157,20 +159,24 @@ private struct Pass {
         dqkv = Fenced(unwritten: N * 3 * C)
         attentionForward(
             out: out.pointer, lse: lse.pointer, qkv: qkv.pointer, lengths: lengths, C: C, NH: NH, causal: causal,
-            dropout: dropout)
+            dropout: dropout, precision: precision)
         attentionBackward(
             dqkv: dqkv.pointer, dout: dout.pointer, qkv: qkv.pointer, out: out.pointer, lse: lse.pointer,
-            lengths: lengths, C: C, NH: NH, causal: causal, dropout: dropout)
+            lengths: lengths, C: C, NH: NH, causal: causal, dropout: dropout, precision: precision)
     }
 
-    func expectReference(tolerance: Double) {
-        let values = doubles(qkv.values)
+    /// In bfloat16 probabilities and the gradients of scores are rounded, too; here they are not, which the tolerance
+    /// allows for: half a unit in the last of eight places is 2⁻⁹ of a number, and dscores are differences.
+    func expectReference(tolerance given: Double? = nil) {
+        let tolerance = given ?? (precision == .float32 ? 2e-6 : 0x1p-7)
+        let values = factors(qkv.values, precision)
         expectClose(
             out.values,
             naiveAttentionForward(qkv: values, lengths: lengths, C: C, NH: NH, causal: causal, dropout: dropout),
             tolerance: tolerance, "of out")
         let expected = naiveAttentionBackward(
-            dout: doubles(dout.values), qkv: values, lengths: lengths, C: C, NH: NH, causal: causal, dropout: dropout)
+            dout: factors(dout.values, precision), qkv: values, lengths: lengths, C: C, NH: NH, causal: causal,
+            dropout: dropout)
         let ours = dqkv.values
         // The gradients of queries, keys and values are compared separately, because they differ in size.
         for (part, name) in ["dquery", "dkey", "dvalue"].enumerated() {
@@ -190,8 +196,12 @@ private struct Pass {
         (2, 130, 96, 2), (1, 193, 128, 2), (1, 200, 47, 1),
     ], [true, false])
 func `attentionForward and attentionBackward`(sizes: (B: Int, T: Int, C: Int, NH: Int), causal: Bool) {
-    Pass(lengths: Array(repeating: sizes.T, count: sizes.B), C: sizes.C, NH: sizes.NH, causal: causal)
-        .expectReference(tolerance: 2e-6)
+    for precision in Precision.allCases {
+        Pass(
+            lengths: Array(repeating: sizes.T, count: sizes.B), C: sizes.C, NH: sizes.NH, causal: causal,
+            precision: precision
+        ).expectReference()
+    }
 }
 
 @Test(
@@ -204,7 +214,7 @@ func `sequences of any lengths attend to themselves alone`(
 ) {
     let (lengths, C, NH) = sizes
     let all = Pass(lengths: lengths, C: C, NH: NH, causal: causal)
-    all.expectReference(tolerance: 2e-6)
+    all.expectReference()
     // Alone, each has the same bits.
     for (s, T) in lengths.enumerated() {
         let first = lengths[..<s].reduce(0, +)
@@ -231,7 +241,8 @@ func `sequences of any lengths attend to themselves alone`(
     ], [true, false])
 func `attention drops its probabilities`(sizes: (lengths: [Int], C: Int, NH: Int), causal: Bool) {
     let (lengths, C, NH) = sizes
-    Pass(lengths: lengths, C: C, NH: NH, causal: causal, dropout: someDropout).expectReference(tolerance: 2e-6)
+    Pass(lengths: lengths, C: C, NH: NH, causal: causal, dropout: someDropout).expectReference()
+    Pass(lengths: lengths, C: C, NH: NH, causal: causal, dropout: someDropout, precision: .bfloat16).expectReference()
     // Dropping none changes no bit, and the log-sum-exps do not know of it.
     let plain = Pass(lengths: lengths, C: C, NH: NH, causal: causal)
     let none = Pass(lengths: lengths, C: C, NH: NH, causal: causal, dropout: someDropout.map { (0, $0.key) })

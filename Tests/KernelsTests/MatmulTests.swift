@@ -67,6 +67,18 @@ private let sizes = [
 /// number of the last one is N, it has several tasks of rows (at least 128 each).
 private let longSums = [(1535, 5, 9), (1536, 97, 97), (1537, 1, 100), (3073, 3, 5), (3100, 49, 97), (1600, 401, 2)]
 
+/// The nearest bfloat16, which has eight bits of precision: the nearest multiple of 2⁻⁷ times the number's power of two.
+func naiveBFloat16(_ x: Float) -> Double {
+    guard x != 0, x.isFinite else { return Double(x) }
+    let unit = Float(sign: .plus, exponent: x.exponent - 7, significand: 1)
+    return Double((x / unit).rounded(.toNearestOrEven) * unit)
+}
+
+/// The numbers that a product multiplies.
+func factors(_ values: [Float], _ precision: Precision) -> [Double] {
+    precision == .bfloat16 ? values.map(naiveBFloat16) : doubles(values)
+}
+
 /// The copy of `values` (rows, columns) with `stride` floats from row to row, and NaN in the gaps.
 private func spread(_ values: [Float], rows: Int, columns: Int, stride: Int) -> [Float] {
     var result = [Float](repeating: .nan, count: rows * stride)
@@ -84,24 +96,32 @@ private func gathered(_ values: [Float], rows: Int, columns: Int, stride: Int) -
     return (0..<rows * columns).map { values[$0 / columns * stride + $0 % columns] }
 }
 
-@Test(arguments: sizes + longSums.map { (K, a, b) in (N: a, C: K, OC: b) })
-func `matmulForward`(N: Int, C: Int, OC: Int) throws {
+/// A sum over k in bfloat16 has a word for two of its elements, and parts of twice the length.
+private let longerSums = [(3071, 2, 9), (3073, 3, 50), (6200, 17, 5)]
+
+@Test(arguments: (sizes + (longSums + longerSums).map { (K, a, b) in (N: a, C: K, OC: b) }), Precision.allCases)
+func `matmulForward`(size: (N: Int, C: Int, OC: Int), precision: Precision) throws {
+    let (N, C, OC) = size
     let inp = Fenced(noise(N * C, seed: 1))
     let weight = Fenced(noise(OC * C, seed: 2))
     let bias = Fenced(noise(OC, seed: 3))
     let residual = noise(N * OC, seed: 4)
     let product = naiveMatmulForward(
-        inp: doubles(inp.values), weight: doubles(weight.values), bias: nil, N: N, C: C, OC: OC)
+        inp: factors(inp.values, precision), weight: factors(weight.values, precision), bias: nil, N: N, C: C, OC: OC)
     let biases = doubles(bias.values)
     let withBias = product.enumerated().map { $1 + biases[$0 % OC] }
     let withBoth = zip(withBias, residual).map { $0 + Double($1) }
 
     let plain = Fenced(unwritten: N * OC)
-    matmulForward(out: plain.pointer, inp: inp.pointer, weight: weight.pointer, bias: nil, N: N, C: C, OC: OC)
+    matmulForward(
+        out: plain.pointer, inp: inp.pointer, weight: weight.pointer, bias: nil, N: N, C: C, OC: OC,
+        precision: precision)
     expectClose(plain.values, product)
 
     let biased = Fenced(unwritten: N * OC)
-    matmulForward(out: biased.pointer, inp: inp.pointer, weight: weight.pointer, bias: bias.pointer, N: N, C: C, OC: OC)
+    matmulForward(
+        out: biased.pointer, inp: inp.pointer, weight: weight.pointer, bias: bias.pointer, N: N, C: C, OC: OC,
+        precision: precision)
     expectClose(biased.values, withBias)
 
     // The residual as another array, and as the output itself.
@@ -109,12 +129,12 @@ func `matmulForward`(N: Int, C: Int, OC: Int) throws {
     let addend = Fenced(residual)
     matmulForward(
         out: added.pointer, inp: inp.pointer, weight: weight.pointer, bias: bias.pointer, residual: addend.pointer,
-        N: N, C: C, OC: OC)
+        N: N, C: C, OC: OC, precision: precision)
     expectClose(added.values, withBoth)
     let inPlace = Fenced(residual)
     matmulForward(
         out: inPlace.pointer, inp: inp.pointer, weight: weight.pointer, bias: bias.pointer, residual: inPlace.pointer,
-        N: N, C: C, OC: OC)
+        N: N, C: C, OC: OC, precision: precision)
     expectEqual(inPlace.bits, added.bits)
 
     // Rows with gaps between them, which must not be written.
@@ -123,64 +143,72 @@ func `matmulForward`(N: Int, C: Int, OC: Int) throws {
     let residualWithGaps = Fenced(withGaps.values)
     matmulForward(
         out: withGaps.pointer, inp: inp.pointer, weight: weight.pointer, bias: bias.pointer,
-        residual: residualWithGaps.pointer, N: N, C: C, OC: OC, outStride: stride)
+        residual: residualWithGaps.pointer, N: N, C: C, OC: OC, outStride: stride, precision: precision)
     let result = try #require(gathered(withGaps.values, rows: N, columns: OC, stride: stride))
     expectEqual(result.map { $0.bitPattern }, added.bits)
     expectIntact(
         outputs: [plain, biased, added, inPlace, withGaps], inputs: [inp, weight, bias, addend, residualWithGaps])
 }
 
-@Test(arguments: sizes + longSums.map { (K, a, b) in (N: a, C: b, OC: K) })
-func `matmulBackwardInput`(N: Int, C: Int, OC: Int) {
+@Test(arguments: (sizes + (longSums + longerSums).map { (K, a, b) in (N: a, C: b, OC: K) }), Precision.allCases)
+func `matmulBackwardInput`(size: (N: Int, C: Int, OC: Int), precision: Precision) {
+    let (N, C, OC) = size
     let dout = Fenced(noise(N * OC, seed: 1))
     let weight = Fenced(noise(OC * C, seed: 2))
     let old = noise(N * C, seed: 3)
     let zeros = [Double](repeating: 0, count: N * C)
     let expected = naiveMatmulBackward(
-        dout: doubles(dout.values), inp: zeros, weight: doubles(weight.values), N: N, C: C, OC: OC
+        dout: factors(dout.values, precision), inp: zeros, weight: factors(weight.values, precision), N: N, C: C, OC: OC
     ).dinp
 
     let dinp = Fenced(unwritten: N * C)
-    matmulBackwardInput(dinp: dinp.pointer, dout: dout.pointer, weight: weight.pointer, N: N, C: C, OC: OC)
+    matmulBackwardInput(
+        dinp: dinp.pointer, dout: dout.pointer, weight: weight.pointer, N: N, C: C, OC: OC, precision: precision)
     expectClose(dinp.values, expected)
 
     let accumulated = Fenced(old)
     matmulBackwardInput(
-        dinp: accumulated.pointer, dout: dout.pointer, weight: weight.pointer, N: N, C: C, OC: OC, accumulate: true)
+        dinp: accumulated.pointer, dout: dout.pointer, weight: weight.pointer, N: N, C: C, OC: OC, accumulate: true,
+        precision: precision)
     expectClose(accumulated.values, zip(old, expected).map { Double($0) + $1 })
 
     let stride = OC + 3
     let withGaps = Fenced(spread(dout.values, rows: N, columns: OC, stride: stride))
     let fromGaps = Fenced(unwritten: N * C)
     matmulBackwardInput(
-        dinp: fromGaps.pointer, dout: withGaps.pointer, weight: weight.pointer, N: N, C: C, OC: OC, doutStride: stride)
+        dinp: fromGaps.pointer, dout: withGaps.pointer, weight: weight.pointer, N: N, C: C, OC: OC, doutStride: stride,
+        precision: precision)
     expectEqual(fromGaps.bits, dinp.bits)
     expectIntact(outputs: [dinp, accumulated, fromGaps], inputs: [dout, weight, withGaps])
 }
 
-@Test(arguments: sizes + longSums.map { (K, a, b) in (N: K, C: a, OC: b) })
-func `matmulBackwardWeight`(N: Int, C: Int, OC: Int) {
+@Test(arguments: (sizes + (longSums + longerSums).map { (K, a, b) in (N: K, C: a, OC: b) }), Precision.allCases)
+func `matmulBackwardWeight`(size: (N: Int, C: Int, OC: Int), precision: Precision) {
+    let (N, C, OC) = size
     let dout = Fenced(noise(N * OC, seed: 1))
     let inp = Fenced(noise(N * C, seed: 2))
     let oldWeight = noise(OC * C, seed: 3)
     let oldBias = noise(OC, seed: 4)
     let zeros = [Double](repeating: 0, count: OC * C)
     let gradients = naiveMatmulBackward(
-        dout: doubles(dout.values), inp: doubles(inp.values), weight: zeros, N: N, C: C, OC: OC)
+        dout: factors(dout.values, precision), inp: factors(inp.values, precision), weight: zeros, N: N, C: C, OC: OC)
+    var sums = [Double](repeating: 0, count: OC)  // of floats, in either precision
+    for (i, value) in dout.values.enumerated() { sums[i % OC] += Double(value) }
 
     let dweight = Fenced(oldWeight)
     let dbias = Fenced(oldBias)
     matmulBackwardWeight(
-        dweight: dweight.pointer, dbias: dbias.pointer, dout: dout.pointer, inp: inp.pointer, N: N, C: C, OC: OC)
+        dweight: dweight.pointer, dbias: dbias.pointer, dout: dout.pointer, inp: inp.pointer, N: N, C: C, OC: OC,
+        precision: precision)
     expectClose(dweight.values, zip(oldWeight, gradients.dweight).map { Double($0) + $1 })
-    expectClose(dbias.values, zip(oldBias, gradients.dbias).map { Double($0) + $1 })
+    expectClose(dbias.values, zip(oldBias, sums).map { Double($0) + $1 })
 
     let stride = OC + 3
     let withGaps = Fenced(spread(dout.values, rows: N, columns: OC, stride: stride))
     let fromGaps = Fenced(oldWeight)
     matmulBackwardWeight(
         dweight: fromGaps.pointer, dbias: nil, dout: withGaps.pointer, inp: inp.pointer, N: N, C: C, OC: OC,
-        doutStride: stride)
+        doutStride: stride, precision: precision)
     expectEqual(fromGaps.bits, dweight.bits)
 
     let inpWithGaps = Fenced(spread(inp.values, rows: N, columns: C, stride: C + 2))
@@ -188,16 +216,18 @@ func `matmulBackwardWeight`(N: Int, C: Int, OC: Int) {
         let fromGaps = Fenced(oldWeight)
         matmulBackwardWeight(
             dweight: fromGaps.pointer, dbias: bias?.pointer, dout: dout.pointer, inp: inpWithGaps.pointer, N: N, C: C,
-            OC: OC, inpStride: C + 2)
+            OC: OC, inpStride: C + 2, precision: precision)
         expectEqual(fromGaps.bits, dweight.bits)
     }
     expectIntact(outputs: [dweight, dbias, fromGaps], inputs: [dout, inp, withGaps, inpWithGaps])
 }
 
 /// A product of thin matrices that is added to the first one, in both directions.
-@Test(arguments: sizes, [1, 3, 8, 17])
-func `products with a low-rank part`(size: (N: Int, C: Int, OC: Int), rank: Int) {
-    let (N, C, OC) = size
+@Test(
+    arguments: sizes,
+    [(1, Precision.float32), (3, .bfloat16), (8, .float32), (8, .bfloat16), (17, .float32), (17, .bfloat16)])
+func `products with a low-rank part`(size: (N: Int, C: Int, OC: Int), _ part: (rank: Int, precision: Precision)) {
+    let ((N, C, OC), (rank, precision)) = (size, part)
     let inp = Fenced(noise(N * C, seed: 1))
     let weight = Fenced(noise(OC * C, seed: 2))
     let bias = Fenced(noise(OC, seed: 3))
@@ -205,14 +235,15 @@ func `products with a low-rank part`(size: (N: Int, C: Int, OC: Int), rank: Int)
     let b = Fenced(noise(OC * rank, seed: 5))
     let nothing = [Double](repeating: 0, count: OC)
     let thin = naiveMatmulForward(
-        inp: doubles(a.values), weight: doubles(b.values), bias: nothing, N: N, C: rank, OC: OC)
+        inp: factors(a.values, precision), weight: factors(b.values, precision), bias: nothing, N: N, C: rank, OC: OC)
     let whole = naiveMatmulForward(
-        inp: doubles(inp.values), weight: doubles(weight.values), bias: doubles(bias.values), N: N, C: C, OC: OC)
+        inp: factors(inp.values, precision), weight: factors(weight.values, precision), bias: doubles(bias.values),
+        N: N, C: C, OC: OC)
     let stride = OC + 5
     let out = Fenced([Float](repeating: 7, count: N * stride))
     matmulForward(
         out: out.pointer, inp: inp.pointer, weight: weight.pointer, bias: bias.pointer, N: N, C: C, OC: OC,
-        outStride: stride, lowRank: LowRank(a: a.pointer, b: b.pointer, rank: rank))
+        outStride: stride, lowRank: LowRank(a: a.pointer, b: b.pointer, rank: rank), precision: precision)
     for n in 0..<N {
         expectClose(
             Array(out.values[n * stride..<n * stride + OC]),
@@ -225,13 +256,13 @@ func `products with a low-rank part`(size: (N: Int, C: Int, OC: Int), rank: Int)
     let dinp = Fenced(unwritten: N * C)
     matmulBackwardInput(
         dinp: dinp.pointer, dout: dout.pointer, weight: weight.pointer, N: N, C: C, OC: OC,
-        lowRank: LowRank(a: a.pointer, b: second.pointer, rank: rank))
+        lowRank: LowRank(a: a.pointer, b: second.pointer, rank: rank), precision: precision)
     let zeros = [Double](repeating: 0, count: N * C)
     let own = naiveMatmulBackward(
-        dout: doubles(dout.values), inp: zeros, weight: doubles(weight.values), N: N, C: C, OC: OC
+        dout: factors(dout.values, precision), inp: zeros, weight: factors(weight.values, precision), N: N, C: C, OC: OC
     ).dinp
     let added = naiveMatmulBackward(
-        dout: doubles(a.values), inp: zeros, weight: doubles(second.values), N: N, C: C, OC: rank
+        dout: factors(a.values, precision), inp: zeros, weight: factors(second.values, precision), N: N, C: C, OC: rank
     ).dinp
     expectClose(dinp.values, zip(own, added).map { $0 + $1 }, tolerance: 4e-6)
     expectIntact(outputs: [out, dinp], inputs: [inp, weight, bias, a, b, dout, second])

@@ -38,8 +38,9 @@ import Testing
 
     /// (N, C, OC): several tasks of rows (at least 128 each) and of columns, sums in several parts (at most 1536
     /// each), and tasks of dweight with the most rows allowed (48) and with fewer.
-    @Test(arguments: [(300, 97, 193), (97, 1700, 193), (49, 900, 500), (1700, 49, 97)])
-    func `the matrix products`(N: Int, C: Int, OC: Int) {
+    @Test(arguments: [(300, 97, 193), (97, 1700, 193), (49, 900, 500), (1700, 49, 97)], Precision.allCases)
+    func `the matrix products`(size: (N: Int, C: Int, OC: Int), precision: Precision) {
+        let (N, C, OC) = size
         let inp = Fenced(noise(N * C, seed: 1))
         let weight = Fenced(noise(OC * C, seed: 2))
         let bias = Fenced(noise(OC, seed: 3))
@@ -48,13 +49,14 @@ import Testing
             let out = Fenced(unwritten: N * OC)
             matmulForward(
                 out: out.pointer, inp: inp.pointer, weight: weight.pointer, bias: bias.pointer, residual: dout.pointer,
-                N: N, C: C, OC: OC)
+                N: N, C: C, OC: OC, precision: precision)
             return out.bits
         }
         expectSameBits("matmulBackwardInput") {
             let dinp = Fenced(inp.values)
             matmulBackwardInput(
-                dinp: dinp.pointer, dout: dout.pointer, weight: weight.pointer, N: N, C: C, OC: OC, accumulate: true)
+                dinp: dinp.pointer, dout: dout.pointer, weight: weight.pointer, N: N, C: C, OC: OC, accumulate: true,
+                precision: precision)
             return dinp.bits
         }
         expectSameBits("matmulBackwardWeight") {
@@ -62,7 +64,7 @@ import Testing
             let dbias = Fenced(bias.values)
             matmulBackwardWeight(
                 dweight: dweight.pointer, dbias: dbias.pointer, dout: dout.pointer, inp: inp.pointer, N: N, C: C,
-                OC: OC)
+                OC: OC, precision: precision)
             return dweight.bits + dbias.bits
         }
         expectIntact(outputs: [], inputs: [inp, weight, bias, dout])
@@ -106,8 +108,8 @@ import Testing
         expectIntact(outputs: [], inputs: [inp])
     }
 
-    @Test(arguments: [nil, 0.1] as [Float?])
-    func `attention`(rate: Float?) {
+    @Test(arguments: [nil, 0.1] as [Float?], Precision.allCases)
+    func `attention`(rate: Float?, precision: Precision) {
         let dropout = rate.map { (rate: $0, key: DropoutKey(seed: 1, microBatch: 2)) }
         let (lengths, C, NH) = ([97, 1, 15, 65, 16, 97], 66, 3)
         let N = lengths.reduce(0, +)
@@ -119,10 +121,10 @@ import Testing
             let dqkv = Fenced(unwritten: N * 3 * C)
             attentionForward(
                 out: out.pointer, lse: lse.pointer, qkv: qkv.pointer, lengths: lengths, C: C, NH: NH,
-                dropout: dropout)
+                dropout: dropout, precision: precision)
             attentionBackward(
                 dqkv: dqkv.pointer, dout: dout.pointer, qkv: qkv.pointer, out: out.pointer, lse: lse.pointer,
-                lengths: lengths, C: C, NH: NH, dropout: dropout)
+                lengths: lengths, C: C, NH: NH, dropout: dropout, precision: precision)
             return out.bits + lse.bits + dqkv.bits
         }
         expectIntact(outputs: [], inputs: [qkv, dout])

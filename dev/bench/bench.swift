@@ -18,7 +18,7 @@ import LLM
 /// What a kernel can be limited by.
 enum Limit {
     /// The multiply-adds it makes; two operations each.
-    case flops(Double)
+    case flops(Double, Precision = .float32)
     /// The bytes it must read, where it writes little.
     case reads(Double)
     /// The bytes it must read and write, about as many of each.
@@ -26,14 +26,14 @@ enum Limit {
 
     var amount: Double {
         switch self {
-        case .flops(let amount), .reads(let amount), .updates(let amount): amount
+        case .flops(let amount, _), .reads(let amount), .updates(let amount): amount
         }
     }
 
     /// What this machine makes of it in a second, at this moment.
     func measure() -> Double {
         switch self {
-        case .flops: measurePeakFlops()
+        case .flops(_, let precision): measurePeakFlops(precision)
         case .reads: measureReadBandwidth(streamed, count: streamedCount, runs: 1)
         case .updates: measureUpdateBandwidth(streamed, count: streamedCount, runs: 1)
         }
@@ -106,9 +106,10 @@ func machine() {
 }
 
 /// Forward, dinp and dweight of every linear layer: milliseconds and % of the peak.
-func products(N: Int, quick: Bool) {
-    print("\nproducts of GPT-2 124M, B·T = \(N)")
+func products(N: Int, quick: Bool, _ precision: Precision = .float32) {
+    print("\nproducts of GPT-2 124M in \(precision), B·T = \(N)")
     print("layer        C     OC   forward ms    %    dinp ms    %  dweight ms    %")
+    let suffix = precision == .float32 ? "" : "_\(precision)"
     var totals = (time: 0.0, ideal: 0.0)
     for (name, C, OC) in [
         ("qkv", 768, 2304), ("attproj", 768, 768), ("fc", 768, 3072), ("fcproj", 3072, 768), ("classifier", 768, 50257),
@@ -116,26 +117,32 @@ func products(N: Int, quick: Bool) {
         let sizes = [N * C, OC * C, N * OC, OC]
         let buffers = sizes.map { randomFloats($0) }
         let (inp, weight, out, bias) = (buffers[0], buffers[1], buffers[2], buffers[3])
-        let limit = Limit.flops(2 * Double(N) * Double(C) * Double(OC))
+        let limit = Limit.flops(2 * Double(N) * Double(C) * Double(OC), precision)
         var line = column(name, 10) + String(format: "%5d %6d", C, OC)
         for kernel in ["forward", "dinp", "dweight"] {
             let (seconds, share) = measure(runs: (OC > 10_000 ? 5 : 15) / (quick ? 3 : 1), limit) {
                 switch kernel {
-                case "forward": matmulForward(out: out, inp: inp, weight: weight, bias: bias, N: N, C: C, OC: OC)
-                case "dinp": matmulBackwardInput(dinp: inp, dout: out, weight: weight, N: N, C: C, OC: OC)
-                default: matmulBackwardWeight(dweight: weight, dbias: bias, dout: out, inp: inp, N: N, C: C, OC: OC)
+                case "forward":
+                    matmulForward(
+                        out: out, inp: inp, weight: weight, bias: bias, N: N, C: C, OC: OC, precision: precision)
+                case "dinp":
+                    matmulBackwardInput(
+                        dinp: inp, dout: out, weight: weight, N: N, C: C, OC: OC, precision: precision)
+                default:
+                    matmulBackwardWeight(
+                        dweight: weight, dbias: bias, dout: out, inp: inp, N: N, C: C, OC: OC, precision: precision)
                 }
             }
             totals.time += seconds
             totals.ideal += seconds * share
             line += String(format: "  %9.2f %4.0f", seconds * 1000, 100 * share)
-            record("products_\(N)", "\(name)_\(kernel)", share)
+            record("products_\(N)\(suffix)", "\(name)_\(kernel)", share)
         }
         print(line)
         for (buffer, size) in zip(buffers, sizes) { freeFloats(buffer, count: size) }
     }
     print(String(format: "all together %.0f%% of the peak", 100 * totals.ideal / totals.time))
-    record("products_\(N)", "all", totals.ideal / totals.time)
+    record("products_\(N)\(suffix)", "all", totals.ideal / totals.time)
 }
 
 /// The other kernels, on GPT-2 124M's shapes with B = 4, T = 1024. Bytes are what must be moved at least.
@@ -369,6 +376,7 @@ enum Main {
         }
         let (text, vocabulary) = (take("--text"), take("--vocabulary"))
         let answers = take("--answers").flatMap { Double($0) } ?? 1
+        let precision = take("--dtype").flatMap(Precision.init(rawValue:)) ?? .float32
         if words.count == 3, 0...1 ~= answers,
             ["step", "phi-step", "bert-step", "lora-step", "phi-1.5-lora-step"].contains(words[0]),
             let B = Int(words[1]), let T = Int(words[2]), B > 0, 1...1024 ~= T
@@ -376,7 +384,10 @@ enum Main {
             machine()
             let phiName = "Phi of 12 layers and 768 channels"
             switch words[0] {
-            case "step": try step("GPT-2 124M", GPT2(gpt2, trains: true), B: B, T: T)
+            case "step":
+                let model = GPT2(gpt2, trains: true)
+                model.parameters.precision = precision
+                try step("GPT-2 124M in \(precision)", model, B: B, T: T)
             case "phi-step": try step(phiName, Phi(phi, trains: true), B: B, T: T)
             case "bert-step": bertStep(B: B, T: T)
             case "lora-step":
@@ -399,7 +410,9 @@ enum Main {
         for section in words.isEmpty ? sections : words {
             switch section {
             case "machine": machine()
-            case "products": for N in quick ? [1024] : [1024, 256] { products(N: N, quick: quick) }
+            case "products":
+                for N in quick ? [1024] : [1024, 256] { products(N: N, quick: quick) }
+                products(N: quick ? 1024 : 4096, quick: quick, .bfloat16)
             case "kernels": kernels(quick: quick)
             case "steps": try steps(quick: quick)
             case "generate": generating("GPT-2 124M", gpt2, GPT2(gpt2, trains: false), streams: [1, 10], quick: quick)

@@ -128,7 +128,8 @@ def train_steps(options, config, decayed, others, mean_loss):
         mean = 0.0
         for _ in range(accumulation):
             x, y = next(loader.batches)
-            loss = mean_loss(x, y)
+            with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
+                loss = mean_loss(x, y)
             (loss / accumulation).backward()
             mean += loss.item() / accumulation
         norm = math.sqrt(sum(leaf.grad.double().square().sum().item() for leaf in decayed + others))
@@ -171,6 +172,7 @@ def add_options(parser, needs_run=True):
     parser.add_argument("--seed", type=int, default=42, help="of the data order")
     parser.add_argument("--first", type=int, help="compare the first N steps only; the schedule stays")
     parser.add_argument("--double", action="store_true", help="compute in float64")
+    parser.add_argument("--bfloat16", action="store_true", help="autocast, to compare with --dtype bfloat16")
     parser.add_argument("--tolerance", type=float, default=1e-3)
 
 

@@ -368,7 +368,7 @@ package final class BERT: Transformer {
             linear.forward(out: qkv, inp: x, weight: t.qkvw, bias: t.qkvb, layer: l, N: N, C: C, OC: 3 * C)
             attentionForward(
                 out: atty, lse: a.at(activations.lse, l), qkv: qkv, lengths: lengths, C: C, NH: NH, causal: false,
-                dropout: dropped(.attention, layer: l))
+                dropout: dropped(.attention, layer: l), precision: parameters.precision)
             linear.forward(
                 out: residual2, inp: atty, weight: t.attprojw, bias: t.attprojb, layer: l, residual: x,
                 dropout: dropped(.attentionProjection, layer: l), scratch: scratch, N: N, C: C, OC: C)
@@ -543,7 +543,7 @@ package final class BERT: Transformer {
                 dropout: dropped(.attentionProjection, layer: l), scratch: x, N: N, C: C, OC: C)
             attentionBackward(
                 dqkv: dqkv, dout: datty, qkv: qkv, out: atty, lse: a.at(activations.lse, l), lengths: lengths, C: C,
-                NH: NH, causal: false, dropout: dropped(.attention, layer: l))
+                NH: NH, causal: false, dropout: dropped(.attention, layer: l), precision: parameters.precision)
             layerNormRecompute(  // the layer's input
                 out: x, mean: a.at(activations.lnmean, l), rstd: a.at(activations.lnrstd, l),
                 inp: a.at(activations.residual, l), weight: l == 0 ? p + t.ln0w : p.at(t.ln2w, l - 1),

@@ -91,7 +91,7 @@ package struct GPT2Tensors {
 
 /// The activations: what the forward pass computes and the backward pass reads. Three are not stored, because
 /// recomputing them costs less than the memory: the layer norms' outputs and GELU's (one more pass over memory each),
-/// and the attention's (T,T) probabilities.
+/// and the attention's (T,T) probabilities. In bfloat16 the largest, fch, is kept rounded, in half the memory.
 private struct GPT2Activations {
     let table: TensorTable
     let residual, ln1mean, ln1rstd, qkv, lse, atty, residual2, ln2mean, ln2rstd, fch: Tensor
@@ -100,19 +100,23 @@ private struct GPT2Activations {
     let ln, gelu: Tensor
     /// The backward pass's own.
     let dlnf, dresidual, dln, datty, dfch: Tensor
+    /// Whether fch holds bfloat16, two in the place of a float.
+    let fchIsRounded: Bool
 
     /// - Parameters:
     ///   - N: rows of a pass.
     ///   - trains: whether a backward pass follows. Without one the layers overwrite one another, and within a layer
     ///     what is no longer needed is overwritten, too: a row then takes 6·C floats and a few.
-    init(_ config: GPT2Configuration, N: Int, trains: Bool) {
+    ///   - precision: of the linear layers.
+    init(_ config: GPT2Configuration, N: Int, trains: Bool, precision: Precision) {
         let (C, NH) = (config.C, config.NH)
+        fchIsRounded = trains && precision == .bfloat16
         let L = trains ? config.L : 1
         let backwardN = trains ? N : 0
         var table = TensorTable(alignment: 16)  // every tensor begins a cache line
         residual = table.add("residual", layers: trains ? L + 1 : 1, N, C)
         ln = table.add("ln", N, C)
-        fch = table.add("fch", layers: L, N, 4 * C)
+        fch = table.add("fch", layers: L, N, fchIsRounded ? 2 * C : 4 * C)
         qkv = trains ? table.add("qkv", layers: L, N, 3 * C) : fch
         atty = trains ? table.add("atty", layers: L, N, C) : ln
         residual2 = trains ? table.add("residual2", layers: L, N, C) : residual
@@ -142,9 +146,11 @@ private final class GPT2Workspace {
     let floats: UnsafeMutablePointer<Float>
     /// Rows that it has room for.
     let capacity: Int
+    let precision: Precision
 
-    init(_ config: GPT2Configuration, N: Int, trains: Bool) {
-        activations = GPT2Activations(config, N: N, trains: trains)
+    init(_ config: GPT2Configuration, N: Int, trains: Bool, precision: Precision = .float32) {
+        activations = GPT2Activations(config, N: N, trains: trains, precision: precision)
+        self.precision = precision
         floats = allocateFloats(activations.table.count)
         capacity = N
     }
@@ -251,7 +257,7 @@ package final class GPT2: LanguageModel {
             let qkv = a.at(activations.qkv, l)  // (N,3C)
             let lse = a.at(activations.lse, l)  // (N,NH)
             let atty = a.at(activations.atty, l)  // (N,C)
-            let fch = a.at(activations.fch, l)  // (N,4C)
+            let fch = activations.fchIsRounded ? gelu : a.at(activations.fch, l)  // (N,4C)
 
             layerNormForward(
                 out: ln, mean: a.at(activations.ln1mean, l), rstd: a.at(activations.ln1rstd, l), inp: residual,
@@ -261,7 +267,7 @@ package final class GPT2: LanguageModel {
             case .batch:
                 attentionForward(
                     out: atty, lse: lse, qkv: qkv, lengths: lengths, C: C, NH: NH,
-                    dropout: dropped(.attention, layer: l))
+                    dropout: dropped(.attention, layer: l), precision: parameters.precision)
             case .cache(let cache):
                 cache.store(qkv, layer: l)
                 // Only the last token of each sequence has a successor to predict. Of all others only the keys and
@@ -277,6 +283,9 @@ package final class GPT2: LanguageModel {
                 out: ln, mean: a.at(activations.ln2mean, l), rstd: a.at(activations.ln2rstd, l), inp: residual2,
                 weight: p.at(t.ln2w, l), bias: p.at(t.ln2b, l), N: N, C: C)
             linear.forward(out: fch, inp: ln, weight: t.fcw, bias: t.fcb, layer: l, N: N, C: C, OC: 4 * C)
+            if activations.fchIsRounded {
+                roundToBFloat16(out: a.at(activations.fch, l), inp: fch, count: N * 4 * C)
+            }
             geluForward(out: gelu, inp: fch, count: N * 4 * C)
             linear.forward(
                 out: residual3, inp: gelu, weight: t.fcprojw, bias: t.fcprojb, layer: l, residual: residual2,
@@ -347,14 +356,21 @@ package final class GPT2: LanguageModel {
             let residual2 = a.at(activations.residual2, l)
             let qkv = a.at(activations.qkv, l)
             let atty = a.at(activations.atty, l)
-            let fch = a.at(activations.fch, l)
+            let fch = activations.fchIsRounded ? gelu : a.at(activations.fch, l)
+            /// fch in gelu's place, from what was kept of it.
+            func restoreFCH() {
+                guard activations.fchIsRounded else { return }
+                floatsOfBFloat16(out: gelu, inp: a.at(activations.fch, l), count: N * 4 * C)
+            }
 
             // residual3 = residual2 + fcproj(gelu(fc(layernorm(residual2)))); a sum passes its gradient on to both its
             // terms, so dresidual serves for both.
+            restoreFCH()
             geluForward(out: gelu, inp: fch, count: N * 4 * C)
             linear.backward(
                 dinp: dfch, dout: dresidual, inp: gelu, weight: t.fcprojw, bias: t.fcprojb, layer: l,
                 dropout: dropped(.mlp, layer: l), scratch: dln, N: N, C: 4 * C, OC: C)
+            restoreFCH()
             geluBackward(dinp: dfch, dout: dfch, inp: fch, count: N * 4 * C)
             layerNormRecompute(
                 out: ln, mean: a.at(activations.ln2mean, l), rstd: a.at(activations.ln2rstd, l), inp: residual2,
@@ -372,7 +388,7 @@ package final class GPT2: LanguageModel {
                 dropout: dropped(.attentionProjection, layer: l), scratch: dln, N: N, C: C, OC: C)
             attentionBackward(
                 dqkv: dqkv, dout: datty, qkv: qkv, out: atty, lse: a.at(activations.lse, l), lengths: lengths, C: C,
-                NH: NH, dropout: dropped(.attention, layer: l))
+                NH: NH, dropout: dropped(.attention, layer: l), precision: parameters.precision)
             layerNormRecompute(
                 out: ln, mean: a.at(activations.ln1mean, l), rstd: a.at(activations.ln1rstd, l), inp: residual,
                 weight: p.at(t.ln1w, l), bias: p.at(t.ln1b, l), N: N, C: C)
@@ -399,7 +415,10 @@ package final class GPT2: LanguageModel {
     // MARK: memory
 
     private func trainingWorkspace(rows N: Int) -> GPT2Workspace {
-        if N > training.capacity { training = GPT2Workspace(config, N: N, trains: true) }
+        let precision = parameters.precision
+        if N > training.capacity || training.precision != precision {
+            training = GPT2Workspace(config, N: N, trains: true, precision: precision)
+        }
         return training
     }
 
@@ -414,7 +433,7 @@ extension GPT2Configuration {
     package var modulePrefix: String { "transformer." }
 
     package func passBytes(rows N: Int, trains: Bool) -> Double {
-        let activations = GPT2Activations(self, N: N, trains: trains).table.count
+        let activations = GPT2Activations(self, N: N, trains: trains, precision: .float32).table.count
         return 4 * Double(activations) + (trains ? Classifier.bytes(rows: N, C: C, V: V) : 0)
     }
 }

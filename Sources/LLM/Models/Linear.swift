@@ -11,6 +11,7 @@ package struct Linear {
     private let generates: Bool
     private let packed: PackedWeights?
     private let dropout: DropoutKey?
+    private let precision: Precision
 
     /// From so many rows on, training's product is as fast as the one with packed weights (measured with GPT-2 124M).
     private static let manyRows = 128
@@ -24,6 +25,7 @@ package struct Linear {
         parameters: Parameters, generates: Bool = false, packed: PackedWeights? = nil, dropout: DropoutKey? = nil
     ) {
         (self.parameters, self.generates, self.packed, self.dropout) = (parameters, generates, packed, dropout)
+        precision = generates ? .float32 : parameters.precision
     }
 
     /// The linear layers as a pass needs them.
@@ -54,7 +56,7 @@ package struct Linear {
             guard generates, let packed, N < Linear.manyRows else {
                 return matmulForward(
                     out: out, inp: inp, weight: p.at(weight, l), bias: bias, residual: residual, N: N, C: C, OC: OC,
-                    outStride: stride, lowRank: lowRank)
+                    outStride: stride, lowRank: lowRank, precision: precision)
             }
             precondition(stride == OC)
             matmulBlocks(
@@ -97,17 +99,17 @@ package struct Linear {
         if let dweight = g.at(weight, l) {
             matmulBackwardWeight(
                 dweight: dweight, dbias: bias.flatMap { g.at($0, l) }, dout: dout, inp: inp, N: N, C: C, OC: OC,
-                doutStride: doutStride)
+                doutStride: doutStride, precision: precision)
         } else if let part = g.rows(of: weight) {
             matmulBackwardWeight(
                 dweight: part.gradient, dbias: dbias(of: part.rows), dout: dout + part.rows.lowerBound, inp: inp, N: N,
                 C: C,
-                OC: part.rows.count, doutStride: doutStride ?? OC)
+                OC: part.rows.count, doutStride: doutStride ?? OC, precision: precision)
         }
         func backwardInput(_ lowRank: LowRank?) {
             matmulBackwardInput(
                 dinp: dinp, dout: dout, weight: p.at(weight, l), N: N, C: C, OC: OC, doutStride: doutStride,
-                accumulate: accumulate, lowRank: lowRank)
+                accumulate: accumulate, lowRank: lowRank, precision: precision)
         }
         guard let adapter = parameters.adapter else { return backwardInput(nil) }
         adapter.backward(

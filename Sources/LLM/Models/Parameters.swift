@@ -10,6 +10,8 @@ package final class Parameters {
     package let values: UnsafeMutablePointer<Float>
     /// What every linear layer adds to the product with its weights; nil for nothing (LoRA.swift).
     package private(set) var adapter: Adapter?
+    /// The format in which the linear layers multiply in a pass over a batch. Generation from a cache multiplies floats.
+    package var precision = Precision.float32
     /// What training changes; no part if the model does not train.
     package private(set) var trained = Trained()
     /// (trained.count) floats each, part after part. Where everything is trained, that is the table's layout.

@@ -280,7 +280,7 @@ package final class Phi: LanguageModel {
             case .batch:
                 attentionForward(
                     out: atty, lse: lse, qkv: qkv, lengths: lengths, C: C, NH: NH,
-                    dropout: dropped(.attention, layer: l))
+                    dropout: dropped(.attention, layer: l), precision: parameters.precision)
             case .cache(let cache):
                 cache.store(qkv, layer: l)
                 // Only the last token of each sequence has a successor to predict. Of all others only the keys and
@@ -374,7 +374,7 @@ package final class Phi: LanguageModel {
                 dropout: dropped(.attentionProjection, layer: l), scratch: dqkv, N: N, C: C, OC: C)
             attentionBackward(
                 dqkv: dqkv, dout: datty, qkv: qkv, out: atty, lse: a.at(activations.lse, l), lengths: lengths, C: C,
-                NH: NH, dropout: dropped(.attention, layer: l))
+                NH: NH, dropout: dropped(.attention, layer: l), precision: parameters.precision)
             rotaryBackward(dqkv: dqkv, table: rotaryTable, positions: positions, N: N, C: C, NH: NH, R: config.R)
             // The layer norm fed both branches, so dln is the sum of what comes back from them.
             linear.backward(

@@ -91,6 +91,7 @@ package struct TimeBudget {
         let model = GPT2(config, trains: true)
         model.parameters.initialize(seed: settings.seed)
         model.dropout = settings.dropout
+        model.parameters.precision = settings.precision
         var random = MersenneTwister(seed: settings.seed)
         let tokens = (0..<settings.B * T).map { _ in Int32(random.next() % UInt32(config.V)) }
         let lengths = Array(repeating: T, count: settings.B)

@@ -93,6 +93,7 @@ package final class Trainer {
         writeModel: @escaping CheckpointDirectory.ModelWriter
     ) throws {
         (self.model, self.settings, self.tokenizer, self.directory) = (model, settings, tokenizer, directory)
+        model.parameters.precision = settings.precision
         (self.loader, self.validation, self.microBatches) = (loader, validation, microBatches)
         (sayLine, self.writeModel) = (say, writeModel)
         stepLines = StepLines(every: settings.logEvery, print: say)
@@ -164,7 +165,13 @@ package final class Trainer {
         if let validation { say("val data    \(validation.summary)") }
         let tokens = loader.tokensPerBatch.map { "\(grouped($0 * microBatches)) tokens in " } ?? ""
         say("steps       \(steps) of \(tokens)\(microBatches) micro-batches")
-        say(String(format: "machine     %ld threads, %.0f GFLOP/s at most", threadCount, peak * 1e-9))
+        let format = settings.precision == .float32 ? "" : " in \(settings.precision)"
+        say(String(format: "machine     %ld threads, %.0f GFLOP/s at most%@", threadCount, peak * 1e-9, format))
+        if settings.precision == .bfloat16, !settings.precision.isFast {
+            note(
+                "note: this processor has no instruction for bfloat16: the results are bfloat16's, but it takes longer"
+                    + " than float32")
+        }
         if let resumed {
             say("resumed     at step \(resumed)")
             if resumed == steps { note("note: all \(steps) steps are done; to train on, give a larger --steps (-x)") }
@@ -181,7 +188,7 @@ package final class Trainer {
     /// Measures the peak again after a minute: the first time the machine may have been busy.
     private func measurePeak() {
         guard now() - peakTime > 60 else { return }
-        (peak, peakTime) = (max(peak, measurePeakFlops()), now())
+        (peak, peakTime) = (max(peak, measurePeakFlops(settings.precision)), now())
     }
 
     // MARK: - the loop
@@ -523,10 +530,10 @@ package final class Trainer {
         func text(_ score: Double) -> String { score.isNaN ? "" : String(format: "(%+.2fz)", score) }
         stepLines.show(
             String(
-                format: "step %4ld/%ld | loss %.6f %@| norm %.4f %@| lr %.2e | %.2f ms | %.1f%% MFU | %.0f tok/s | "
-                    + "%@ left", step + 1, steps, loss, text(lossScore), norm, text(normScore), rate, seconds * 1000,
-                100 * share, tokensPerStep / secondsPerStep,
-                durationText(secondsPerStep * Double(steps - step - 1))), step: step + 1, isLast: step + 1 == steps)
+                format: "step %4ld/%ld | loss %.6f %@| %@ left | norm %.4f %@| lr %.2e | %.2f ms | %.1f%% MFU | "
+                    + "%.0f tok/s", step + 1, steps, loss, text(lossScore),
+                durationText(secondsPerStep * Double(steps - step - 1)), norm, text(normScore), rate, seconds * 1000,
+                100 * share, tokensPerStep / secondsPerStep), step: step + 1, isLast: step + 1 == steps)
         fflush(nil)
         warn(log?.training(step: step, loss: loss, learningRate: rate, norm: norm), "its lines wait")
     }
