@@ -38,6 +38,7 @@ for trainer in train_gpt2 train_phi train_bert finetune; do
     else train=("$programs/$trainer" -i "$folder/train_*.bin" -j "$folder/val_*.bin" --layers 2 --channels 64 -b 2 -t 167
         -d 668 -x 60 --loss-on answer -l 1e-3 -u 10 -q 0.1 -c 0.1 -v 20 -m 2 -s 30 -g 20 -n 1 -nk 2 -nm 10)
     fi
+    [ "$trainer" != train_bert ] || train+=(--dtype bfloat16)
     rm -rf "$folder/whole" "$folder/killed"
     "${train[@]}" -o "$folder/whole" >/dev/null 2>&1
     [ "$trainer" != train_gpt2 ] || cp "$folder/whole/model_best.bin" "$folder/base.bin"

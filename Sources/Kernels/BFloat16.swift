@@ -139,20 +139,45 @@ private func roundedToBFloat16(_ x: Vector) -> Vector {
     return sum.replacing(with: quietNaN, where: x .!= x)
 }
 
+/// The bfloat16 in the lower halves of words, as floats.
+@inline(__always)
+func lowerHalves(_ words: Vector) -> Vector {
+    unsafeBitCast(unsafeBitCast(words, to: VectorOfInt32.self) &<< 16, to: Vector.self)
+}
+
+/// The bfloat16 in the upper halves of words, as floats.
+@inline(__always)
+func upperHalves(_ words: Vector) -> Vector {
+    unsafeBitCast(unsafeBitCast(words, to: VectorOfInt32.self) & ~0xffff, to: Vector.self)
+}
+
 // MARK: - storage
+
+/// Two bfloat16 in each word, also where products take them one by one: words (⌈count / 2⌉) ← inp (count). The last
+/// word's upper half may be 0. It runs on the calling thread alone.
+func packBFloat16(_ words: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, count: Int) {
+    let raw = UnsafeMutableRawPointer(words)
+    if count % 2 == 1 { words[count / 2] = 0 }
+    for i in stride(from: 0, to: count, by: Vector.scalarCount) { storeRounded(raw, inp, at: i, count: count) }
+}
 
 /// A rounded copy in half the memory: out (count) bfloat16 ← inp (count) floats.
 package func roundToBFloat16(out: UnsafeMutableRawPointer, inp: UnsafePointer<Float>, count: Int) {
     let start = startTiming()
     defer { endTiming(start, "to bfloat16") }
-    forEachVector(count, chunk) { i, left in
-        let rounded = unsafeBitCast(roundedToBFloat16(.load(inp + i, upTo: left)), to: VectorOfInt32.self)
-        let bits = VectorOfUInt16(truncatingIfNeeded: rounded &>> 16)
-        if left >= Vector.scalarCount {
-            out.storeBytes(of: bits, toByteOffset: 2 * i, as: VectorOfUInt16.self)
-        } else {
-            for j in 0..<left { out.storeBytes(of: bits[j], toByteOffset: 2 * (i + j), as: UInt16.self) }
-        }
+    forEachVector(count, chunk) { i, left in storeRounded(out, inp, at: i, count: i + left) }
+}
+
+/// A vector of floats from the i-th on, rounded: bfloat16 of `out` ← floats of `inp`, up to `count`.
+@inline(__always)
+private func storeRounded(_ out: UnsafeMutableRawPointer, _ inp: UnsafePointer<Float>, at i: Int, count: Int) {
+    let left = count - i
+    let rounded = unsafeBitCast(roundedToBFloat16(.load(inp + i, upTo: left)), to: VectorOfInt32.self)
+    let bits = VectorOfUInt16(truncatingIfNeeded: rounded &>> 16)
+    if left >= Vector.scalarCount {
+        out.storeBytes(of: bits, toByteOffset: 2 * i, as: VectorOfUInt16.self)
+    } else {
+        for j in 0..<left { out.storeBytes(of: bits[j], toByteOffset: 2 * (i + j), as: UInt16.self) }
     }
 }
 

@@ -93,6 +93,28 @@ package func matmulForward(
     }
 }
 
+/// The same in bfloat16, with weights as `packBlocks` writes them: for many rows where only the packed ones are kept.
+package func matmulForward(
+    out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, bfloat16Blocks blocks: UnsafePointer<Float>,
+    bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int,
+    lowRank: LowRank? = nil
+) {
+    let start = startTiming()
+    defer { endTiming(start, "matmul forward") }
+    product(
+        BFloat16Words.self, out: out, outStride: OC, rows: N, columns: OC, K: C, a: inp, aStride: C, bias: bias,
+        addend: residual, lowRank: lowRank
+    ) { panel, isLowRank, column, columns, firstK, countK in
+        if isLowRank, let lowRank {
+            packTransposed(
+                BFloat16Words.self, panel, from: lowRank.b, stride: countK, firstColumn: column, columns: columns,
+                firstK: firstK, countK: countK)
+        } else {
+            unpackBlocks(panel, from: blocks, C: C, OC: OC, firstColumn: column, firstK: firstK, countK: countK)
+        }
+    }
+}
+
 /// The gradient of a linear layer's input: dinp (N,C) = or += dout (N,OC) · weight (OC,C).
 /// - Parameters:
 ///   - doutStride: floats from one row of `dout` to the next, at least OC.
@@ -598,5 +620,27 @@ private func packStrips<W: Words>(
                 destination[row / tileRows * tileRows * K + row % tileRows] = 0
             }
         #endif
+    }
+}
+
+/// A panel from blocks of weights: panel (words of countK, panelWidth), three blocks of bfloat16 side by side. Columns
+/// past the end are zero.
+@inline(__always)
+private func unpackBlocks(
+    _ panel: UnsafeMutablePointer<Float>, from blocks: UnsafePointer<Float>, C: Int, OC: Int, firstColumn: Int,
+    firstK: Int, countK: Int
+) {
+    let w = Vector.scalarCount
+    let words = BFloat16Blocks.words(C)
+    for v in 0..<3 {
+        let column = firstColumn + v * w
+        let count = min(w, OC - column)
+        let block = blocks + column * words
+        for k in 0..<BFloat16Words.count(countK) {
+            let place = firstK + k * BFloat16Words.elements
+            let word = Vector.load(block + place / 2 * max(count, 0), upTo: count)
+            let value = BFloat16Words.elements == 2 ? word : place % 2 == 0 ? lowerHalves(word) : upperHalves(word)
+            value.store(panel + k * panelWidth + v * w)
+        }
     }
 }

@@ -145,6 +145,7 @@ enum Lotto {
                         + "(default: \(defaultCorpus), if present)"
                 ),
                 Option("chart", nil, .text, "FILE.svg", "draw the score of several checkpoints over their steps"),
+                Precision.weightsOption,
                 Option("failures", nil, .integer(0...1_000_000), default: "3", "number of wrong answers to show"),
                 Option("threads", nil, .integer(1...1024), "N", "threads to compute with (default: all cores)"),
             ],
@@ -178,7 +179,8 @@ enum Lotto {
                 ofModel: candidate.model, candidate.adapter, given: options.given("tokenizer"),
                 else: options.text("tokenizer") ?? ""
             ).tokenizer
-            let score = try examine(candidate, tokenizer, questions, slots: slots, under: rule)
+            let score = try examine(
+                candidate, tokenizer, questions, slots: slots, under: rule, weights: Precision(weights: options))
             scores.append((step, score))
             print("\(candidate.path): \(percent(score.accuracy)) exact")
             fflush(nil)
@@ -276,7 +278,7 @@ enum Lotto {
     /// The score of a model. It answers all questions by greedy decoding.
     static func examine(
         _ candidate: Candidate, _ tokenizer: Tokenizer, _ questions: [LottoQuestion], slots: Int,
-        under rule: LottoRule
+        under rule: LottoRule, weights: Precision
     ) throws -> LottoScore {
         guard let endOfText = tokenizer.endOfText.map({ Int32($0) }) else {
             throw UserError(
@@ -303,7 +305,7 @@ enum Lotto {
         do {
             try model.continueGreedily(
                 prompts, limit: model.maxT - longest, stop: endOfText, vocabulary: tokenizer.vocabularySize,
-                batch: 64
+                batch: 64, weights: weights
             ) {
                 answers[$0] = $1
             }

@@ -5,9 +5,10 @@ import Testing
 
 /// weight (OC,C) as `packBlocks` writes it, between fences. The floats after the last block, which `matmulBlocks` reads
 /// and ignores, are NaN.
-private func blocks(_ weight: Fenced, C: Int, OC: Int) -> Fenced {
-    let packed = Fenced([Float](repeating: .nan, count: OC * C + vectorWidth))
-    packBlocks(packed.pointer, weight: weight.pointer, C: C, OC: OC)
+private func blocks(_ weight: Fenced, C: Int, OC: Int, _ precision: Precision = .float32) -> Fenced {
+    let words = precision == .float32 ? C : (C + 1) / 2
+    let packed = Fenced([Float](repeating: .nan, count: OC * words + vectorWidth))
+    packBlocks(packed.pointer, weight: weight.pointer, C: C, OC: OC, precision: precision)
     #expect(packed.isFenceWhole)
     return Fenced(packed.values)
 }
@@ -36,15 +37,16 @@ func `packBlocks transposes blocks of weights`(C: Int, OC: Int) {
     expectIntact(outputs: [], inputs: [weight])
 }
 
-/// `matmulBlocks`, and `matmulRow` where there is one row, with and without a bias and a residual.
-private func expectReference(N: Int, C: Int, OC: Int) {
+/// `matmulBlocks`, and `matmulRow` where there is one row, with and without a bias and a residual; in bfloat16 also the
+/// product for many rows.
+private func expectReference(N: Int, C: Int, OC: Int, _ precision: Precision = .float32) {
     let inp = Fenced(noise(N * C, seed: 1))
     let weight = Fenced(noise(OC * C, seed: 2))
-    let packed = blocks(weight, C: C, OC: OC)
+    let packed = blocks(weight, C: C, OC: OC, precision)
     let bias = Fenced(noise(OC, seed: 3))
     let residual = Fenced(noise(N * OC, seed: 4))
     let product = naiveMatmulForward(
-        inp: doubles(inp.values), weight: doubles(weight.values), bias: nil, N: N, C: C, OC: OC)
+        inp: factors(inp.values, precision), weight: factors(weight.values, precision), bias: nil, N: N, C: C, OC: OC)
     let (biases, residuals) = (doubles(bias.values), doubles(residual.values))
     for (hasBias, hasResidual) in [(true, true), (false, false), (true, false), (false, true)] {
         let expected = product.indices.map {
@@ -53,9 +55,18 @@ private func expectReference(N: Int, C: Int, OC: Int) {
         let out = Fenced(unwritten: N * OC)
         matmulBlocks(
             out: out.pointer, inp: inp.pointer, blocks: packed.pointer, bias: hasBias ? bias.pointer : nil,
-            residual: hasResidual ? residual.pointer : nil, N: N, C: C, OC: OC)
+            residual: hasResidual ? residual.pointer : nil, N: N, C: C, OC: OC, precision: precision)
         expectClose(out.values, expected, "N \(N), C \(C), OC \(OC)")
         expectIntact(outputs: [out], inputs: [inp, packed, bias, residual])
+        if precision == .bfloat16 {
+            let many = Fenced(unwritten: N * OC)
+            matmulForward(
+                out: many.pointer, inp: inp.pointer, bfloat16Blocks: packed.pointer, bias: hasBias ? bias.pointer : nil,
+                residual: hasResidual ? residual.pointer : nil, N: N, C: C, OC: OC)
+            expectClose(many.values, expected, "as many, N \(N), C \(C), OC \(OC)")
+            expectIntact(outputs: [many], inputs: [inp, packed, bias, residual])
+            continue
+        }
         guard N == 1 else { continue }
         let row = Fenced(unwritten: OC)
         matmulRow(
@@ -71,11 +82,19 @@ private func expectReference(N: Int, C: Int, OC: Int) {
 @Test(arguments: Array(1...13) + [23, 25], shapes)
 func `matmulBlocks and matmulRow`(N: Int, shape: (C: Int, OC: Int)) {
     expectReference(N: N, C: shape.C, OC: shape.OC)
+    expectReference(N: N, C: shape.C, OC: shape.OC, .bfloat16)
+}
+
+/// A sum in several parts (more than 3072 inputs), and several tasks of rows.
+@Test(arguments: [(3, 3074, 50), (2, 6201, 5), (300, 33, 49)])
+func `many rows with weights in blocks of bfloat16`(N: Int, C: Int, OC: Int) {
+    expectReference(N: N, C: C, OC: OC, .bfloat16)
 }
 
 @Test(arguments: [1, 13], largeShapes)
 func `matmulBlocks and matmulRow with large weights`(N: Int, shape: (C: Int, OC: Int)) {
     expectReference(N: N, C: shape.C, OC: shape.OC)
+    expectReference(N: N, C: shape.C, OC: shape.OC, .bfloat16)
 }
 
 @Test func `the residual may be the output`() {

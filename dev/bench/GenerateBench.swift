@@ -4,10 +4,13 @@ import Foundation
 import Kernels
 import LLM
 
-func generating(_ name: String, _ config: GPT2Configuration, _ model: GPT2, streams: [Int], quick: Bool) {
+func generating(
+    _ name: String, _ config: GPT2Configuration, _ model: GPT2, streams: [Int], quick: Bool,
+    weights: Precision = .float32
+) {
     // All but the positions and wte's padding.
     let read = model.parameters.table.count - model.tensors.wpe.count - (config.Vp - config.V) * config.C
-    generating(name, config, model, read: read, streams: streams, quick: quick)
+    generating(name, config, model, read: read, streams: streams, quick: quick, weights: weights)
 }
 
 func generating(_ name: String, _ config: PhiConfiguration, _ model: Phi, streams: [Int], quick: Bool) {
@@ -20,8 +23,10 @@ func generating(_ name: String, _ config: PhiConfiguration, _ model: Phi, stream
 /// - Parameter read: the parameters that a step reads, but for a row of the embeddings.
 private func generating(
     _ name: String, _ config: any CausalConfiguration, _ model: any LanguageModel, read parameters: Int,
-    streams: [Int], quick: Bool
+    streams: [Int], quick: Bool, weights: Precision = .float32
 ) {
+    let name = weights == .float32 ? name : "\(name) in \(weights)"
+    let bytes = weights == .float32 ? 4 : 2
     let (L, C, V) = (config.L, config.C, config.V)
     model.parameters.initialize(seed: 42)
     var random = Xorshift(seed: 1)
@@ -33,8 +38,8 @@ private func generating(
     let matrices = L * 12 * C * C * T - 9 * C * C * (T - 1)
     let attention = (L - 1) * C * T * (T + 1) + 2 * C * T
     let flops = 2 * Double(matrices + attention + V * C)
-    let long = Generator(model, sequences: 1, capacity: 1024)
-    let read = measure(runs: quick ? 3 : 7, .flops(flops)) { long.start(with: prompt) }
+    let long = Generator(model, sequences: 1, capacity: 1024, weights: weights)
+    let read = measure(runs: quick ? 3 : 7, .flops(flops, weights)) { long.start(with: prompt) }
     print(
         String(
             format: "\n%@, prompt of %ld tokens: %.0f ms, %.0f tokens/s, %.0f%% of the peak", name, T,
@@ -48,7 +53,7 @@ private func generating(
     let steps = 8
     var alone = 0.0
     for streams in streams {
-        let generator = Generator(model, sequences: streams, capacity: 1024)
+        let generator = Generator(model, sequences: streams, capacity: 1024, weights: weights)
         generator.start(with: Array(prompt[..<16]))
         let next = [[Int32]](repeating: [1], count: streams)
         generator.append(next)
@@ -67,7 +72,7 @@ private func generating(
             let cached = streams * 2 * L * C * (held + steps / 2)
             seconds.append(time)
             bandwidths.append(bandwidth)
-            shares.append(Double(4 * (parameters + cached)) / time / bandwidth)
+            shares.append(Double(bytes * parameters + 4 * cached) / time / bandwidth)
         }
         let rate = Double(streams) / median(seconds)
         if streams == 1 { alone = rate }

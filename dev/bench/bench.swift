@@ -415,7 +415,11 @@ enum Main {
                 products(N: quick ? 1024 : 4096, quick: quick, .bfloat16)
             case "kernels": kernels(quick: quick)
             case "steps": try steps(quick: quick)
-            case "generate": generating("GPT-2 124M", gpt2, GPT2(gpt2, trains: false), streams: [1, 10], quick: quick)
+            case "generate":
+                let model = GPT2(gpt2, trains: false)
+                for weights in Precision.allCases {
+                    generating("GPT-2 124M", gpt2, model, streams: [1, 10], quick: quick, weights: weights)
+                }
             case "phi-generate":
                 generating("Phi-1.5", .phi1_5, Phi(.phi1_5, trains: false), streams: [1], quick: quick)
             case "bert-encode": bertEncoding(quick: quick)

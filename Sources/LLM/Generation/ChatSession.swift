@@ -56,13 +56,18 @@ package final class ChatSession {
     private var randoms: [Xorshift]
     /// nil until it is needed.
     private var generator: Generator?
+    private let weights: Precision
 
     /// - Parameters:
     ///   - voices: at least one; the first is the one that answers.
     ///   - limit: tokens of an answer at most, fewer than the model has positions for.
-    package init(_ model: any CausalModel, _ voices: [ChatVoice], _ sampler: Sampler, limit: Int, seed: UInt64) {
+    package init(
+        _ model: any CausalModel, _ voices: [ChatVoice], _ sampler: Sampler, limit: Int, seed: UInt64,
+        weights: Precision = .float32
+    ) {
         precondition(limit > 0 && limit < model.maxT)
         (self.model, self.voices, self.sampler, self.limit) = (model, voices, sampler, limit)
+        self.weights = weights
         voice = voices[0]
         randoms = [Xorshift(seed: seed)]
         use(voice)
@@ -141,7 +146,9 @@ package final class ChatSession {
         let (prompt, leftOut) = try prompt(messages)
         let generator =
             generator
-            ?? Generator(model, sequences: 1, capacity: model.maxT, vocabulary: voice.tokenizer.vocabularySize)
+            ?? Generator(
+                model, sequences: 1, capacity: model.maxT, vocabulary: voice.tokenizer.vocabularySize,
+                weights: weights)
         self.generator = generator
         generator.continue(with: prompt)
         var answer = ChatAnswer(promptTokens: prompt.count, messagesLeftOut: leftOut)

@@ -36,17 +36,20 @@ package final class Generator {
     ///   - sequences: how many.
     ///   - capacity: the tokens each may hold, at most as many as the model has positions for.
     ///   - vocabulary: the tokens that may be drawn are those below it; nil allows all of the model's.
+    ///   - weights: the format that the linear layers' weights are read in.
     ///   - mostRows: tokens that go through the layers at a time.
     package init(
         _ model: any CausalModel, sequences: Int, capacity: Int, vocabulary: Int? = nil,
-        mostRows: Int = Generator.mostRows
+        weights: Precision = .float32, mostRows: Int = Generator.mostRows
     ) {
         self.model = model
         self.vocabulary = min(vocabulary ?? model.V, model.V)
         self.mostRows = mostRows
         count = sequences
         cache = model.makeCache(sequences: sequences, capacity: capacity)
-        if sequences > 1 { cache.packed = PackedWeights(model.parameters) }
+        if sequences > 1 || weights != .float32 {
+            cache.packed = PackedWeights(model.parameters, precision: weights)
+        }
         tokens = [[Int32]](repeating: [], count: sequences)
         unread = tokens
         rowOfLogits = [Int](repeating: 0, count: sequences)
@@ -185,12 +188,14 @@ extension CausalModel {
     /// - Throws: if a logit is NaN or infinite, and what `finished` throws.
     package func continueGreedily(
         _ prompts: [[Int32]], limit: Int, stop: Int32?, vocabulary: Int? = nil, batch: Int = 64,
+        weights: Precision = .float32,
         finished: (_ prompt: Int, _ continuation: [Int32]) throws -> Void
     ) throws {
         let longest = prompts.map(\.count).max() ?? 0
         guard longest > 0, limit > 0 else { return }
         let generator = Generator(
-            self, sequences: min(batch, prompts.count), capacity: longest + limit, vocabulary: vocabulary)
+            self, sequences: min(batch, prompts.count), capacity: longest + limit, vocabulary: vocabulary,
+            weights: weights)
         var waiting = prompts.indices.reversed() as [Int]
         // The prompt that each of the generator's sequences works on.
         var current = [Int?](repeating: nil, count: generator.count)

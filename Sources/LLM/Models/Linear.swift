@@ -53,15 +53,21 @@ package struct Linear {
             return
         }
         withLowRank(of: weight, layer: l, inp: inp, N: N, OC: OC) { lowRank in
-            guard generates, let packed, N < Linear.manyRows else {
+            guard generates, let packed, N < Linear.manyRows || packed.precision != .float32 else {
                 return matmulForward(
                     out: out, inp: inp, weight: p.at(weight, l), bias: bias, residual: residual, N: N, C: C, OC: OC,
                     outStride: stride, lowRank: lowRank, precision: precision)
             }
             precondition(stride == OC)
+            let blocks = packed.blocks(of: weight, layer: l, C: C, OC: OC)
+            if N >= Linear.manyRows {
+                return matmulForward(
+                    out: out, inp: inp, bfloat16Blocks: blocks, bias: bias, residual: residual, N: N, C: C, OC: OC,
+                    lowRank: lowRank)
+            }
             matmulBlocks(
-                out: out, inp: inp, blocks: packed.blocks(of: weight, layer: l, C: C, OC: OC), bias: bias,
-                residual: residual, N: N, C: C, OC: OC)
+                out: out, inp: inp, blocks: blocks, bias: bias, residual: residual, N: N, C: C, OC: OC,
+                precision: packed.precision)
             guard let lowRank else { return }
             matmulForward(
                 out: out, inp: lowRank.a, weight: lowRank.b, bias: nil, residual: out, N: N, C: lowRank.rank, OC: OC)

@@ -6,7 +6,7 @@ import LLM
 import Testing
 
 /// Models that are small enough for anything, with parameters large enough for every path to matter.
-private func models() -> [any LanguageModel] {
+func smallModels() -> [any LanguageModel] {
     let gpt2 = GPT2Configuration(maxT: 70, V: 50, L: 2, NH: 2, C: 40)
     let phi = PhiConfiguration(maxT: 70, V: 50, L: 2, NH: 2, C: 40, R: 8)
     let models: [any LanguageModel] = [GPT2(gpt2, trains: true, logitRows: 64), Phi(phi, trains: true, logitRows: 64)]
@@ -21,7 +21,7 @@ private func models() -> [any LanguageModel] {
     return models
 }
 
-private func batch(lengths: [Int]) -> Batch {
+func smallBatch(lengths: [Int]) -> Batch {
     let N = lengths.reduce(0, +)
     return Batch(
         lengths: lengths, inputs: randomTokens(N, below: 50, seed: 1),
@@ -31,8 +31,8 @@ private func batch(lengths: [Int]) -> Batch {
 private let various = [1, 7, 70, 64, 1, 65]
 
 @Test func `a batch of sequences learns what each of them does alone`() {
-    for model in models() {
-        let whole = batch(lengths: various)
+    for model in smallModels() {
+        let whole = smallBatch(lengths: various)
         let scale = 1 / Float(whole.counted)
         let loss = model.learn(from: whole, gradientScale: scale)
         let gradients = model.parameters.array(model.parameters.gradients)
@@ -55,12 +55,12 @@ private let various = [1, 7, 70, 64, 1, 65]
 }
 
 @Test func `a sequence has the logits in a batch that it has alone`() {
-    for model in models() {
+    for model in smallModels() {
         func logits(_ inputs: [Int32], _ lengths: [Int]) -> [Float] {
             model.forward(inputs: inputs, .batch(lengths: lengths))
             return model.logits(B: 1, T: inputs.count)
         }
-        let inputs = batch(lengths: various).inputs
+        let inputs = smallBatch(lengths: various).inputs
         let whole = logits(inputs, various)
         var first = 0
         for T in various {
@@ -75,11 +75,11 @@ extension Threads {
     @Test func `any number of threads learns the same from sequences of any lengths`() {
         let before = threadCount
         defer { threadCount = before }
-        for model in models() {
+        for model in smallModels() {
             func learnt(_ threads: Int) -> [Float] {
                 threadCount = threads
                 model.parameters.zeroGradients()
-                model.learn(from: batch(lengths: various), gradientScale: 1)
+                model.learn(from: smallBatch(lengths: various), gradientScale: 1)
                 return model.parameters.array(model.parameters.gradients)
             }
             let expected = learnt(1)
