@@ -172,13 +172,15 @@ private func multiplyBlocks<F: BlockFormat>(
     let words = F.words(C)
     let width = words * F.inputs
     let groups = (N + maxRows - 1) / maxRows
-    let groupRows = (N + groups - 1) / groups
+    // As even as can be: of more than one group each has at least five rows, and takes the blocks in the same way.
+    func firstRow(_ group: Int) -> Int { N * group / groups }
     // Few rows wait for memory, which is read fastest in one sequence.
-    let atOnce = groupRows > 4 ? ManyRows.count : OneBlock.count
+    let atOnce = N > 4 ? ManyRows.count : OneBlock.count
     let columns = allocateAligned(N * width)  // groups of (width, rows)
     defer { freeAligned(columns) }
-    for n in stride(from: 0, to: N, by: groupRows) {
-        interleave(columns + n * width, rows: inp + n * width, count: min(groupRows, N - n), C: width)
+    for group in 0..<groups {
+        let n = firstRow(group)
+        interleave(columns + n * width, rows: inp + n * width, count: firstRow(group + 1) - n, C: width)
     }
     forEachTask(C: words, OC: OC) { range in
         let sums = allocateAligned(2 * maxRows * w)  // (blocks, maxRows, w)
@@ -189,8 +191,9 @@ private func multiplyBlocks<F: BlockFormat>(
             // A task's last block may be alone.
             let nextCount = atOnce == 2 && block + 1 < range.upperBound ? min(w, OC - oc - w) : 0
             let both = (Block(blocks + oc * words, count), Block(blocks + (oc + count) * words, nextCount))
-            for n in stride(from: 0, to: N, by: groupRows) {
-                let rows = min(groupRows, N - n)
+            for group in 0..<groups {
+                let n = firstRow(group)
+                let rows = firstRow(group + 1) - n
                 let x = columns + n * width
                 let zero = Vector(repeating: 0)
                 switch rows {

@@ -166,7 +166,7 @@ private struct Pass {
     }
 
     /// In bfloat16 probabilities and the gradients of scores are rounded, too; here they are not, which the tolerance
-    /// allows for: half a unit in the last of eight places is 2⁻⁹ of a number, and dscores are differences.
+    /// allows for: half a unit in the last of eight places is 2⁻⁸ of a number, and dscores are differences.
     func expectReference(tolerance given: Double? = nil) {
         let tolerance = given ?? (precision == .float32 ? 2e-6 : 0x1p-7)
         let values = factors(qkv.values, precision)

@@ -77,9 +77,8 @@ private func expectReference(N: Int, C: Int, OC: Int, _ precision: Precision = .
     }
 }
 
-/// Each number of rows that has a function of its own (1 to 12), and two and three groups of rows, the last one
-/// shorter.
-@Test(arguments: Array(1...13) + [23, 25], shapes)
+/// Each number of rows that has a function of its own (1 to 10), and two and more groups of rows, some of them shorter.
+@Test(arguments: Array(1...13) + [23, 25, 64], shapes)
 func `matmulBlocks and matmulRow`(N: Int, shape: (C: Int, OC: Int)) {
     expectReference(N: N, C: shape.C, OC: shape.OC)
     expectReference(N: N, C: shape.C, OC: shape.OC, .bfloat16)

@@ -1,7 +1,7 @@
 // bench measures what training reaches of what this machine allows, on GPT-2 124M: `make bench`.
 //
 //     bench [--quick] [SECTION…]      machine products kernels steps load generate tokenizer; all of them without one
-//     bench step B T                  one shape of step alone, to set beside another program's; also phi-step, bert-step
+//     bench step B T [--dtype bfloat16]       one shape of step alone, to set beside another program's; also phi-step, bert-step
 //     bench bert-encode               texts into hidden states, to set beside torch_bert.py encode
 //     bench tokenizer --text FILE [--vocabulary DIR]      with a text of your own instead of a small made one
 //
@@ -289,7 +289,7 @@ func step(
     var (times, ofPeak, ofLimit) = ([Double](), [Double](), [Double]())
     kernelTimes = [:]
     for _ in 0..<runs {
-        let peak = measurePeakFlops()
+        let peak = measurePeakFlops(parameters.precision)
         let reads = measureReadBandwidth(streamed, count: streamedCount, runs: 1)
         let updates = measureUpdateBandwidth(streamed, count: streamedCount, runs: 1)
         let start = now()
