@@ -26,6 +26,7 @@ func hasCPUFlag(_ flag: String) -> Bool {
         hasCPUFlag("avx512f")
         ? [.define("SIMD_16"), .define("FMA"), .define("REGISTERS_32")]
             + (hasCPUFlag("avx512_bf16") ? [.define("BFLOAT16_PAIRS")] : [])
+            + (hasCPUFlag("avx512_vnni") ? [.define("INT8_PRODUCTS")] : [])
         : hasCPUFlag("fma") ? [.define("SIMD_8"), .define("FMA")] : [.define("SIMD_4")]
 #endif
 
@@ -42,9 +43,9 @@ let package = Package(
     name: "llm.swift",
     platforms: [.macOS("26.0")],
     targets: [
-        .target(name: "Kernels", dependencies: ["CBFloat16"], swiftSettings: kernels),
+        .target(name: "Kernels", dependencies: ["CInstructions"], swiftSettings: kernels),
         // Instructions without a name in Swift: a header alone.
-        .target(name: "CBFloat16"),
+        .target(name: "CInstructions"),
         // Everything that reads input: built -O, as SwiftPM does, so that an overflow traps and corrupts nothing.
         .target(
             name: "LLM", dependencies: ["Kernels"], resources: [.embedInCode("Training/recipes.mk")]),
@@ -57,8 +58,8 @@ let package = Package(
         .executableTarget(name: "train_bert", dependencies: ["LLM", "Kernels"]),
         .executableTarget(name: "embed", dependencies: ["LLM", "Kernels"]),
         .executableTarget(name: "finetune", dependencies: ["LLM", "Kernels"]),
-        .executableTarget(name: "generate", dependencies: ["LLM", "Kernels"]),
-        .executableTarget(name: "chat", dependencies: ["LLM", "Kernels"]),
+        .executableTarget(name: "generate", dependencies: ["LLM"]),
+        .executableTarget(name: "chat", dependencies: ["LLM"]),
         .executableTarget(name: "convert", dependencies: ["LLM"]),
         .executableTarget(name: "grow", dependencies: ["LLM", "Kernels"]),
         .executableTarget(name: "test_gpt2", dependencies: ["LLM"]),

@@ -7,7 +7,7 @@
 // one bfloat16 as the float32 that has its value. So nothing but packing and the multiply-add knows what a word is.
 
 #if BFLOAT16_PAIRS
-    import CBFloat16
+    import CInstructions
 #endif
 
 /// The format in which a product multiplies its operands. Inputs, sums and results are float32.

@@ -96,22 +96,15 @@ package func matmulForward(
 /// The same in bfloat16, with weights as `packBlocks` writes them: for many rows where only the packed ones are kept.
 package func matmulForward(
     out: UnsafeMutablePointer<Float>, inp: UnsafePointer<Float>, bfloat16Blocks blocks: UnsafePointer<Float>,
-    bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int,
-    lowRank: LowRank? = nil
+    bias: UnsafePointer<Float>?, residual: UnsafePointer<Float>? = nil, N: Int, C: Int, OC: Int
 ) {
     let start = startTiming()
     defer { endTiming(start, "matmul forward") }
     product(
         BFloat16Words.self, out: out, outStride: OC, rows: N, columns: OC, K: C, a: inp, aStride: C, bias: bias,
-        addend: residual, lowRank: lowRank
-    ) { panel, isLowRank, column, columns, firstK, countK in
-        if isLowRank, let lowRank {
-            packTransposed(
-                BFloat16Words.self, panel, from: lowRank.b, stride: countK, firstColumn: column, columns: columns,
-                firstK: firstK, countK: countK)
-        } else {
-            unpackBlocks(panel, from: blocks, C: C, OC: OC, firstColumn: column, firstK: firstK, countK: countK)
-        }
+        addend: residual, lowRank: nil
+    ) { panel, _, column, _, firstK, countK in
+        unpackBlocks(panel, from: blocks, C: C, OC: OC, firstColumn: column, firstK: firstK, countK: countK)
     }
 }
 

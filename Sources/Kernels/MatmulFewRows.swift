@@ -78,11 +78,6 @@ package func packBlocks(
     }
 }
 
-/// The words of a row of C weights in blocks.
-package func packedWords(_ C: Int, _ precision: Precision) -> Int {
-    precision == .float32 ? C : BFloat16Blocks.words(C)
-}
-
 /// A format of weights in blocks.
 protocol BlockFormat {
     /// The words of C weights.
@@ -342,7 +337,7 @@ private func forEachTask(C: Int, OC: Int, _ body: (_ blocks: Range<Int>) -> Void
 
 /// The end of a product: out (count) = sum + bias + residual.
 @inline(__always)
-private func finish(
+func finish(
     _ out: UnsafeMutablePointer<Float>, _ sum: Vector, _ bias: UnsafePointer<Float>?,
     _ residual: UnsafePointer<Float>?, _ count: Int
 ) {

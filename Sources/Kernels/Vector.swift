@@ -6,14 +6,17 @@
     typealias Vector = SIMD16<Float>
     typealias VectorOfInt32 = SIMD16<Int32>
     typealias VectorOfUInt16 = SIMD16<UInt16>
+    typealias VectorOfUInt8 = SIMD16<UInt8>
 #elseif SIMD_8
     typealias Vector = SIMD8<Float>
     typealias VectorOfInt32 = SIMD8<Int32>
     typealias VectorOfUInt16 = SIMD8<UInt16>
+    typealias VectorOfUInt8 = SIMD8<UInt8>
 #else
     typealias Vector = SIMD4<Float>
     typealias VectorOfInt32 = SIMD4<Int32>
     typealias VectorOfUInt16 = SIMD4<UInt16>
+    typealias VectorOfUInt8 = SIMD4<UInt8>
 #endif
 
 /// The number of floats in a vector.

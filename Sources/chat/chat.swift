@@ -5,7 +5,6 @@
 // can do beside asking: Commands.swift. The line that is typed: Sources/LLM/Support/LineEditor.swift.
 
 import Foundation
-import Kernels
 import LLM
 
 let aboutChatting =
@@ -36,7 +35,7 @@ let table: [Option] =
         Option("seed", "s", .integer(0...Int.max), "N", default: "42", "the same seed draws the same answers"),
         Option("load", nil, .text, "FILE", "go on with the conversation that /save wrote; of several the last"),
         Option("json", nil, .flag, "[0|1]", "speak JSON, a line each way, with a program"),
-        Precision.weightsOption,
+        WeightFormat.option,
         Option("threads", nil, .integer(1...1024), "N", "threads to compute with (default: all cores)"),
     ]
 
@@ -86,12 +85,12 @@ enum Chat {
             return try ChatVoice(named?.name ?? "", tokenizer, template)
         }
         try checkMemory(
-            config.bytes(sequences: 1, capacity: config.maxT, weights: Precision(weights: options)),
+            config.bytes(sequences: 1, capacity: config.maxT, weights: WeightFormat(options)),
             hint: "choose a smaller model")
         let (model, read) = try readModel(path, adapters: adapters.map(\.adapter))
         for (i, adapter) in read.enumerated() { voices[i].adapter = adapter }
         return ChatSession(
             model, voices, sampler, limit: limit, seed: UInt64(options.int("seed")),
-            weights: Precision(weights: options))
+            weights: WeightFormat(options))
     }
 }

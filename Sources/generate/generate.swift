@@ -4,7 +4,6 @@
 // Sources/LLM/Generation/Generator.swift.
 
 import Foundation
-import Kernels
 import LLM
 
 let aboutGenerating =
@@ -50,7 +49,7 @@ let table: [Option] =
         Option("stop", nil, .texts, "TEXT…", "end before the first of these texts"),
         Option("seed", "s", .integer(0...Int.max), "N", default: "42", "the same seed draws the same texts"),
         Option("json", nil, .flag, "[0|1]", "a line of JSON for each sample, when all are done"),
-        Precision.weightsOption,
+        WeightFormat.option,
         Option("threads", nil, .integer(1...1024), "N", "threads to compute with (default: all cores)"),
     ]
 
@@ -127,7 +126,7 @@ enum Generate {
         let start = now()
         let generator = Generator(
             model, sequences: count, capacity: prompt.count + limit, vocabulary: tokenizer.vocabularySize,
-            weights: Precision(weights: options))
+            weights: WeightFormat(options))
         generator.start(with: prompt)
         let promptSeconds = now() - start
 
@@ -183,7 +182,7 @@ enum Generate {
         let isTerminal = isatty(STDIN_FILENO) == 1
         let generator = Generator(
             model, sequences: 1, capacity: model.maxT, vocabulary: tokenizer.vocabularySize,
-            weights: Precision(weights: options))
+            weights: WeightFormat(options))
         var randoms = randoms(options, 1)
         note("a line is added to the text, an empty one lets the model continue; Ctrl-D ends")
         var added = prompt
@@ -315,7 +314,7 @@ enum Generate {
             config.bytes(
                 sequences: options.int("num-samples"),
                 capacity: isInteractive ? config.maxT : promptLength + options.int("max-new-tokens"),
-                weights: Precision(weights: options)),
+                weights: WeightFormat(options)),
             hint: "take fewer --num-samples, or a smaller model")
     }
 

@@ -145,7 +145,7 @@ enum Lotto {
                         + "(default: \(defaultCorpus), if present)"
                 ),
                 Option("chart", nil, .text, "FILE.svg", "draw the score of several checkpoints over their steps"),
-                Precision.weightsOption,
+                WeightFormat.option,
                 Option("failures", nil, .integer(0...1_000_000), default: "3", "number of wrong answers to show"),
                 Option("threads", nil, .integer(1...1024), "N", "threads to compute with (default: all cores)"),
             ],
@@ -180,7 +180,7 @@ enum Lotto {
                 else: options.text("tokenizer") ?? ""
             ).tokenizer
             let score = try examine(
-                candidate, tokenizer, questions, slots: slots, under: rule, weights: Precision(weights: options))
+                candidate, tokenizer, questions, slots: slots, under: rule, weights: WeightFormat(options))
             scores.append((step, score))
             print("\(candidate.path): \(percent(score.accuracy)) exact")
             fflush(nil)
@@ -278,7 +278,7 @@ enum Lotto {
     /// The score of a model. It answers all questions by greedy decoding.
     static func examine(
         _ candidate: Candidate, _ tokenizer: Tokenizer, _ questions: [LottoQuestion], slots: Int,
-        under rule: LottoRule, weights: Precision
+        under rule: LottoRule, weights: WeightFormat
     ) throws -> LottoScore {
         guard let endOfText = tokenizer.endOfText.map({ Int32($0) }) else {
             throw UserError(

@@ -1,7 +1,8 @@
 // bench measures what training reaches of what this machine allows, on GPT-2 124M: `make bench`.
 //
 //     bench [--quick] [SECTION…]      machine products kernels steps load generate tokenizer; all of them without one
-//     bench step B T [--dtype bfloat16]       one shape of step alone, to set beside another program's; also phi-step, bert-step
+//     bench step B T [--dtype D]      one shape of step alone, to set beside another program's; also phi-step, bert-step
+//     bench weights MODEL SHARD       what generating from bfloat16 and int8 costs, in loss
 //     bench bert-encode               texts into hidden states, to set beside torch_bert.py encode
 //     bench tokenizer --text FILE [--vocabulary DIR]      with a text of your own instead of a small made one
 //
@@ -397,6 +398,7 @@ enum Main {
             printPeakMemory()
             return
         }
+        if words.count == 3, words[0] == "weights" { return try weightsError(words[1], words[2]) }
         let sections = ["machine", "products", "kernels", "steps", "load", "generate", "tokenizer"]
         let more = ["phi-generate", "bert-encode"]  // 6 GB, and 12 for several at once
         if let unknown = words.first(where: { !(sections + more).contains($0) }) {
@@ -417,7 +419,7 @@ enum Main {
             case "steps": try steps(quick: quick)
             case "generate":
                 let model = GPT2(gpt2, trains: false)
-                for weights in Precision.allCases {
+                for weights in WeightFormat.allCases {
                     generating("GPT-2 124M", gpt2, model, streams: [1, 10], quick: quick, weights: weights)
                 }
             case "phi-generate":

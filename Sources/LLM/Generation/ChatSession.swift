@@ -56,14 +56,14 @@ package final class ChatSession {
     private var randoms: [Xorshift]
     /// nil until it is needed.
     private var generator: Generator?
-    private let weights: Precision
+    private let weights: WeightFormat
 
     /// - Parameters:
     ///   - voices: at least one; the first is the one that answers.
     ///   - limit: tokens of an answer at most, fewer than the model has positions for.
     package init(
         _ model: any CausalModel, _ voices: [ChatVoice], _ sampler: Sampler, limit: Int, seed: UInt64,
-        weights: Precision = .float32
+        weights: WeightFormat = .float32
     ) {
         precondition(limit > 0 && limit < model.maxT)
         (self.model, self.voices, self.sampler, self.limit) = (model, voices, sampler, limit)

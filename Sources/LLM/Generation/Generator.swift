@@ -40,7 +40,7 @@ package final class Generator {
     ///   - mostRows: tokens that go through the layers at a time.
     package init(
         _ model: any CausalModel, sequences: Int, capacity: Int, vocabulary: Int? = nil,
-        weights: Precision = .float32, mostRows: Int = Generator.mostRows
+        weights: WeightFormat = .float32, mostRows: Int = Generator.mostRows
     ) {
         self.model = model
         self.vocabulary = min(vocabulary ?? model.V, model.V)
@@ -48,7 +48,7 @@ package final class Generator {
         count = sequences
         cache = model.makeCache(sequences: sequences, capacity: capacity)
         if sequences > 1 || weights != .float32 {
-            cache.packed = PackedWeights(model.parameters, precision: weights)
+            cache.packed = PackedWeights(model.parameters, weights)
         }
         tokens = [[Int32]](repeating: [], count: sequences)
         unread = tokens
@@ -188,7 +188,7 @@ extension CausalModel {
     /// - Throws: if a logit is NaN or infinite, and what `finished` throws.
     package func continueGreedily(
         _ prompts: [[Int32]], limit: Int, stop: Int32?, vocabulary: Int? = nil, batch: Int = 64,
-        weights: Precision = .float32,
+        weights: WeightFormat = .float32,
         finished: (_ prompt: Int, _ continuation: [Int32]) throws -> Void
     ) throws {
         let longest = prompts.map(\.count).max() ?? 0

@@ -1,16 +1,14 @@
 // The option --weights, the same for every program that generates.
 
-import Kernels
-
-extension Precision {
+extension WeightFormat {
     /// The row of the table of options.
-    package static let weightsOption = Option(
+    package static let option = Option(
         "weights", nil, .choice(allCases.map(\.rawValue)), default: "float32",
-        "the format in which a step reads the weights: bfloat16 is half the bytes, so one text comes nearly twice as fast;"
-            + " the copy takes half as much memory as the model again")
+        "the format in which a step reads the weights, rounded when the program starts: a step for one text takes as long as"
+            + " the bytes it reads, half as many in bfloat16 and a quarter in int8")
 
     /// What the command line says.
-    package init(weights options: Options) {
-        self = Precision(rawValue: options.text("weights") ?? "") ?? .float32
+    package init(_ options: Options) {
+        self = WeightFormat(rawValue: options.text("weights") ?? "") ?? .float32
     }
 }

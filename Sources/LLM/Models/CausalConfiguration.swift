@@ -1,7 +1,5 @@
 // What is known of a causal model before its memory is taken, beside its sizes: what adapters and generating ask for.
 
-import Kernels
-
 /// The sizes of a causal model.
 package protocol CausalConfiguration: ModelConfiguration {
     /// What stands before a tensor's name where Hugging Face names it in the whole model.
@@ -21,11 +19,11 @@ extension CausalConfiguration {
     }
 
     /// The memory that a model and its generator take, in bytes.
-    package func bytes(sequences: Int, capacity: Int, weights: Precision = .float32) -> Double {
+    package func bytes(sequences: Int, capacity: Int, weights: WeightFormat = .float32) -> Double {
         let capacity = min(capacity, maxT)
         let rows = min(saturatingProduct(sequences, capacity), Generator.mostRows + maxT)
         return bytes(rows: rows, trains: false)
-            + (sequences == 1 && weights == .float32 ? 0 : PackedWeights.bytes(table, precision: weights))
+            + (sequences == 1 && weights == .float32 ? 0 : PackedWeights.bytes(table, weights))
             + 4 * Double(sequences) * Double(V)
             + KVCache.bytes(L: L, C: C, NH: NH, sequences: sequences, capacity: capacity)
     }

@@ -13,9 +13,6 @@ package struct Linear {
     private let dropout: DropoutKey?
     private let precision: Precision
 
-    /// From so many rows on, training's product is as fast as the one with packed weights (measured with GPT-2 124M).
-    private static let manyRows = 128
-
     /// - Parameters:
     ///   - generates: whether few rows take kernels of their own. They add in a different order from training's,
     ///     so a batch never takes them: its results must not depend on where it is cut.
@@ -53,21 +50,14 @@ package struct Linear {
             return
         }
         withLowRank(of: weight, layer: l, inp: inp, N: N, OC: OC) { lowRank in
-            guard generates, let packed, N < Linear.manyRows || packed.precision != .float32 else {
+            guard generates, let packed, N < PackedWeights.manyRows || packed.format != .float32 else {
                 return matmulForward(
                     out: out, inp: inp, weight: p.at(weight, l), bias: bias, residual: residual, N: N, C: C, OC: OC,
                     outStride: stride, lowRank: lowRank, precision: precision)
             }
             precondition(stride == OC)
-            let blocks = packed.blocks(of: weight, layer: l, C: C, OC: OC)
-            if N >= Linear.manyRows {
-                return matmulForward(
-                    out: out, inp: inp, bfloat16Blocks: blocks, bias: bias, residual: residual, N: N, C: C, OC: OC,
-                    lowRank: lowRank)
-            }
-            matmulBlocks(
-                out: out, inp: inp, blocks: blocks, bias: bias, residual: residual, N: N, C: C, OC: OC,
-                precision: packed.precision)
+            packed.multiply(
+                out: out, inp: inp, weight: weight, layer: l, bias: bias, residual: residual, N: N, C: C, OC: OC)
             guard let lowRank else { return }
             matmulForward(
                 out: out, inp: lowRank.a, weight: lowRank.b, bias: nil, residual: out, N: N, C: lowRank.rank, OC: OC)

@@ -54,7 +54,7 @@ extension Threads {
 }
 
 /// Logits after the last token of some sequences.
-private func logits(_ model: any LanguageModel, weights: Precision, sequences: Int, tokens: [Int32]) -> [Float] {
+private func logits(_ model: any LanguageModel, weights: WeightFormat, sequences: Int, tokens: [Int32]) -> [Float] {
     let generator = Generator(model, sequences: sequences, capacity: 70, weights: weights)
     generator.append((0..<sequences).map { i in tokens.map { ($0 + Int32(i)) % Int32(model.V) } })
     return (0..<sequences).flatMap { Array(generator.logits(of: $0)) }
@@ -62,31 +62,38 @@ private func logits(_ model: any LanguageModel, weights: Precision, sequences: I
 
 /// One row and few, each number that has a kernel, and as many as take training's product.
 @Test(arguments: [(1, 1), (1, 5), (3, 1), (4, 1), (7, 1), (12, 1), (1, 60), (3, 60)])
-func `weights in bfloat16 generate nearly what float32 does`(sequences: Int, length: Int) {
-    for model in smallModels() {
-        let tokens = (0..<Int32(length)).map { $0 * 7 % 50 }
-        let exact = logits(model, weights: .float32, sequences: sequences, tokens: tokens)
-        let error = relativeError(
-            logits(model, weights: .bfloat16, sequences: sequences, tokens: tokens), exact)
-        #expect(error > 1e-4 && error < 0.03, "\(type(of: model)): \(error)")
+func `rounded weights generate nearly what float32 does`(sequences: Int, length: Int) {
+    for (weights, most) in [(WeightFormat.bfloat16, 0.03), (.int8, 0.06)] {
+        for model in smallModels() {
+            let tokens = (0..<Int32(length)).map { $0 * 7 % 50 }
+            let exact = logits(model, weights: .float32, sequences: sequences, tokens: tokens)
+            let error = relativeError(logits(model, weights: weights, sequences: sequences, tokens: tokens), exact)
+            #expect(error > 1e-4 && error < most, "\(weights), \(type(of: model)): \(error)")
+        }
     }
 }
 
-@Test func `what one sequence generates in bfloat16 does not depend on how many there are`() {
+@Test(arguments: [WeightFormat.bfloat16, .int8])
+func `what one sequence generates from rounded weights does not depend on how many there are`(weights: WeightFormat) {
     for model in smallModels() {
-        let alone = logits(model, weights: .bfloat16, sequences: 1, tokens: [3, 1, 4])
+        let alone = logits(model, weights: weights, sequences: 1, tokens: [3, 1, 4])
         for sequences in [2, 5, 11, 23] {
-            let all = logits(model, weights: .bfloat16, sequences: sequences, tokens: [3, 1, 4])
+            let all = logits(model, weights: weights, sequences: sequences, tokens: [3, 1, 4])
             #expect(Array(all[..<model.V]) == alone, "\(sequences)")
         }
     }
 }
 
-@Test func `weights in bfloat16 take half the memory beside the model's`() {
-    let config = GPT2Configuration(maxT: 50, V: 130, L: 5, NH: 4, C: 32)
+@Test func `rounded weights take a half and a quarter of the memory beside the model's`() {
+    let config = GPT2Configuration(maxT: 50, V: 128, L: 5, NH: 4, C: 64)
     let table = GPT2Tensors(config).table
-    let half = PackedWeights.bytes(table, precision: .bfloat16)
-    #expect(half > 2 * Double(table.count) && half < 2.2 * Double(table.count))
-    #expect(
-        config.bytes(sequences: 1, capacity: 20, weights: .bfloat16) == config.bytes(sequences: 1, capacity: 20) + half)
+    let weights = Double(table.tensors.reduce(0) { $0 + ($1.layerShape.count == 2 ? $1.count : 0) })
+    for (format, bytes) in [(WeightFormat.float32, 4), (.bfloat16, 2), (.int8, 1.0625)] {
+        let packed = PackedWeights.bytes(table, format)
+        #expect(packed >= bytes * weights && packed < 1.01 * bytes * weights + 1000, "\(format)")
+        guard format != .float32 else { continue }
+        #expect(
+            config.bytes(sequences: 1, capacity: 20, weights: format)
+                == config.bytes(sequences: 1, capacity: 20) + packed)
+    }
 }

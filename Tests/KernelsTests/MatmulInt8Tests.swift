@@ -1,0 +1,78 @@
+// Products with weights in 8 bits.
+
+import Kernels
+import Testing
+
+/// Groups of 64 numbers of each row as whole numbers of a scale, and back: what a product in 8 bits multiplies.
+private func quantized(_ values: [Float], rows: Int, columns: Int) -> [Double] {
+    var result = [Double](repeating: 0, count: values.count)
+    for row in 0..<rows {
+        for first in stride(from: 0, to: columns, by: 64) {
+            let places = row * columns + first..<row * columns + min(first + 64, columns)
+            let largest = values[places].map(abs).max() ?? 0
+            let scale = largest / 127
+            for i in places where scale > 0 {
+                result[i] = Double((values[i] * (127 / largest)).rounded(.toNearestOrEven)) * Double(scale)
+            }
+        }
+    }
+    return result
+}
+
+private func product(
+    _ inp: Fenced, _ weight: Fenced, bias: Fenced? = nil, residual: Fenced? = nil, N: Int, C: Int, OC: Int
+) -> Fenced {
+    let blocks = Fenced(unwritten: int8Words(C: C, OC: OC))
+    packInt8(blocks.pointer, weight: weight.pointer, C: C, OC: OC)
+    let out = Fenced(unwritten: N * OC)
+    matmulInt8(
+        out: out.pointer, inp: inp.pointer, blocks: blocks.pointer, bias: bias?.pointer, residual: residual?.pointer,
+        N: N, C: C, OC: OC)
+    #expect(blocks.isFenceWhole)
+    expectIntact(outputs: [out], inputs: [inp, weight] + [bias, residual].compactMap { $0 })
+    return out
+}
+
+/// (C, OC): less than a group, a group, more, ragged; less than a block, blocks, a ragged last one; several tasks.
+@Test(
+    arguments: Array(1...11) + [23, 64, 131],
+    [(1, 1), (5, 3), (63, 16), (64, 17), (65, 31), (128, 16), (200, 33), (300, 700)])
+func `matmulInt8 multiplies what the groups of weights and inputs became`(N: Int, shape: (C: Int, OC: Int)) {
+    let (C, OC) = shape
+    let inp = Fenced(noise(N * C, seed: 1))
+    let weight = Fenced(noise(OC * C, seed: 2, scale: 0.1))
+    let (bias, residual) = (Fenced(noise(OC, seed: 3)), Fenced(noise(N * OC, seed: 4)))
+    let expected = naiveMatmulForward(
+        inp: quantized(inp.values, rows: N, columns: C), weight: quantized(weight.values, rows: OC, columns: C),
+        bias: nil, N: N, C: C, OC: OC)
+    expectClose(product(inp, weight, N: N, C: C, OC: OC).values, expected)
+    let (biases, residuals) = (doubles(bias.values), doubles(residual.values))
+    expectClose(
+        product(inp, weight, bias: bias, residual: residual, N: N, C: C, OC: OC).values,
+        expected.indices.map { expected[$0] + biases[$0 % OC] + residuals[$0] })
+}
+
+@Test func `the largest numbers of a group are exact in 8 bits, and zeros stay zeros`() {
+    let C = 70
+    var row = [Float](repeating: 0, count: C)
+    (row[3], row[69]) = (-5, 3)
+    var weights = [Float](repeating: 0, count: 2 * C)
+    (weights[3], weights[69], weights[C]) = (2, 7, 1)
+    let out = product(Fenced(row), Fenced(weights), N: 1, C: C, OC: 2)
+    expectClose(out.values, [11, 0])
+    // Sums of the largest magnitudes, of either sign, which the bytes of a group just hold.
+    for sign: Float in [1, -1] {
+        let out = product(
+            Fenced([Float](repeating: sign, count: 640)), Fenced([Float](repeating: -1, count: 640)), N: 1, C: 640,
+            OC: 1)
+        expectClose(out.values, [Double(-640 * sign)])
+    }
+}
+
+@Test func `what is not a number or too small does not end a product in 8 bits`() {
+    for value in [Float.nan, .infinity, .leastNonzeroMagnitude, 0x1p-145, .greatestFiniteMagnitude] {
+        var row = [Float](repeating: 1, count: 65)
+        row[64] = value
+        _ = product(Fenced(row), Fenced([Float](repeating: 1, count: 65)), N: 1, C: 65, OC: 1)
+    }
+}
