@@ -205,7 +205,7 @@ private func addProducts(_ sum: VectorOfInt32, _ a: VectorOfInt32, _ b: Int32) -
     #else
         var sum = sum
         for byte: Int32 in 0..<4 {
-            sum &+= ((a &>> (8 &* byte)) & 0xff) &* VectorOfInt32(repeating: b << (24 &- 8 &* byte) >> 24)
+            sum &+= ((a &>> (8 &* byte)) & 0xff) &* VectorOfInt32(repeating: (b << (24 &- 8 &* byte)) >> 24)
         }
         return sum
     #endif
