@@ -47,7 +47,7 @@ endif
 GOALS = all help swift run resume tutorial lotto-long lora chatbot test test-widths test-kill test-threads bench fuzz clean
 STRANGE = $(filter-out $(GOALS) $(PROGRAMS),$(MAKECMDGOALS))
 ifneq ($(STRANGE),)
-$(error there is no goal $(STRANGE); a text is given by its name, as in make run TEXT=book.txt; make help lists the goals)
+$(error there is no goal $(STRANGE); a text is given as make run TEXT=book.txt, in quotes if there is a space in its name; make help lists the goals)
 endif
 GIVEN_VARIABLES = $(strip $(foreach v,$(VARIABLES),$(if $(filter command,$(firstword $(origin $(v)))),$(v))))
 EMPTY = $(strip $(foreach v,$(GIVEN_VARIABLES),$(if $(strip $($(v))),,$(v))))

@@ -6,7 +6,7 @@
 // each vector of weights serves all rows while it is in a register. In bfloat16 they are half as many bytes.
 
 /// The floats of weights in a task, 128 to 512 kB: long sequential reads, but enough tasks to balance the threads.
-private let taskFloats = 1 << 15...1 << 17
+let taskFloats = 1 << 15...1 << 17
 
 // MARK: - one row
 
@@ -309,7 +309,7 @@ private func multiplyBlock<F: BlockFormat, B: BlocksAtOnce, let rows: Int>(
 /// The distance, in floats, at which weights are prefetched. The processor also prefetches by itself, but not far
 /// enough ahead while waiting multiply-adds fill its queue. With ten rows, the float32 products with all of GPT-2 124M's
 /// weights take 17.5 ms without this and 15 ms with it; reading the weights takes 14 ms.
-private let prefetchDistance = 1024
+let prefetchDistance = 1024
 
 // MARK: - shared by both
 
@@ -325,7 +325,7 @@ private func forEachBlock(C: Int, OC: Int, _ body: (_ oc: Int, _ count: Int) -> 
 
 /// The same loop, where `body` gets all blocks of a task.
 @inline(__always)
-private func forEachTask(C: Int, OC: Int, _ body: (_ blocks: Range<Int>) -> Void) {
+func forEachTask(C: Int, OC: Int, _ body: (_ blocks: Range<Int>) -> Void) {
     let w = Vector.scalarCount
     let blocks = (OC + w - 1) / w
     let floats = max(taskFloats.lowerBound, min(taskFloats.upperBound, OC * C / 16))

@@ -56,18 +56,20 @@ package func packInt8(_ blocks: UnsafeMutablePointer<Float>, weight: UnsafePoint
 }
 
 /// A group in signed bytes: words (16) ← row[first..<first + count], what is missing is 0.
-/// - Returns: the scale, and the sum of the bytes.
+/// - Returns: the scale, which is NaN if a number is infinite or NaN, and the sum of the bytes.
 @inline(__always)
 private func quantize(
     _ words: UnsafeMutablePointer<Int32>, _ row: UnsafePointer<Float>, _ first: Int, _ count: Int
 ) -> (scale: Float, sum: Int32) {
     let w = Vector.scalarCount
     var largest = Vector(repeating: 0)
+    var zero = largest
     for i in stride(from: 0, to: count, by: w) {
         let x = Vector.load(row + first + i, upTo: count - i)
         largest = largest.maximum(x.maximum(-x))
+        zero += x * 0  // a maximum passes over NaN
     }
-    let magnitude = largestLane(largest)
+    let magnitude = largestLane(largest) + sumOfLanes(zero)
     let scale = magnitude / 127
     // Of numbers so small that the scale is 0 nothing is left.
     let inverse = scale > 0 ? 127 / magnitude : 0
@@ -123,11 +125,9 @@ package func matmulInt8(
             }
         }
     }
-    let blockCount = (OC + w - 1) / w
-    let blocksPerTask = max(1, min(taskWords.upperBound, max(taskWords.lowerBound, OC * C / 64)) / blockWords(C))
-    parallelFor((blockCount + blocksPerTask - 1) / blocksPerTask) { task in
+    forEachTask(C: blockWords(C) / w, OC: OC) { range in
         withVectors(maxRows) { sums in
-            for block in task * blocksPerTask..<min((task + 1) * blocksPerTask, blockCount) {
+            for block in range {
                 let oc = block * w
                 for rowGroup in 0..<rowGroups {
                     let n = firstRow(rowGroup)
@@ -159,8 +159,6 @@ package func matmulInt8(
 
 /// The most rows that `multiplyBlock` takes: two registers for each, of 32.
 private let maxRows = 10
-/// The words of weights in a task: as many bytes as in a task of floats.
-private let taskWords = 1 << 15...1 << 17
 
 /// The products of one block: sums (rows, w) = x (groups, 16 + 2, rows) · block (groups, 1 + 16, w).
 @inline(never)
@@ -190,9 +188,6 @@ private func multiplyBlock<let rows: Int>(
     }
     for i in 0..<rows { total[i].store(sums + i * w) }
 }
-
-/// The distance, in words, at which weights are prefetched, as in MatmulFewRows.swift.
-private let prefetchDistance = 1024
 
 @inline(__always)
 private func bits(_ word: Float) -> Int32 { Int32(bitPattern: word.bitPattern) }

@@ -69,10 +69,21 @@ func `matmulInt8 multiplies what the groups of weights and inputs became`(N: Int
     }
 }
 
-@Test func `what is not a number or too small does not end a product in 8 bits`() {
-    for value in [Float.nan, .infinity, .leastNonzeroMagnitude, 0x1p-145, .greatestFiniteMagnitude] {
+@Test func `what is not a number shows in the result of a product in 8 bits`() {
+    func result(_ value: Float, at place: Int, inWeight: Bool) -> Float {
         var row = [Float](repeating: 1, count: 65)
-        row[64] = value
-        _ = product(Fenced(row), Fenced([Float](repeating: 1, count: 65)), N: 1, C: 65, OC: 1)
+        row[place] = value
+        let (one, other) = (Fenced(row), Fenced([Float](repeating: 1, count: 65)))
+        return product(inWeight ? other : one, inWeight ? one : other, N: 1, C: 65, OC: 1).values[0]
+    }
+    for inWeight in [false, true] {
+        for value in [Float.nan, .infinity, -.infinity] {
+            for place in [0, 5, 64] { #expect(!result(value, at: place, inWeight: inWeight).isFinite) }
+        }
+        // Too small for a scale, and a number so large that it leaves nothing of its neighbours.
+        for value in [Float.leastNonzeroMagnitude, 0x1p-145] {
+            expectClose([result(value, at: 64, inWeight: inWeight)], [64])
+        }
+        expectClose([result(1e38, at: 64, inWeight: inWeight)], [1e38])
     }
 }
