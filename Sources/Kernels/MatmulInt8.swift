@@ -5,6 +5,9 @@
 //
 //     weight ≈ scale · q,   q = −127…127
 //
+// The scale is rounded to 17 bits. Then scale · q, of 17 + 7 bits, is a float32, and the floats that a group stands for
+// become the same scale and the same q again.
+//
 // An input is rounded in the same way when it comes, so that a group's products are a sum of whole numbers, exact in 32
 // bits:
 //
@@ -55,6 +58,34 @@ package func packInt8(_ blocks: UnsafeMutablePointer<Float>, weight: UnsafePoint
     }
 }
 
+/// The weights in 8 bits as a file has them: q (OC,C) and scales (OC,⌈C/64⌉) ← weight (OC,C).
+package func quantizeInt8(
+    _ q: UnsafeMutablePointer<Int8>, scales: UnsafeMutablePointer<Float>, weight: UnsafePointer<Float>, C: Int, OC: Int
+) {
+    parallelFor(OC) { row in
+        withUnsafeTemporaryAllocation(of: Int32.self, capacity: groupWords) { words in
+            for g in 0..<groups(C) {
+                let count = min(group, C - g * group)
+                let start = words.baseAddress.unsafelyUnwrapped
+                scales[row * groups(C) + g] = quantize(start, weight + row * C, g * group, count).scale
+                UnsafeMutableRawPointer(q + row * C + g * group).copyMemory(from: start, byteCount: count)
+            }
+        }
+    }
+}
+
+/// The floats that weights in 8 bits stand for, exactly: weight (OC,C), which holds q, ← scales (OC,⌈C/64⌉) · q.
+package func dequantizeInt8(
+    _ weight: UnsafeMutablePointer<Float>, scales: UnsafePointer<Float>, C: Int, OC: Int
+) {
+    parallelFor(OC) { row in
+        for k in 0..<C { weight[row * C + k] *= scales[row * groups(C) + k / group] }
+    }
+}
+
+/// The scales of a row of C weights in 8 bits.
+package func int8Scales(_ C: Int) -> Int { groups(C) }
+
 /// A group in signed bytes: words (16) ← row[first..<first + count], what is missing is 0.
 /// - Returns: the scale, which is NaN if a number is infinite or NaN, and the sum of the bytes.
 @inline(__always)
@@ -70,9 +101,10 @@ private func quantize(
         zero += x * 0  // a maximum passes over NaN
     }
     let magnitude = largestLane(largest) + sumOfLanes(zero)
-    let scale = magnitude / 127
-    // Of numbers so small that the scale is 0 nothing is left.
-    let inverse = scale > 0 ? 127 / magnitude : 0
+    var scale = Float(bitPattern: ((magnitude / 127).bitPattern + 0x40) & ~0x7f)
+    // Of numbers so small that the scale has fewer bits nothing is left.
+    if scale < Float.leastNormalMagnitude { scale = 0 }
+    let inverse = scale > 0 ? 1 / scale : 0
     var sum = VectorOfInt32(repeating: 0)
     let bytes = UnsafeMutableRawPointer(words)
     for i in stride(from: 0, to: group, by: w) {

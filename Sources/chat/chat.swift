@@ -84,13 +84,15 @@ enum Chat {
             ).tokenizer
             return try ChatVoice(named?.name ?? "", tokenizer, template)
         }
+        let weights = try WeightFormat(options, model: path)
         try checkMemory(
-            config.bytes(sequences: 1, capacity: config.maxT, weights: WeightFormat(options)),
-            hint: "choose a smaller model")
-        let (model, read) = try readModel(path, adapters: adapters.map(\.adapter))
+            config.bytes(
+                sequences: 1, capacity: config.maxT, weights: weights, keepsFloats: !adapters.isEmpty),
+            hint: "choose a smaller model, or --weights int8")
+        let (model, read) = try readModel(path, adapters: adapters.map(\.adapter), weights: weights)
         for (i, adapter) in read.enumerated() { voices[i].adapter = adapter }
         return ChatSession(
             model, voices, sampler, limit: limit, seed: UInt64(options.int("seed")),
-            weights: WeightFormat(options))
+            weights: weights)
     }
 }

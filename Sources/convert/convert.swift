@@ -8,7 +8,7 @@ import LLM
 let aboutConverting =
     "takes a GPT-2 from Hugging Face's format to llm.c's, or the other way round\n\n"
     + "A directory with config.json is a Hugging Face model; a file is llm.c's. The tokenizer comes along: into the\n"
-    + "directory, or beside the file. A Phi is a directory only: here it changes its precision or its tokenizer. With\n"
+    + "directory, or beside the file. A Phi is a directory only: here it changes its format or its tokenizer. With\n"
     + "--merge an adapter becomes part of the model: the new one needs no adapter.\n\n"
     + "  convert --from downloads/gpt2 --to models/gpt2.bin\n"
     + "  convert --from data/model/model_best.bin --to my-gpt2\n"
@@ -24,8 +24,8 @@ let table: [Option] = [
         "the tokenizer to write with it (default: the one in the adapter's folder, in the model's, or in the folder "
             + "above)"),
     Option(
-        "dtype", nil, .choice(WeightPrecision.allCases.map(\.rawValue)), default: "float32",
-        "how the weights are stored; bfloat16 takes half the space, rounded to nearest"),
+        "dtype", nil, .choice(WeightFormat.allCases.map(\.rawValue)), default: "float32",
+        "how the weights are stored; bfloat16 takes half the space, int8 a quarter, for generating with these programs"),
 ]
 
 @main
@@ -44,8 +44,13 @@ enum Convert {
             }
             let to = try options.required("to", example: example)
             _ = try modelKind(from)  // What is no model is said before anything about its tokenizer.
-            let precision = WeightPrecision(rawValue: options.text("dtype") ?? "") ?? .float32
+            let format = WeightFormat(rawValue: options.text("dtype") ?? "") ?? .float32
             let writesFile = to.hasSuffix(".bin")
+            if writesFile, format == .int8 {
+                throw UserError(
+                    "llm.c's file has float32 or bfloat16, not int8",
+                    hint: "name a directory: --to \(to.dropLast(4))", exitCode: 2)
+            }
             if writesFile, isDirectory(to) {
                 throw UserError("\(to) is a directory", hint: "choose another name for the file", exitCode: 2)
             }
@@ -56,7 +61,7 @@ enum Convert {
 
             try refusePartOfRun(to, option: "--to")
             let isSame = realPath(from) == realPath(to)
-            if precision != .float32, isSame {
+            if format != .float32, isSame {
                 throw UserError(
                     "rounding \(from) in place would lose the original", hint: "choose another name with --to")
             }
@@ -91,15 +96,15 @@ enum Convert {
                     model.tokenizer = tokenizer?.fingerprint() ?? model.tokenizer
                 }
                 if writesFile {
-                    try write(model, tokenizer, to: to, precision)
+                    try write(model, tokenizer, to: to, format)
                 } else if let tokenizer {
-                    try HuggingFaceGPT2.write(model, tokenizer, template, to: to, precision: precision)
+                    try HuggingFaceGPT2.write(model, tokenizer, template, to: to, format: format)
                 }
-            case let model as Phi: try HuggingFacePhi.write(model, tokenizer, template, to: to, precision: precision)
+            case let model as Phi: try HuggingFacePhi.write(model, tokenizer, template, to: to, format: format)
             default: preconditionFailure("there are two kinds of models")
             }
             let config = model.config
-            print("\(to): \(config.summary), \(config.maxT) positions, \(precision.rawValue)")
+            print("\(to): \(config.summary), \(config.maxT) positions, \(format.rawValue)")
             if tokenizer == nil { note("note: no tokenizer was written") }
         }
     }
@@ -130,11 +135,11 @@ enum Convert {
     }
 
     /// llm.c's file, and the tokenizer beside it.
-    static func write(_ model: GPT2, _ tokenizer: Tokenizer?, to path: String, _ precision: WeightPrecision) throws {
+    static func write(_ model: GPT2, _ tokenizer: Tokenizer?, to path: String, _ format: WeightFormat) throws {
         let directory = folder(of: path)
         try createDirectory(directory)
         let set = DurableFiles()
-        try set.write(path) { try LLMCModelFile.write(model, to: $0, precision: precision) }
+        try set.write(path) { try LLMCModelFile.write(model, to: $0, format: format) }
         try tokenizer?.writeAll(to: directory, in: set)
         try set.commit()
     }

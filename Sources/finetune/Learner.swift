@@ -37,7 +37,7 @@ final class Learner: TrainableModel {
             !known.addedTokens.contains { $0.isSpecial && $0.content == content }
         }
         tokenizer = try missing.isEmpty ? known : known.adding(missing, special: true)
-        let base = try readModel(path, trains: false)
+        let base = try readModel(path)
         fingerprint = base.parameters.fingerprint
         let V = tokenizer.vocabularySize
         model = V > base.V ? base.grown(to: V) : base
@@ -66,7 +66,7 @@ final class Learner: TrainableModel {
         tokenizer = try Tokenizer(directory: place)
         template = try ChatTemplate.saved(in: place) ?? Learner.template(options, path)
         guard PEFTAdapter.isAdapter(place) else {
-            model = try readModel(place, trains: false)
+            model = try readModel(place)
             (adapter, fingerprint) = (nil, 0)
             train(options)
             return

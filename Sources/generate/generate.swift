@@ -85,15 +85,18 @@ enum Generate {
                     prompt: try encoder.prompt(system + [ChatMessage(.user, text)]),
                     answerEnd: encoder.stop)
             }
-            try checkRoom(options, path, promptLength: voices.map(\.prompt.count).max() ?? 0)
-            let (model, read) = try readModel(path, adapters: adapters.map(\.adapter))
+            let weights = try WeightFormat(options, model: path)
+            try checkRoom(
+                options, path, promptLength: voices.map(\.prompt.count).max() ?? 0, weights,
+                hasAdapter: !adapters.isEmpty)
+            let (model, read) = try readModel(path, adapters: adapters.map(\.adapter), weights: weights)
             for (i, voice) in voices.enumerated() {
                 if !read.isEmpty { model.parameters.put(read[i]) }
                 if voices.count > 1, !options.flag("json") { printNow("=== \(voice.name ?? "")\n") }
                 if options.flag("interactive") {
-                    try converse(options, model, voice.tokenizer, sampler, voice.prompt)
+                    try converse(options, model, weights, voice.tokenizer, sampler, voice.prompt)
                 } else {
-                    try write(options, model, voice, sampler)
+                    try write(options, model, weights, voice, sampler)
                 }
             }
         }
@@ -112,7 +115,7 @@ enum Generate {
     // MARK: - samples
 
     static func write(
-        _ options: Options, _ model: any CausalModel, _ voice: Voice, _ sampler: Sampler
+        _ options: Options, _ model: any CausalModel, _ weights: WeightFormat, _ voice: Voice, _ sampler: Sampler
     ) throws {
         let (tokenizer, given) = (voice.tokenizer, voice.prompt)
         let count = options.int("num-samples")
@@ -126,7 +129,7 @@ enum Generate {
         let start = now()
         let generator = Generator(
             model, sequences: count, capacity: prompt.count + limit, vocabulary: tokenizer.vocabularySize,
-            weights: WeightFormat(options))
+            weights: weights)
         generator.start(with: prompt)
         let promptSeconds = now() - start
 
@@ -175,14 +178,15 @@ enum Generate {
     // MARK: - conversation
 
     static func converse(
-        _ options: Options, _ model: any CausalModel, _ tokenizer: Tokenizer, _ sampler: Sampler, _ prompt: [Int32]
+        _ options: Options, _ model: any CausalModel, _ weights: WeightFormat, _ tokenizer: Tokenizer,
+        _ sampler: Sampler, _ prompt: [Int32]
     ) throws {
         let limit = options.int("max-new-tokens")
         let stops = options.texts("stop").map { Array($0.utf8) }
         let isTerminal = isatty(STDIN_FILENO) == 1
         let generator = Generator(
             model, sequences: 1, capacity: model.maxT, vocabulary: tokenizer.vocabularySize,
-            weights: WeightFormat(options))
+            weights: weights)
         var randoms = randoms(options, 1)
         note("a line is added to the text, an empty one lets the model continue; Ctrl-D ends")
         var added = prompt
@@ -302,7 +306,9 @@ enum Generate {
     }
 
     /// Refuses a prompt that is too long, and more samples than the memory has room for.
-    static func checkRoom(_ options: Options, _ path: String, promptLength: Int) throws {
+    static func checkRoom(
+        _ options: Options, _ path: String, promptLength: Int, _ weights: WeightFormat, hasAdapter: Bool
+    ) throws {
         let config = try readConfiguration(path)
         guard promptLength <= config.maxT else {
             throw UserError(
@@ -314,8 +320,8 @@ enum Generate {
             config.bytes(
                 sequences: options.int("num-samples"),
                 capacity: isInteractive ? config.maxT : promptLength + options.int("max-new-tokens"),
-                weights: WeightFormat(options)),
-            hint: "take fewer --num-samples, or a smaller model")
+                weights: weights, keepsFloats: hasAdapter),
+            hint: "take fewer --num-samples, a smaller model, or --weights int8")
     }
 
     static func endOfText(_ tokenizer: Tokenizer) throws -> Int32 {

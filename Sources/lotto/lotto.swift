@@ -180,7 +180,8 @@ enum Lotto {
                 else: options.text("tokenizer") ?? ""
             ).tokenizer
             let score = try examine(
-                candidate, tokenizer, questions, slots: slots, under: rule, weights: WeightFormat(options))
+                candidate, tokenizer, questions, slots: slots, under: rule,
+                weights: try WeightFormat(options, model: candidate.model))
             scores.append((step, score))
             print("\(candidate.path): \(percent(score.accuracy)) exact")
             fflush(nil)
@@ -286,7 +287,8 @@ enum Lotto {
                 hint: "name the tokenizer the model was trained with: --tokenizer DIR")
         }
         let path = candidate.path
-        let (model, adapters) = try readModel(candidate.model, adapters: candidate.adapter.map { [$0] } ?? [])
+        let (model, adapters) = try readModel(
+            candidate.model, adapters: candidate.adapter.map { [$0] } ?? [], weights: weights)
         model.parameters.put(adapters.first)
         var score = LottoScore(under: rule)
         let prompts = try questions.map { [endOfText] + (try tokenizer.encode(Array($0.text(slots: slots).utf8))) }

@@ -10,9 +10,10 @@ private func quantized(_ values: [Float], rows: Int, columns: Int) -> [Double] {
         for first in stride(from: 0, to: columns, by: 64) {
             let places = row * columns + first..<row * columns + min(first + 64, columns)
             let largest = values[places].map(abs).max() ?? 0
-            let scale = largest / 127
+            // 17 bits of it.
+            let scale = Float(bitPattern: ((largest / 127).bitPattern + 64) / 128 * 128)
             for i in places where scale > 0 {
-                result[i] = Double((values[i] * (127 / largest)).rounded(.toNearestOrEven)) * Double(scale)
+                result[i] = (Double(values[i]) * Double(1 / scale)).rounded(.toNearestOrEven) * Double(scale)
             }
         }
     }
@@ -52,20 +53,20 @@ func `matmulInt8 multiplies what the groups of weights and inputs became`(N: Int
         expected.indices.map { expected[$0] + biases[$0 % OC] + residuals[$0] })
 }
 
-@Test func `the largest numbers of a group are exact in 8 bits, and zeros stay zeros`() {
+@Test func `the largest numbers of a group keep 17 bits in 8 bits, and zeros stay zeros`() {
     let C = 70
     var row = [Float](repeating: 0, count: C)
     (row[3], row[69]) = (-5, 3)
     var weights = [Float](repeating: 0, count: 2 * C)
     (weights[3], weights[69], weights[C]) = (2, 7, 1)
     let out = product(Fenced(row), Fenced(weights), N: 1, C: C, OC: 2)
-    expectClose(out.values, [11, 0])
+    expectClose(out.values, [11, 0], tolerance: 1e-5)
     // Sums of the largest magnitudes, of either sign, which the bytes of a group just hold.
     for sign: Float in [1, -1] {
         let out = product(
             Fenced([Float](repeating: sign, count: 640)), Fenced([Float](repeating: -1, count: 640)), N: 1, C: 640,
             OC: 1)
-        expectClose(out.values, [Double(-640 * sign)])
+        expectClose(out.values, [Double(-640 * sign)], tolerance: 1e-5)
     }
 }
 
@@ -82,8 +83,32 @@ func `matmulInt8 multiplies what the groups of weights and inputs became`(N: Int
         }
         // Too small for a scale, and a number so large that it leaves nothing of its neighbours.
         for value in [Float.leastNonzeroMagnitude, 0x1p-145] {
-            expectClose([result(value, at: 64, inWeight: inWeight)], [64])
+            expectClose([result(value, at: 64, inWeight: inWeight)], [64], tolerance: 1e-5)
         }
-        expectClose([result(1e38, at: 64, inWeight: inWeight)], [1e38])
+        expectClose([result(1e38, at: 64, inWeight: inWeight)], [1e38], tolerance: 1e-5)
     }
+}
+
+@Test(arguments: [(1, 1), (63, 3), (64, 16), (65, 17), (300, 33)])
+func `the floats that weights in 8 bits stand for become the same whole numbers and scales again`(C: Int, OC: Int) {
+    let weight = Fenced(noise(OC * C, seed: 5, scale: 0.1))
+    func rounded(_ weight: Fenced) -> (q: [Int8], scales: Fenced, floats: Fenced) {
+        var q = [Int8](repeating: 99, count: OC * C)
+        let scales = Fenced(unwritten: OC * int8Scales(C))
+        quantizeInt8(&q, scales: scales.pointer, weight: weight.pointer, C: C, OC: OC)
+        let floats = Fenced(q.map(Float.init))
+        dequantizeInt8(floats.pointer, scales: scales.pointer, C: C, OC: OC)
+        expectIntact(outputs: [scales], inputs: [weight])
+        #expect(floats.isFenceWhole)
+        return (q, scales, Fenced(floats.values))
+    }
+    let once = rounded(weight)
+    let twice = rounded(once.floats)
+    expectClose(once.floats.values, quantized(weight.values, rows: OC, columns: C))
+    #expect(once.q == twice.q && once.scales.values == twice.scales.values && once.floats.values == twice.floats.values)
+    #expect(once.q.contains(127) || once.q.contains(-127))
+    // A product takes the floats for the weights themselves.
+    let inp = Fenced(noise(3 * C, seed: 6))
+    let same = product(inp, weight, N: 3, C: C, OC: OC).values == product(inp, once.floats, N: 3, C: C, OC: OC).values
+    #expect(same)
 }

@@ -85,11 +85,14 @@ package func modelPath(of adapters: [NamedAdapter], given: String?, else other: 
 }
 
 /// The model at a path, and adapters for it, of which none is on it yet. It gets as large a vocabulary as they need.
-/// - Parameter refusesOthers: whether an adapter of another model is an error, and no note.
+/// - Parameters:
+///   - weights: the format that the linear layers' weights are kept in, where there is no adapter: one may replace some.
+///   - refusesOthers: whether an adapter of another model is an error, and no note.
 package func readModel(
-    _ path: String, adapters: [PEFTAdapter], refusesOthers: Bool = false
+    _ path: String, adapters: [PEFTAdapter], weights: WeightFormat = .float32, refusesOthers: Bool = false
 ) throws -> (model: any LanguageModel, adapters: [Adapter]) {
-    let base = try readModel(path, trains: false)
+    guard !adapters.isEmpty else { return (try readModel(path, weights: weights), []) }
+    let base = try readModel(path)
     let fingerprint = base.parameters.fingerprint
     let V = try adapters.reduce(base.V) { max($0, try $1.vocabulary(of: base.V)) }
     var model = base

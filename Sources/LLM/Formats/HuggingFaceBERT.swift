@@ -75,9 +75,7 @@ package enum HuggingFaceBERT {
         try json.require(
             "pruned_heads", { if case .object(let members) = $0 { members.isEmpty } else { false } },
             "{}: heads that were taken out are not known here")
-        guard json.value("quantization_config") == nil else {
-            throw json.refuse("quantization_config: the weights are quantized")
-        }
+        try json.requireReadableWeights()
         let most = 0.999  // 1 would drop everything
         return Settings(
             config: config, dropout: try number(isDistil ? "dropout" : "hidden_dropout_prob", 0...most, default: 0.1),
@@ -213,16 +211,16 @@ package enum HuggingFaceBERT {
 
     /// Writes a model and its tokenizer as a directory. No file gets its name before all are on the disk.
     package static func write(
-        _ model: BERT, _ tokenizer: Tokenizer?, to directory: String, precision: WeightPrecision = .float32
+        _ model: BERT, _ tokenizer: Tokenizer?, to directory: String, format: WeightFormat = .float32
     ) throws {
         let set = DurableFiles()
-        try write(model, tokenizer, to: directory, precision: precision, in: set)
+        try write(model, tokenizer, to: directory, format: format, in: set)
         try set.commit()
     }
 
     /// Writes the same files as files of `set`, which the caller commits.
     package static func write(
-        _ model: BERT, _ tokenizer: Tokenizer?, to directory: String, precision: WeightPrecision = .float32,
+        _ model: BERT, _ tokenizer: Tokenizer?, to directory: String, format: WeightFormat = .float32,
         in set: DurableFiles
     ) throws {
         func number(_ value: Int) -> JSON { .number(Double(value)) }
@@ -252,7 +250,7 @@ package enum HuggingFaceBERT {
                 "type_vocab_size": number(config.segments),
             ]) { $1 }
         }
-        try HuggingFaceWriter(directory: directory, precision: precision, tokenizer: tokenizer, template: nil).write(
+        try HuggingFaceWriter(directory: directory, format: format, tokenizer: tokenizer, template: nil).write(
             model.parameters, maxT: config.maxT, hasChecksum: true, generates: false, settings: settings, in: set)
     }
 }

@@ -38,17 +38,17 @@ package enum HuggingFaceGPT2 {
         for name in ["scale_attn_by_inverse_layer_idx", "add_cross_attention"] {
             try json.require(name, { $0.bool == false }, "false")
         }
-        guard json.value("quantization_config") == nil else {
-            throw json.refuse("quantization_config: the weights are quantized")
-        }
+        try json.requireReadableWeights()
         return (config, json.value("tie_word_embeddings")?.value.bool ?? true)
     }
 
     // MARK: - the weights
 
     /// A model from a directory.
-    /// - Parameter trains: whether to make room for gradients and moments.
-    static func read(_ directory: String, trains: Bool) throws -> GPT2 {
+    /// - Parameters:
+    ///   - trains: whether to make room for gradients and moments.
+    ///   - format: what the linear layers' weights are kept in.
+    static func read(_ directory: String, trains: Bool, weights format: WeightFormat) throws -> GPT2 {
         let (config, isTied) = try readSettings(directory)
         let folder = try SafetensorsFolder(directory)
         // Whether the names have the prefix depends on the class that saved them.
@@ -70,8 +70,9 @@ package enum HuggingFaceGPT2 {
                 "\(directory): lm_head.weight differs from \(wte), and a GPT-2 here has one matrix for both",
                 hint: "take a model whose classifier is tied to its embeddings (tie_word_embeddings)")
         }
-        try checkMemory(config.bytes(rows: 1, trains: trains), hint: "take a smaller model")
+        try checkMemory(config.bytes(rows: 1, trains: trains, weights: format), hint: "take a smaller model")
         let model = GPT2(config, trains: trains)
+        if format != .float32 { model.parameters.pack(as: format) }
         try weights.read(into: model.parameters)
         return model
     }
@@ -79,10 +80,10 @@ package enum HuggingFaceGPT2 {
     /// Writes a model and its tokenizer as a directory. No file gets its name before all are on the disk.
     package static func write(
         _ model: GPT2, _ tokenizer: Tokenizer, _ template: ChatTemplate? = nil, to directory: String,
-        precision: WeightPrecision = .float32
+        format: WeightFormat = .float32
     ) throws {
         let set = DurableFiles()
-        try write(model, tokenizer, template, to: directory, precision: precision, hasChecksum: false, in: set)
+        try write(model, tokenizer, template, to: directory, format: format, hasChecksum: false, in: set)
         try set.commit()
     }
 
@@ -90,14 +91,14 @@ package enum HuggingFaceGPT2 {
     /// - Parameter hasChecksum: whether the weights are to notice if they are damaged later.
     package static func write(
         _ model: GPT2, _ tokenizer: Tokenizer, _ template: ChatTemplate?, to directory: String,
-        precision: WeightPrecision = .float32, hasChecksum: Bool = true, in set: DurableFiles
+        format: WeightFormat = .float32, hasChecksum: Bool = true, in set: DurableFiles
     ) throws {
         func number(_ value: Int) -> JSON { .number(Double(value)) }
         let config = model.config
         // What continues the training there drops what was dropped here.
         let dropout = decimal(model.dropout)
         try HuggingFaceWriter(
-            directory: directory, precision: precision, tokenizer: tokenizer, template: template
+            directory: directory, format: format, tokenizer: tokenizer, template: template
         ).write(
             model.parameters, prefix: "transformer.", maxT: config.maxT, hasChecksum: hasChecksum,
             settings: [

@@ -3,6 +3,7 @@
 // of model requires of config.json is in its own file (HuggingFaceGPT2.swift, HuggingFacePhi.swift).
 
 import Foundation
+import Kernels
 
 /// The settings in a directory's config.json.
 struct HuggingFaceConfig {
@@ -74,12 +75,25 @@ struct HuggingFaceConfig {
         }
     }
 
+    /// Whether the weights are in int8, as `convert` writes them.
+    var isInt8: Bool { value("quantization_config")?.value["quant_method"]?.text == int8Method }
+
+    /// Refuses weights in a format of others.
+    func requireReadableWeights() throws {
+        guard value("quantization_config") == nil || isInt8 else {
+            throw refuse("quantization_config: the weights are quantized")
+        }
+    }
+
     /// A value as it stands in the file, or the beginning of it.
     static func shown(_ value: JSON) -> String {
         let text = value.text()
         return String(decoding: text.prefix(60), as: UTF8.self) + (text.count > 60 ? "…" : "")
     }
 }
+
+/// The name of our int8 in config.json. transformers does not know it, and refuses the weights instead of misreading them.
+private let int8Method = "int8-groups-of-64"
 
 /// What a size in a file can be. Products of a few of them saturate in the table instead of overflowing.
 package let sizeLimit = 1...(1 << 24)
@@ -124,8 +138,15 @@ struct HuggingFaceWeights {
         for tensor in tensors {
             for l in 0..<tensor.layers {
                 for part in tensor.partsAtHuggingFace(layer: l) {
-                    try folder.check(name(part.name), shape: part.shape)
-                    names.insert(name(part.name))
+                    let name = name(part.name)
+                    names.insert(name)
+                    guard isInt8(tensor, name) else {
+                        try folder.check(name, shape: part.shape)
+                        continue
+                    }
+                    try folder.check(name, shape: part.shape, isInt8: true)
+                    try folder.check(int8ScaleName(name), shape: scaleShape(tensor, part.shape))
+                    names.insert(int8ScaleName(name))
                 }
             }
         }
@@ -138,22 +159,46 @@ struct HuggingFaceWeights {
         }
     }
 
-    /// Fills the parameters' values.
+    /// Fills the parameters' values. Weights in int8 become the floats that they stand for, exactly.
     /// - Throws: if the file has a checksum that does not fit it.
     func read(into parameters: Parameters) throws {
         try folder.checkSums()
         for tensor in tensors {
             for l in 0..<tensor.layers {
-                for (name, shape, offset) in tensor.partsAtHuggingFace(layer: l) {
-                    let values = parameters.values.at(tensor, l) + offset
+                for part in tensor.partsAtHuggingFace(layer: l) {
+                    let (name, shape) = (name(part.name), part.shape)
+                    let values = parameters.values.at(tensor, l) + part.offset
+                    let isInt8 = isInt8(tensor, name)
                     if tensor.huggingFace?.isTransposed ?? false {
-                        try folder.readTransposedFloats(self.name(name), shape: (shape[0], shape[1]), into: values)
+                        try folder.readTransposedFloats(
+                            name, shape: (shape[0], shape[1]), isInt8: isInt8, into: values)
                     } else {
-                        try folder.readFloats(self.name(name), shape: shape, into: values)
+                        try folder.readFloats(name, shape: shape, isInt8: isInt8, into: values)
                     }
+                    if isInt8 { try scale(values, tensor, name, shape) }
                 }
+                parameters.finishReading(tensor, layer: l)
             }
         }
+    }
+
+    private func isInt8(_ tensor: Tensor, _ name: String) -> Bool {
+        tensor.isRoundedInInt8 && folder.entries[name]?.dtype == .int8
+    }
+
+    /// (outputs,groups)
+    private func scaleShape(_ tensor: Tensor, _ shape: [Int]) -> [Int] {
+        let shape = tensor.huggingFace?.isTransposed ?? false ? shape.reversed() : shape
+        return [shape[0], int8Scales(shape[1])]
+    }
+
+    /// Multiplies whole numbers with their scales.
+    private func scale(_ values: UnsafeMutablePointer<Float>, _ tensor: Tensor, _ name: String, _ shape: [Int]) throws {
+        let scaleShape = scaleShape(tensor, shape)
+        let scales = UnsafeMutablePointer<Float>.allocate(capacity: scaleShape[0] * scaleShape[1])
+        defer { scales.deallocate() }
+        try folder.readFloats(int8ScaleName(name), shape: scaleShape, into: scales)
+        dequantizeInt8(values, scales: scales, C: tensor.rowCount, OC: scaleShape[0])
     }
 }
 
@@ -161,7 +206,7 @@ struct HuggingFaceWeights {
 /// `AutoModelForMaskedLM`) and `AutoTokenizer.from_pretrained` load it.
 struct HuggingFaceWriter {
     let directory: String
-    let precision: WeightPrecision
+    let format: WeightFormat
     /// Written with the model; nil writes none.
     let tokenizer: Tokenizer?
     /// Of the conversations that the model learnt from; nil if it did not.
@@ -192,12 +237,13 @@ struct HuggingFaceWriter {
                         SafetensorsTensor(
                             prefix + part.name, shape: part.shape,
                             floats: parameters.values.at(tensor, l) + part.offset,
-                            isTransposed: tensor.huggingFace?.isTransposed ?? false))
+                            isTransposed: tensor.huggingFace?.isTransposed ?? false,
+                            isWeight: tensor.isRoundedInInt8))
                 }
             }
         }
         try write("model.safetensors") {
-            try writeSafetensors(tensors, as: precision, hasChecksum: hasChecksum, to: $0)
+            try writeSafetensors(tensors, as: format, hasChecksum: hasChecksum, to: $0)
         }
         try tokenizer?.writeAll(to: directory, in: set, longestText: maxT, chatTemplate: template)
         func id(_ role: String, else other: Int?) -> JSON? {
@@ -223,7 +269,12 @@ struct HuggingFaceWriter {
         settings["bos_token_id"] = beginning
         settings["eos_token_id"] = end
         settings["pad_token_id"] = padding ?? .null
-        settings["dtype"] = .string(Array(precision.rawValue.utf8))
+        settings["dtype"] = .string(Array((format == .int8 ? .float32 : format).rawValue.utf8))
+        if format == .int8 {
+            settings["quantization_config"] = [
+                "bits": 8, "group_size": 64, "quant_method": .string(Array(int8Method.utf8)),
+            ]
+        }
         settings["initializer_range"] = .number(0.02)
         // The keys sorted, as transformers writes them.
         let members = settings.sorted { $0.key < $1.key }.map { (key: Array($0.key.utf8), value: $0.value) }

@@ -31,9 +31,7 @@ package enum HuggingFacePhi {
         try json.require("layer_norm_eps", { $0.number.map { Float($0) } == 1e-5 }, "1e-5")
         try json.require(
             "tie_word_embeddings", { $0.bool == false }, "false: a Phi's classifier is a matrix of its own")
-        guard json.value("quantization_config") == nil else {
-            throw json.refuse("quantization_config: the weights are quantized")
-        }
+        try json.requireReadableWeights()
         if let (_, scaling) = json.value("rope_scaling") {
             throw json.refuse("rope_scaling is \(HuggingFaceConfig.shown(scaling)), not null: it is not computed here")
         }
@@ -77,8 +75,10 @@ package enum HuggingFacePhi {
     // MARK: - the weights
 
     /// A model from a directory.
-    /// - Parameter trains: whether to make room for gradients and moments.
-    static func read(_ directory: String, trains: Bool) throws -> Phi {
+    /// - Parameters:
+    ///   - trains: whether to make room for gradients and moments.
+    ///   - format: what the linear layers' weights are kept in.
+    static func read(_ directory: String, trains: Bool, weights format: WeightFormat) throws -> Phi {
         let config = try readConfiguration(directory)
         let folder = try SafetensorsFolder(directory)
         if folder.entries.keys.contains(where: { $0.contains("Wqkv") || $0.contains("query_key_value") }) {
@@ -90,8 +90,9 @@ package enum HuggingFacePhi {
         let weights = try HuggingFaceWeights(folder, PhiTensors(config).table.tensors, kind: "Phi") {
             $0.wholeMatch(of: buffer) != nil
         }
-        try checkMemory(config.bytes(rows: 1, trains: trains), hint: "take a smaller model")
+        try checkMemory(config.bytes(rows: 1, trains: trains, weights: format), hint: "take a smaller model")
         let model = Phi(config, trains: trains)
+        if format != .float32 { model.parameters.pack(as: format) }
         try weights.read(into: model.parameters)
         return model
     }
@@ -99,17 +100,17 @@ package enum HuggingFacePhi {
     /// Writes a model and its tokenizer as a directory. No file gets its name before all are on the disk.
     package static func write(
         _ model: Phi, _ tokenizer: Tokenizer?, _ template: ChatTemplate? = nil, to directory: String,
-        precision: WeightPrecision = .float32
+        format: WeightFormat = .float32
     ) throws {
         let set = DurableFiles()
-        try write(model, tokenizer, template, to: directory, precision: precision, in: set)
+        try write(model, tokenizer, template, to: directory, format: format, in: set)
         try set.commit()
     }
 
     /// Writes the same files as files of `set`, which the caller commits.
     package static func write(
         _ model: Phi, _ tokenizer: Tokenizer?, _ template: ChatTemplate? = nil, to directory: String,
-        precision: WeightPrecision = .float32, in set: DurableFiles
+        format: WeightFormat = .float32, in set: DurableFiles
     ) throws {
         func number(_ value: Int) -> JSON { .number(Double(value)) }
         let config = model.config
@@ -120,7 +121,7 @@ package enum HuggingFacePhi {
         let dropout = decimal(model.dropout)
         let theta = JSON.number(Double(config.theta))
         try HuggingFaceWriter(
-            directory: directory, precision: precision, tokenizer: tokenizer, template: template
+            directory: directory, format: format, tokenizer: tokenizer, template: template
         ).write(
             model.parameters, maxT: config.maxT, hasChecksum: true,
             settings: [

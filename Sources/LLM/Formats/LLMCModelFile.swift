@@ -16,32 +16,38 @@ package enum LLMCModelFile {
     struct Header {
         fileprivate var numbers: [Int32]
         let config: GPT2Configuration
-        let precision: WeightPrecision
+        let format: WeightFormat
         let tokenizer: TokenizerFingerprint?
     }
 
     /// A model from a file.
-    /// - Parameter trains: whether to make room for gradients and moments.
-    static func read(_ file: InputFile, trains: Bool) throws -> GPT2 {
+    /// - Parameters:
+    ///   - trains: whether to make room for gradients and moments.
+    ///   - format: what the linear layers' weights are kept in.
+    static func read(_ file: InputFile, trains: Bool, weights format: WeightFormat) throws -> GPT2 {
         let header = try readHeader(file)
-        try checkMemory(header.config.bytes(rows: 1, trains: trains), hint: "take a smaller model")
+        try checkMemory(
+            header.config.bytes(rows: 1, trains: trains, weights: format), hint: "take a smaller model")
         let model = GPT2(header.config, trains: trains)
         model.tokenizer = header.tokenizer
-        let (values, count) = (model.parameters.values, model.parameters.table.count)
+        if format != .float32 { model.parameters.pack(as: format) }
         var numbers = header.numbers
         let expected = numbers[u64: checksumIndex]
         numbers[u64: checksumIndex] = 0
         var checksum = Checksum()
         numbers.withUnsafeBytes { checksum.update($0) }
-        switch header.precision {
-        case .float32:
-            let parameters = UnsafeMutableRawBufferPointer(start: values, count: 4 * count)
-            try file.read(into: parameters, at: headerBytes, updating: &checksum)
-        case .bfloat16:
-            for start in stride(from: 0, to: count, by: chunk) {
-                let bits = try file.read(min(chunk, count - start), of: UInt16.self, at: headerBytes + 2 * start)
-                bits.withUnsafeBytes { checksum.update($0) }
-                for (i, value) in bits.enumerated() { values[start + i] = Float(bfloat16: value) }
+        for tensor in model.parameters.table.tensors {
+            for l in 0..<tensor.layers {
+                let place = tensor.offset + l * tensor.layerCount
+                let values = model.parameters.values + place
+                if header.format == .float32 {
+                    try file.read(
+                        into: UnsafeMutableRawBufferPointer(start: values, count: 4 * tensor.layerCount),
+                        at: headerBytes + 4 * place, updating: &checksum)
+                } else {
+                    try read(tensor.layerCount, from: file, at: headerBytes + 2 * place, to: values, &checksum)
+                }
+                model.parameters.finishReading(tensor, layer: l)
             }
         }
         guard expected == 0 || expected == checksum.value else {
@@ -52,14 +58,27 @@ package enum LLMCModelFile {
         return model
     }
 
+    /// Reads parameters in bfloat16.
+    private static func read(
+        _ count: Int, from file: InputFile, at offset: Int, to values: UnsafeMutablePointer<Float>,
+        _ checksum: inout Checksum
+    ) throws {
+        for start in stride(from: 0, to: count, by: chunk) {
+            let bits = try file.read(min(chunk, count - start), of: UInt16.self, at: offset + 2 * start)
+            bits.withUnsafeBytes { checksum.update($0) }
+            for (i, value) in bits.enumerated() { values[start + i] = Float(bfloat16: value) }
+        }
+    }
+
     /// Parameters converted at a time.
     private static let chunk = 1 << 16
 
     /// Writes a model. The file must be empty.
-    package static func write(_ model: GPT2, to file: OutputFile, precision: WeightPrecision = .float32) throws {
+    package static func write(_ model: GPT2, to file: OutputFile, format: WeightFormat = .float32) throws {
         let config = model.config
         var header = [Int32](repeating: 0, count: headerBytes / 4)
-        let version = precision == .float32 ? 3 : 5
+        precondition(format != .int8)
+        let version = format == .float32 ? 3 : 5
         let values = [Int(magic), version, config.maxT, config.V, config.L, config.NH, config.C, config.Vp]
         for (i, value) in values.enumerated() { header[i] = Int32(value) }
         if let tokenizer = model.tokenizer {
@@ -68,10 +87,9 @@ package enum LLMCModelFile {
         }
         try file.write(header)
         let parameters = UnsafeBufferPointer(start: model.parameters.values, count: model.parameters.table.count)
-        switch precision {
-        case .float32:
+        if format == .float32 {
             try file.write(UnsafeRawBufferPointer(parameters))
-        case .bfloat16:
+        } else {
             for start in stride(from: 0, to: parameters.count, by: chunk) {
                 try file.write(parameters[start..<min(start + chunk, parameters.count)].map(\.bfloat16))
             }
@@ -108,9 +126,9 @@ package enum LLMCModelFile {
                 "a vocabulary of \(V) is padded to \(Vp), not to \(config.Vp)",
                 "write it again with a vocabulary padded to a multiple of 128")
         }
-        let precision: WeightPrecision = header[1] == 3 ? .float32 : .bfloat16
+        let format: WeightFormat = header[1] == 3 ? .float32 : .bfloat16
         let size = saturatingSum(
-            headerBytes, saturatingProduct(precision == .float32 ? 4 : 2, GPT2Tensors(config).table.count))
+            headerBytes, saturatingProduct(format == .float32 ? 4 : 2, GPT2Tensors(config).table.count))
         guard file.size == size else {
             throw wrong(
                 "\(file.size) bytes, where its header asks for \(size == .max ? "more than there can be" : "\(size)")",
@@ -123,7 +141,7 @@ package enum LLMCModelFile {
         }
         let tokenizer = TokenizerFingerprint(count: Int(header[8]), hash: header[u64: 9])
         return Header(
-            numbers: header, config: config, precision: precision, tokenizer: tokenizer.count == 0 ? nil : tokenizer)
+            numbers: header, config: config, format: format, tokenizer: tokenizer.count == 0 ? nil : tokenizer)
     }
 }
 

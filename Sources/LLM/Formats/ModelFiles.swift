@@ -68,27 +68,27 @@ package func readAnyConfiguration(_ path: String) throws -> any ModelConfigurati
 
 /// The model at a path, causal or not, to look at and to write.
 package func readAnyModel(_ path: String) throws -> any Transformer {
-    try modelKind(path) == .bert ? readBERT(path, trains: false) : readModel(path, trains: false)
+    try modelKind(path) == .bert ? readBERT(path, trains: false) : readModel(path)
 }
 
-/// The causal model at a path.
-/// - Parameter trains: whether to make room for gradients and moments.
-package func readModel(_ path: String, trains: Bool) throws -> any LanguageModel {
+/// The causal model at a path, not to train.
+/// - Parameter weights: the format that the linear layers' weights are kept in. Only generating takes another one than float32.
+package func readModel(_ path: String, weights: WeightFormat = .float32) throws -> any LanguageModel {
     switch try modelKind(path) {
-    case .gpt2: try readGPT2(path, trains: trains)
-    case .phi: try readPhi(path, trains: trains)
+    case .gpt2: try readGPT2(path, trains: false, weights: weights)
+    case .phi: try readPhi(path, trains: false, weights: weights)
     case .bert: throw isNotCausal(path)
     }
 }
 
 /// The GPT-2 at a path.
 /// - Parameter trains: whether to make room for gradients and moments.
-package func readGPT2(_ path: String, trains: Bool) throws -> GPT2 {
+package func readGPT2(_ path: String, trains: Bool, weights: WeightFormat = .float32) throws -> GPT2 {
     try requireKind(.gpt2, at: path)
     let model =
         try isHuggingFaceDirectory(path)
-        ? HuggingFaceGPT2.read(path, trains: trains)
-        : LLMCModelFile.read(InputFile(path, hint: modelHint), trains: trains)
+        ? HuggingFaceGPT2.read(path, trains: trains, weights: weights)
+        : LLMCModelFile.read(InputFile(path, hint: modelHint), trains: trains, weights: weights)
     try checkFinite(model, path)
     return model
 }
@@ -121,9 +121,9 @@ package func readBERT(_ path: String, training part: TrainedPart) throws -> BERT
 
 /// The Phi in a directory.
 /// - Parameter trains: whether to make room for gradients and moments.
-package func readPhi(_ path: String, trains: Bool) throws -> Phi {
+package func readPhi(_ path: String, trains: Bool, weights: WeightFormat = .float32) throws -> Phi {
     try requireKind(.phi, at: path)
-    let model = try HuggingFacePhi.read(path, trains: trains)
+    let model = try HuggingFacePhi.read(path, trains: trains, weights: weights)
     try checkFinite(model, path)
     return model
 }
@@ -207,6 +207,12 @@ private func refuseParts(_ path: String) throws {
     throw UserError(
         "\(path) is a directory without config.json",
         hint: inside.map { "name one of its models, such as \(path)/\($0)" } ?? modelHint)
+}
+
+/// The format that generating takes for the model at a path, unless it is told another: int8 where the file has that. In
+/// bfloat16 the inputs are rounded, too, so a file of it is read as float32.
+package func weightFormat(ofModel path: String) throws -> WeightFormat {
+    try isHuggingFaceDirectory(path) && HuggingFaceConfig(path).isInt8 ? .int8 : .float32
 }
 
 /// Whether a path is a folder with a Hugging Face model in it.

@@ -168,7 +168,10 @@ package final class SafetensorsFile {
     }
 
     /// Throws unless a tensor is there, has this shape, and can be read as floats.
-    package func check(_ name: String, shape: [Int]) throws { _ = try find(name, shape) }
+    /// - Parameter isInt8: whether it must be I8 instead.
+    package func check(_ name: String, shape: [Int], isInt8: Bool = false) throws {
+        _ = try find(name, shape, isInt8: isInt8)
+    }
 
     /// Reads some elements of a tensor as float32, exactly.
     /// - Parameters:
@@ -187,11 +190,12 @@ package final class SafetensorsFile {
     /// Reads a tensor's elements as float32, exactly.
     /// - Parameters:
     ///   - shape: what the tensor must have; another one is an error.
+    ///   - isInt8: whether it is I8; the whole numbers are read.
     ///   - destination: as many floats as the shape has.
     package func readFloats(
-        _ name: String, shape: [Int], into destination: UnsafeMutablePointer<Float>
+        _ name: String, shape: [Int], isInt8: Bool = false, into destination: UnsafeMutablePointer<Float>
     ) throws {
-        let (entry, source) = try find(name, shape)
+        let (entry, source) = try find(name, shape, isInt8: isInt8)
         guard let source else { return }
         defer { file.release(entry.bytes) }
         let piece = 1 << 18
@@ -205,11 +209,13 @@ package final class SafetensorsFile {
     /// Reads a matrix's elements as float32, exactly, and transposes it.
     /// - Parameters:
     ///   - shape: (rows,columns), what the tensor must have; another one is an error.
+    ///   - isInt8: whether it is I8; the whole numbers are read.
     ///   - destination: (columns,rows).
     package func readTransposedFloats(
-        _ name: String, shape: (rows: Int, columns: Int), into destination: UnsafeMutablePointer<Float>
+        _ name: String, shape: (rows: Int, columns: Int), isInt8: Bool = false,
+        into destination: UnsafeMutablePointer<Float>
     ) throws {
-        let (entry, source) = try find(name, [shape.rows, shape.columns])
+        let (entry, source) = try find(name, [shape.rows, shape.columns], isInt8: isInt8)
         guard let source else { return }
         defer { file.release(entry.bytes) }
         let width = 64
@@ -222,7 +228,9 @@ package final class SafetensorsFile {
     }
 
     /// A tensor that is there, has this shape, and can be read as floats, and its first byte; nil if it has none.
-    private func find(_ name: String, _ shape: [Int]) throws -> (Entry, UnsafeRawPointer?) {
+    private func find(
+        _ name: String, _ shape: [Int], isInt8: Bool = false
+    ) throws -> (Entry, UnsafeRawPointer?) {
         func refuse(_ what: String) -> UserError {
             UserError(
                 "\(path): tensor \(JSON.shown(Array(name.utf8))) \(what)",
@@ -230,8 +238,9 @@ package final class SafetensorsFile {
         }
         guard let entry = entries[name] else { throw refuse("is missing") }
         guard entry.shape == shape else { throw refuse("has the shape \(entry.shape), not \(shape)") }
-        guard entry.dtype.isReadable else {
-            throw refuse("is \(entry.dtype.rawValue); only F32, F16 and BF16 can be read as floats")
+        guard isInt8 ? entry.dtype == .int8 : entry.dtype.isReadable else {
+            throw refuse(
+                "is \(entry.dtype.rawValue)" + (isInt8 ? ", not I8" : "; only F32, F16 and BF16 can be read as floats"))
         }
         return (entry, entry.count == 0 ? nil : file.bytes.baseAddress.map { $0 + entry.bytes.lowerBound })
     }

@@ -106,25 +106,31 @@ package final class SafetensorsFolder {
     /// Reads a tensor's elements as float32, exactly.
     /// - Parameters:
     ///   - shape: what the tensor must have; another one is an error.
+    ///   - isInt8: whether it is I8; the whole numbers are read.
     ///   - destination: as many floats as the shape has.
     package func readFloats(
-        _ name: String, shape: [Int], into destination: UnsafeMutablePointer<Float>
+        _ name: String, shape: [Int], isInt8: Bool = false, into destination: UnsafeMutablePointer<Float>
     ) throws {
-        try file(of: name).readFloats(name, shape: shape, into: destination)
+        try file(of: name).readFloats(name, shape: shape, isInt8: isInt8, into: destination)
     }
 
     /// Reads a matrix's elements as float32, exactly, and transposes it.
     /// - Parameters:
     ///   - shape: (rows,columns), what the tensor must have; another one is an error.
+    ///   - isInt8: whether it is I8; the whole numbers are read.
     ///   - destination: (columns,rows).
     package func readTransposedFloats(
-        _ name: String, shape: (rows: Int, columns: Int), into destination: UnsafeMutablePointer<Float>
+        _ name: String, shape: (rows: Int, columns: Int), isInt8: Bool = false,
+        into destination: UnsafeMutablePointer<Float>
     ) throws {
-        try file(of: name).readTransposedFloats(name, shape: shape, into: destination)
+        try file(of: name).readTransposedFloats(name, shape: shape, isInt8: isInt8, into: destination)
     }
 
     /// Throws unless a tensor is there, has this shape, and can be read as floats.
-    package func check(_ name: String, shape: [Int]) throws { try file(of: name).check(name, shape: shape) }
+    /// - Parameter isInt8: whether it must be I8 instead.
+    package func check(_ name: String, shape: [Int], isInt8: Bool = false) throws {
+        try file(of: name).check(name, shape: shape, isInt8: isInt8)
+    }
 
     /// Whether two tensors have the same shape and, as float32, the same bits.
     package func areEqual(_ one: String, _ other: String) throws -> Bool {

@@ -1,6 +1,7 @@
 // Hugging Face's safetensors, written: the same bytes as Hugging Face's library writes.
 
 import Foundation
+import Kernels
 
 /// A tensor for `writeSafetensors`: its name, its shape in the file, and where its floats are.
 package struct SafetensorsTensor {
@@ -10,53 +11,72 @@ package struct SafetensorsTensor {
     package let floats: UnsafePointer<Float>
     /// Whether the floats are the transpose of what the file shall have: (columns,rows) for a shape of (rows,columns).
     package let isTransposed: Bool
+    /// Whether int8 rounds it: a matrix whose floats are (outputs,inputs). What it does not round it leaves in float32.
+    package let isWeight: Bool
 
-    package init(_ name: String, shape: [Int], floats: UnsafePointer<Float>, isTransposed: Bool = false) {
-        precondition(!isTransposed || shape.count == 2, "only a matrix can be transposed")
-        (self.name, self.shape, self.floats, self.isTransposed) = (name, shape, floats, isTransposed)
+    package init(
+        _ name: String, shape: [Int], floats: UnsafePointer<Float>, isTransposed: Bool = false, isWeight: Bool = false
+    ) {
+        precondition(!isTransposed && !isWeight || shape.count == 2, "only a matrix can be transposed or rounded")
+        (self.name, self.shape, self.floats) = (name, shape, floats)
+        (self.isTransposed, self.isWeight) = (isTransposed, isWeight)
     }
 }
 
 /// Writes a safetensors file: a header with `__metadata__` {"format": "pt"}, padded with spaces to 8 bytes, then the
-/// tensors by name. bfloat16 is rounded to nearest even. Beside the model it takes the memory of a few rows.
+/// tensors by name, the larger elements first. bfloat16 is rounded to nearest even. A matrix in int8 is two tensors: the
+/// whole numbers, I8, under its name and in its shape, and `NAME_scale` (outputs,⌈inputs/64⌉), F32; `__metadata__` says
+/// so. Beside the model it takes the memory of a few rows; in int8, of the largest matrix in 8 bits.
 /// - Parameters:
 ///   - hasChecksum: whether the file is to notice if it is damaged later: `__metadata__` then has a checksum of the whole
 ///     file, computed with its 16 digits zero. Other programs pass it over.
 ///   - metadata: further members of `__metadata__`, which other programs pass over.
 ///   - file: from `writeDurably`; empty.
 package func writeSafetensors(
-    _ tensors: [SafetensorsTensor], as precision: WeightPrecision, hasChecksum: Bool = false,
+    _ tensors: [SafetensorsTensor], as format: WeightFormat, hasChecksum: Bool = false,
     metadata more: [(key: String, value: String)] = [], to file: OutputFile
 ) throws {
-    // The library sorts by the size of an element, the largest first, then by name. There is one size here.
-    let tensors = tensors.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
+    // The library sorts by the size of an element, the largest first, then by name.
+    let parts = tensors.flatMap { FilePart.parts(of: $0, as: format) }.sorted {
+        if $0.dtype.bits != $1.dtype.bits { return $0.dtype.bits > $1.dtype.bits }
+        return $0.name.utf8.lexicographicallyPrecedes($1.name.utf8)
+    }
     func quoted(_ text: String) -> String { String(decoding: JSON.quoted(Array(text.utf8)), as: UTF8.self) }
-    let members = more.map { "\(quoted($0.key)):\(quoted($0.value))" } + (hasChecksum ? [safetensorsChecksumField] : [])
+    let says = format == .int8 ? [(key: "int8", value: int8Description)] : []
+    let members =
+        (more + says).map { "\(quoted($0.key)):\(quoted($0.value))" } + (hasChecksum ? [safetensorsChecksumField] : [])
     let metadata = "{\"__metadata__\":{\((members + ["\"format\":\"pt\""]).joined(separator: ","))}"
     var header = Array(metadata.utf8)
     var offset = 0
-    for (i, tensor) in tensors.enumerated() {
-        guard i == 0 || tensors[i - 1].name != tensor.name else {
-            throw UserError("\(file.path): tensor \(tensor.name) is there twice", hint: "give each tensor its own name")
+    var names: Set<[UInt8]> = []
+    for part in parts {
+        guard names.insert(Array(part.name.utf8)).inserted else {
+            throw UserError("\(file.path): tensor \(part.name) is there twice", hint: "give each tensor its own name")
         }
-        let end = offset + tensor.shape.reduce(1, *) * precision.dtype.bits / 8
-        let shape = tensor.shape.map { "\($0)" }.joined(separator: ",")
-        header += [UInt8(ascii: ",")] + JSON.quoted(Array(tensor.name.utf8))
+        let end = offset + part.shape.reduce(1, *) * part.dtype.bits / 8
+        let shape = part.shape.map { "\($0)" }.joined(separator: ",")
+        header += [UInt8(ascii: ",")] + JSON.quoted(Array(part.name.utf8))
         header += Array(
-            ":{\"dtype\":\"\(precision.dtype.rawValue)\",\"shape\":[\(shape)],\"data_offsets\":[\(offset),\(end)]}"
-                .utf8)
+            ":{\"dtype\":\"\(part.dtype.rawValue)\",\"shape\":[\(shape)],\"data_offsets\":[\(offset),\(end)]}".utf8)
         offset = end
     }
     header.append(UInt8(ascii: "}"))
     while header.count % 8 != 0 { header.append(UInt8(ascii: " ")) }
     try file.write([UInt64(header.count).littleEndian])
     try file.write(header)
-    for tensor in tensors { try write(tensor, as: precision, to: file) }
+    for part in parts { try part.write(to: file) }
     guard hasChecksum, let field = metadata.range(of: safetensorsChecksumField, options: .backwards) else { return }
     let digits = Array(hexadecimal(file.checksum).utf8)
     let place = 8 + metadata[..<field.upperBound].utf8.count - 1 - digits.count
     try digits.withUnsafeBytes { try file.overwrite($0, at: place) }
 }
+
+/// What a file with weights in int8 says of them.
+private let int8Description =
+    "weight = scale * q: q in I8, NAME_scale[output, i / 64] the scale of input i; products have (outputs, inputs) weights"
+
+/// The name of a matrix's scales.
+func int8ScaleName(_ name: String) -> String { name + "_scale" }
 
 /// The checksum's member of `__metadata__` before its value is known.
 let safetensorsChecksumField = "\"checksum\":\"\(hexadecimal(0))\""
@@ -67,29 +87,53 @@ func hexadecimal(_ number: UInt64) -> String {
     return String(repeating: "0", count: 16 - digits.count) + digits
 }
 
-private func write(_ tensor: SafetensorsTensor, as precision: WeightPrecision, to file: OutputFile) throws {
-    guard tensor.isTransposed else {
-        try write(tensor.floats, count: tensor.shape.reduce(1, *), as: precision, to: file)
-        return
-    }
-    let (rows, columns) = (tensor.shape[0], tensor.shape[1])
-    let height = 32
-    let stripe = UnsafeMutablePointer<Float>.allocate(capacity: height * columns)
-    defer { stripe.deallocate() }
-    for first in stride(from: 0, to: rows, by: height) {
-        let part = first..<min(first + height, rows)
-        SafetensorsDType.float32.transposeFloats(
-            from: tensor.floats, rows: columns, columns: rows, part: part, to: stripe)
-        try write(stripe, count: part.count * columns, as: precision, to: file)
-    }
-}
+/// A tensor as the file has it.
+private struct FilePart {
+    let name: String
+    let dtype: SafetensorsDType
+    let shape: [Int]
+    private let tensor: SafetensorsTensor
+    private let content: Content
 
-private func write(
-    _ floats: UnsafePointer<Float>, count: Int, as precision: WeightPrecision, to file: OutputFile
-) throws {
-    switch precision {
-    case .float32: try file.write(UnsafeRawBufferPointer(start: floats, count: 4 * count))
-    case .bfloat16:
+    private enum Content { case floats, whole, scales }
+
+    /// What a tensor becomes in a format.
+    static func parts(of tensor: SafetensorsTensor, as format: WeightFormat) -> [FilePart] {
+        let (name, shape) = (tensor.name, tensor.shape)
+        switch format {
+        case .int8 where tensor.isWeight:
+            return [
+                FilePart(name: name, dtype: .int8, shape: shape, tensor: tensor, content: .whole),
+                FilePart(
+                    name: int8ScaleName(name), dtype: .float32, shape: [tensor.outputs, int8Scales(tensor.inputs)],
+                    tensor: tensor, content: .scales),
+            ]
+        case .float32, .int8:
+            return [FilePart(name: name, dtype: .float32, shape: shape, tensor: tensor, content: .floats)]
+        case .bfloat16:
+            return [FilePart(name: name, dtype: .bfloat16, shape: shape, tensor: tensor, content: .floats)]
+        }
+    }
+
+    func write(to file: OutputFile) throws {
+        guard content == .floats else { return try writeInt8(to: file) }
+        guard tensor.isTransposed else { return try write(tensor.floats, count: shape.reduce(1, *), to: file) }
+        let (rows, columns) = (shape[0], shape[1])
+        let height = 32
+        let stripe = UnsafeMutablePointer<Float>.allocate(capacity: height * columns)
+        defer { stripe.deallocate() }
+        for first in stride(from: 0, to: rows, by: height) {
+            let part = first..<min(first + height, rows)
+            SafetensorsDType.float32.transposeFloats(
+                from: tensor.floats, rows: columns, columns: rows, part: part, to: stripe)
+            try write(stripe, count: part.count * columns, to: file)
+        }
+    }
+
+    private func write(_ floats: UnsafePointer<Float>, count: Int, to file: OutputFile) throws {
+        guard dtype == .bfloat16 else {
+            return try file.write(UnsafeRawBufferPointer(start: floats, count: 4 * count))
+        }
         let piece = 1 << 16
         for first in stride(from: 0, to: count, by: piece) {
             let values = [UInt16](unsafeUninitializedCapacity: min(piece, count - first)) { buffer, initialized in
@@ -99,4 +143,31 @@ private func write(
             try file.write(values)
         }
     }
+
+    /// The matrix is rounded twice, for its whole numbers and for its scales: that takes less than the writing.
+    private func writeInt8(to file: OutputFile) throws {
+        let (OC, C) = (tensor.outputs, tensor.inputs)
+        let q = UnsafeMutablePointer<Int8>.allocate(capacity: OC * C)
+        let scales = UnsafeMutablePointer<Float>.allocate(capacity: OC * int8Scales(C))
+        defer {
+            q.deallocate()
+            scales.deallocate()
+        }
+        quantizeInt8(q, scales: scales, weight: tensor.floats, C: C, OC: OC)
+        guard content == .whole else {
+            return try file.write(UnsafeRawBufferPointer(start: scales, count: 4 * OC * int8Scales(C)))
+        }
+        guard tensor.isTransposed else { return try file.write(UnsafeRawBufferPointer(start: q, count: OC * C)) }
+        var row = [Int8](repeating: 0, count: OC)
+        for k in 0..<C {
+            for o in 0..<OC { row[o] = q[o * C + k] }
+            try file.write(row)
+        }
+    }
+}
+
+extension SafetensorsTensor {
+    /// A weight's rows and columns in memory.
+    fileprivate var outputs: Int { isTransposed ? shape[1] : shape[0] }
+    fileprivate var inputs: Int { isTransposed ? shape[0] : shape[1] }
 }

@@ -47,7 +47,10 @@ package final class Generator {
         self.mostRows = mostRows
         count = sequences
         cache = model.makeCache(sequences: sequences, capacity: capacity)
-        if sequences > 1 || weights != .float32 {
+        if let packed = model.parameters.packed {
+            precondition(packed.format == weights)
+            cache.packed = packed
+        } else if sequences > 1 || weights != .float32 {
             cache.packed = PackedWeights(model.parameters, weights)
         }
         tokens = [[Int32]](repeating: [], count: sequences)

@@ -19,11 +19,15 @@ extension CausalConfiguration {
     }
 
     /// The memory that a model and its generator take, in bytes.
-    package func bytes(sequences: Int, capacity: Int, weights: WeightFormat = .float32) -> Double {
+    /// - Parameter keepsFloats: whether the weights' floats stay beside another format, as they do under an adapter.
+    package func bytes(
+        sequences: Int, capacity: Int, weights: WeightFormat = .float32, keepsFloats: Bool = false
+    ) -> Double {
         let capacity = min(capacity, maxT)
         let rows = min(saturatingProduct(sequences, capacity), Generator.mostRows + maxT)
-        return bytes(rows: rows, trains: false)
-            + (sequences == 1 && weights == .float32 ? 0 : PackedWeights.bytes(table, weights))
+        let isCopied = weights == .float32 ? sequences > 1 : keepsFloats
+        return bytes(rows: rows, trains: false, weights: keepsFloats ? .float32 : weights)
+            + (isCopied ? PackedWeights.bytes(table, weights) : 0)
             + 4 * Double(sequences) * Double(V)
             + KVCache.bytes(L: L, C: C, NH: NH, sequences: sequences, capacity: capacity)
     }

@@ -23,6 +23,7 @@ package struct Linear {
     ) {
         (self.parameters, self.generates, self.packed, self.dropout) = (parameters, generates, packed, dropout)
         precision = generates ? .float32 : parameters.precision
+        precondition(generates || parameters.packed == nil, "the weights' floats are gone")
     }
 
     /// The linear layers as a pass needs them.

@@ -28,8 +28,9 @@ extension ModelConfiguration {
     var hasTiedHead: Bool { !table.tensors.contains(where: \.isHead) }
 
     /// The memory that a model takes with passes of N rows, in bytes.
-    package func bytes(rows N: Int, trains: Bool) -> Double {
-        Parameters.bytes(table, trains: trains) + passBytes(rows: N, trains: trains)
+    /// - Parameter weights: the format that the linear layers' weights are packed in.
+    package func bytes(rows N: Int, trains: Bool, weights: WeightFormat = .float32) -> Double {
+        Parameters.bytes(table, trains: trains, weights: weights) + passBytes(rows: N, trains: trains)
     }
 
     /// The same where only some parameters are trained.

@@ -2,57 +2,52 @@
 
 import Kernels
 
-/// The format in which generating reads the weights of linear layers.
-package enum WeightFormat: String, CaseIterable, Sendable {
-    /// As the model has them.
-    case float32
-    /// Rounded, and the inputs, too.
-    case bfloat16
-    /// Whole numbers of −127…127 with a scale for each group of 64 weights of a row, and the inputs, too (MatmulInt8.swift).
-    case int8
-
-    /// Words of 32 bits that the weights (OC,C) take.
-    func words(C: Int, OC: Int) -> Int {
-        switch self {
-        case .float32: saturatingProduct(C, OC)
-        case .bfloat16: saturatingProduct((C + 1) / 2, OC)
-        case .int8: int8Words(C: C, OC: OC)
-        }
-    }
-}
-
-/// A copy of a model's weights, laid out for products with a few rows, which read each weight once for all of them. In float32
-/// it is twice the memory, so it is made only where several sequences continue together; in the other formats one text
-/// gains from it, too. The parameters must not change while it is used.
+/// A copy of the weights of a model's linear layers, laid out for products with a few rows, which read each weight once for all
+/// of them. In float32 it is twice the memory, so it is made only where several sequences continue together; in the other
+/// formats one text gains from it, too, and the floats need not stay (`Parameters.pack`). The parameters must not change
+/// while it is used.
 package final class PackedWeights {
-    private let parameters: Parameters
+    /// The parameters; they live at least as long.
+    private let values: UnsafeMutablePointer<Float>
     package let format: WeightFormat
     /// Matrices one after another, in the order in which they are first asked for. What is not written takes no memory.
     private let copy: UnsafeMutablePointer<Float>
+    private let count: Int
     private var places: [UnsafeMutablePointer<Float>: Int] = [:]
     private var end = 0
-    private var count: Int { PackedWeights.count(parameters.table, format) }
+    /// Whether no weight was NaN or infinite that is here alone.
+    private(set) var areFinite = true
 
     package init(_ parameters: Parameters, _ format: WeightFormat = .float32) {
-        self.parameters = parameters
+        values = parameters.values
         self.format = format
-        copy = allocateFloats(PackedWeights.count(parameters.table, format))
+        count = PackedWeights.count(parameters.table, format)
+        copy = allocateFloats(count)
     }
 
     deinit { freeFloats(copy, count: count) }
 
-    /// Words of the copy at most: a vector more than the matrices have, because the last block is read past its end.
+    /// Words of the copy: a vector more than the matrices have, because the last block is read past its end.
     private static func count(_ table: TensorTable, _ format: WeightFormat) -> Int {
-        table.tensors.reduce(vectorWidth) { sum, tensor in
-            guard tensor.layerShape.count == 2 else { return sum }
+        let hasHead = table.tensors.contains(where: \.isHead)
+        return table.tensors.reduce(vectorWidth) { sum, tensor in
+            guard tensor.isLinearWeight || tensor.name == "wte" && !hasHead else { return sum }
             let matrix = format.words(C: tensor.layerShape[1], OC: tensor.layerShape[0])
             return saturatingSum(sum, saturatingProduct(tensor.layers, matrix))
         }
     }
 
-    /// The memory it takes at most, in bytes.
+    /// The memory it takes, in bytes.
     package static func bytes(_ table: TensorTable, _ format: WeightFormat = .float32) -> Double {
         4 * Double(count(table, format))
+    }
+
+    /// Takes over a layer's weights, whose floats are then zeros and take no memory.
+    func replaceFloats(of weight: Tensor, layer l: Int) {
+        let floats = values.at(weight, l)
+        areFinite = areFinite && sumOfSquares(floats, count: weight.layerCount).isFinite
+        _ = blocks(of: weight, layer: l, C: weight.layerShape[1], OC: weight.layerShape[0])
+        discardFloats(floats, count: weight.layerCount)
     }
 
     /// The product of a few rows, or in 8 bits of any number: out (N,OC) = inp (N,C) · weight (OC,C)ᵀ + bias (OC) +
@@ -82,15 +77,15 @@ package final class PackedWeights {
 
     /// A matrix (OC,C) in the format.
     private func blocks(of weight: Tensor, layer l: Int, C: Int, OC: Int) -> UnsafePointer<Float> {
-        let values = parameters.values.at(weight, l)
-        if let place = places[values] { return UnsafePointer(copy + place) }
+        let floats = values.at(weight, l)
+        if let place = places[floats] { return UnsafePointer(copy + place) }
         let blocks = copy + end
-        places[values] = end
+        places[floats] = end
         end += format.words(C: C, OC: OC)
         switch format {
-        case .float32: packBlocks(blocks, weight: values, C: C, OC: OC)
-        case .bfloat16: packBlocks(blocks, weight: values, C: C, OC: OC, precision: .bfloat16)
-        case .int8: packInt8(blocks, weight: values, C: C, OC: OC)
+        case .float32: packBlocks(blocks, weight: floats, C: C, OC: OC)
+        case .bfloat16: packBlocks(blocks, weight: floats, C: C, OC: OC, precision: .bfloat16)
+        case .int8: packInt8(blocks, weight: floats, C: C, OC: OC)
         }
         return UnsafePointer(blocks)
     }

@@ -12,6 +12,8 @@ package final class Parameters {
     package private(set) var adapter: Adapter?
     /// The format in which the linear layers multiply in a pass over a batch. Generation from a cache multiplies floats.
     package var precision = Precision.float32
+    /// The linear layers' weights in another format, in place of their floats, which are zeros; nil where the floats are there.
+    package private(set) var packed: PackedWeights?
     /// What training changes; no part if the model does not train.
     package private(set) var trained = Trained()
     /// (trained.count) floats each, part after part. Where everything is trained, that is the table's layout.
@@ -57,9 +59,22 @@ package final class Parameters {
         trained.gradients = gradients
     }
 
+    /// Keeps the linear layers' weights in a format for generating alone. Who fills the values hands each matrix over as soon as
+    /// it is complete, so a model never takes the memory of all its floats.
+    package func pack(as format: WeightFormat) {
+        precondition(!trains && adapter == nil)
+        packed = PackedWeights(self, format)
+    }
+
+    /// Hands over a layer of a tensor that has just been read.
+    func finishReading(_ tensor: Tensor, layer l: Int) {
+        if tensor.isLinearWeight { packed?.replaceFloats(of: tensor, layer: l) }
+    }
+
     /// Puts an adapter on the model in place of the one that is there; nil only takes that off.
     package func put(_ adapter: Adapter?) {
         guard adapter !== self.adapter else { return }
+        precondition(packed == nil, "an adapter may replace weights that are gone")
         self.adapter?.exchangeValues(with: values)
         adapter?.exchangeValues(with: values)
         self.adapter = adapter
@@ -79,8 +94,11 @@ package final class Parameters {
     }
 
     /// The memory that a table's parameters take, in bytes; a Double, because the sizes may not be checked yet.
-    package static func bytes(_ table: TensorTable, trains: Bool) -> Double {
-        (trains ? 4 : 1) * 4 * Double(table.count)
+    /// - Parameter weights: the format that they are packed in.
+    package static func bytes(_ table: TensorTable, trains: Bool, weights: WeightFormat = .float32) -> Double {
+        guard weights != .float32 else { return (trains ? 4 : 1) * 4 * Double(table.count) }
+        let floats = table.tensors.filter { !$0.isLinearWeight }.map { Double($0.count) }.reduce(0, +)
+        return 4 * floats + PackedWeights.bytes(table, weights)
     }
 
     /// Fills every tensor as its row says, or some alone. Layer by layer, as llm.c draws them: its seed 42 gives the same
@@ -103,7 +121,7 @@ package final class Parameters {
 
     /// Whether no parameter is NaN or infinite.
     package var areFinite: Bool {
-        sumOfSquares(values, count: table.count).isFinite
+        sumOfSquares(values, count: table.count).isFinite && packed?.areFinite ?? true
             && adapter.map { sumOfSquares($0.values, count: $0.table.count).isFinite } ?? true
     }
 

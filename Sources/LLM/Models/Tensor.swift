@@ -47,6 +47,11 @@ package struct Tensor {
         }
     }
 
+    /// Whether it is a matrix that only a linear layer reads: one in each layer, or the classifier's own. The embeddings
+    /// are not, though they may be the classifier's matrix, too.
+    package var isLinearWeight: Bool { layerShape.count == 2 && (isPerLayer || isHead) }
+    /// Whether it has 8 bits in a file of int8.
+    var isRoundedInInt8: Bool { isLinearWeight || name == "wte" }
     /// Its copies in the layers; 1 if it is not per layer.
     package var layers: Int { isPerLayer ? shape[0] : 1 }
     /// The shape in one layer.

@@ -95,6 +95,19 @@ package func freeFloats(_ floats: UnsafeMutablePointer<Float>, count: Int) {
     munmap(floats, max(count, 1) * MemoryLayout<Float>.stride)
 }
 
+/// Gives back the memory of some floats of `allocateFloats` as far as they are whole pages. They are zeros from here on.
+func discardFloats(_ floats: UnsafeMutablePointer<Float>, count: Int) {
+    let page = UInt(sysconf(Int32(_SC_PAGESIZE)))
+    let start = (UInt(bitPattern: floats) + page - 1) / page * page
+    let end = UInt(bitPattern: floats + count) / page * page
+    guard start < end, let pages = UnsafeMutableRawPointer(bitPattern: start) else { return }
+    // New pages in place of the old ones: they take memory when they are written.
+    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED
+    if mmap(pages, Int(end - start), PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED {
+        exitRefusedMemory(Int(end - start))
+    }
+}
+
 /// Ends the program with an error if the system refuses so much memory now. An array that it refuses would trap.
 func requireMemory(_ bytes: Int) {
     guard bytes > 1 << 20 else { return }

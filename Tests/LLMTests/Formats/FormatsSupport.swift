@@ -55,7 +55,7 @@ func changeWeights(
 
 /// Expects that whoever reads the model is told these words, and what to do.
 func expectRefused(_ path: String, _ words: String..., sourceLocation: SourceLocation = #_sourceLocation) {
-    expectMessage(words, sourceLocation: sourceLocation) { _ = try readModel(path, trains: false) }
+    expectMessage(words, sourceLocation: sourceLocation) { _ = try readModel(path) }
 }
 
 /// 61 tokens: all that the small models have; or another number.

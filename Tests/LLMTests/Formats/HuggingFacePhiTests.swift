@@ -185,8 +185,8 @@ func `a configuration of another Phi is refused by name`(old: String, new: Strin
     }
 }
 
-@Test(arguments: WeightPrecision.allCases)
-func `a Phi comes back from its directory`(precision: WeightPrecision) throws {
+@Test(arguments: [WeightFormat.float32, .bfloat16])
+func `a Phi comes back from its directory`(format: WeightFormat) throws {
     for config in [
         PhiConfiguration(maxT: 5, V: 61, L: 3, NH: 3, C: 60, FC: 37, R: 8, theta: 1234.5),
         PhiConfiguration(maxT: 7, V: 61, L: 1, NH: 1, C: 50, FC: 1, R: 28),
@@ -194,11 +194,11 @@ func `a Phi comes back from its directory`(precision: WeightPrecision) throws {
     ] {
         try withTemporaryDirectory { folder in
             let model = noisyPhi(config)
-            try HuggingFacePhi.write(model, try smallTokenizer(), to: folder, precision: precision)
+            try HuggingFacePhi.write(model, try smallTokenizer(), to: folder, format: format)
             let other = try readPhi(folder, trains: false)
             #expect(other.config == config)
             let expected = model.parameters.array(model.parameters.values).map {
-                precision == .float32 ? $0.bitPattern : UInt32($0.bfloat16) << 16
+                format == .float32 ? $0.bitPattern : UInt32($0.bfloat16) << 16
             }
             #expect(other.parameters.bits(of: \.values) == expected)
         }

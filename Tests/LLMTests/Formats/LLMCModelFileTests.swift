@@ -55,7 +55,7 @@ func `a model in bfloat16 is rounded to nearest even`(bits: UInt32, expected: UI
         let path = directory + "/model.bin"
         let model = GPT2(tiny, trains: false)
         model.parameters.values[5] = Float(bitPattern: bits)
-        try writeDurably(path) { try LLMCModelFile.write(model, to: $0, precision: .bfloat16) }
+        try writeDurably(path) { try LLMCModelFile.write(model, to: $0, format: .bfloat16) }
         let file = try bytes(path)
         #expect(integer(file, at: 4, as: Int32.self) == 5 && file.count == 1024 + 2 * model.parameters.table.count)
         #expect(integer(file, at: 1024 + 2 * 5, as: UInt16.self) == UInt16(expected))
@@ -72,28 +72,28 @@ func `a model in bfloat16 is rounded to nearest even`(bits: UInt32, expected: UI
         let model = GPT2(config, trains: false)
         model.parameters.initialize(seed: 3)
         #expect(model.parameters.table.count > 2 * 65_536 && model.parameters.table.count % 65_536 != 0)
-        try writeDurably(directory + "/one.bin") { try LLMCModelFile.write(model, to: $0, precision: .bfloat16) }
+        try writeDurably(directory + "/one.bin") { try LLMCModelFile.write(model, to: $0, format: .bfloat16) }
         let rounded = try readGPT2(directory + "/one.bin", trains: false)
         for i in 0..<model.parameters.table.count {
             let (exact, near) = (model.parameters.values[i], rounded.parameters.values[i])
             try #require(near.bitPattern & 0xffff == 0 && abs(near - exact) <= abs(exact) / 256)
         }
-        try writeDurably(directory + "/two.bin") { try LLMCModelFile.write(rounded, to: $0, precision: .bfloat16) }
+        try writeDurably(directory + "/two.bin") { try LLMCModelFile.write(rounded, to: $0, format: .bfloat16) }
         #expect(try bytes(directory + "/two.bin") == bytes(directory + "/one.bin"))
     }
 }
 
 // MARK: - the checksum
 
-@Test(arguments: WeightPrecision.allCases)
-func `a damaged model is refused, wherever the damage is`(precision: WeightPrecision) throws {
+@Test(arguments: [WeightFormat.float32, .bfloat16])
+func `a damaged model is refused, wherever the damage is`(format: WeightFormat) throws {
     try withTemporaryDirectory { directory in
         let path = directory + "/model.bin"
         let model = GPT2(GPT2Configuration(maxT: 64, V: 300, L: 1, NH: 1, C: 200), trains: false)
         model.parameters.initialize(seed: 3)
         // More than is read, or converted, at a time.
         #expect(model.parameters.table.count > 2 << 16)
-        try writeDurably(path) { try LLMCModelFile.write(model, to: $0, precision: precision) }
+        try writeDurably(path) { try LLMCModelFile.write(model, to: $0, format: format) }
         let good = try bytes(path)
         func expectDamaged(_ what: String, _ change: (inout [UInt8]) -> Void) throws {
             var bad = good
@@ -122,13 +122,13 @@ func `a damaged model is refused, wherever the damage is`(precision: WeightPreci
     }
 }
 
-@Test(arguments: WeightPrecision.allCases)
-func `a model without a checksum, as llm.c writes it, is read as it is`(precision: WeightPrecision) throws {
+@Test(arguments: [WeightFormat.float32, .bfloat16])
+func `a model without a checksum, as llm.c writes it, is read as it is`(format: WeightFormat) throws {
     try withTemporaryDirectory { directory in
         let path = directory + "/model.bin"
         let model = GPT2(tiny, trains: false)
         model.parameters.initialize(seed: 3)
-        try writeDurably(path) { try LLMCModelFile.write(model, to: $0, precision: precision) }
+        try writeDurably(path) { try LLMCModelFile.write(model, to: $0, format: format) }
         var file = try bytes(path)
         let expected = try readGPT2(path, trains: false).parameters.bits(of: \.values)
         #expect(integer(file, at: 48, as: UInt64.self) != 0)
@@ -170,20 +170,20 @@ private func expectBadModels(_ changes: [(String, (inout [UInt8]) -> Void)]) thr
     }
 }
 
-@Test(arguments: WeightPrecision.allCases)
-func `a model whose training diverged is refused`(precision: WeightPrecision) throws {
+@Test(arguments: [WeightFormat.float32, .bfloat16])
+func `a model whose training diverged is refused`(format: WeightFormat) throws {
     try withTemporaryDirectory { directory in
         let path = directory + "/model.bin"
         let model = GPT2(tiny, trains: false)
         for place in [0, model.parameters.table.count - 1] {
             for bad in [Float.nan, .infinity] {
                 model.parameters.values[place] = bad
-                try writeDurably(path) { try LLMCModelFile.write(model, to: $0, precision: precision) }
+                try writeDurably(path) { try LLMCModelFile.write(model, to: $0, format: format) }
                 expectUserError("\(bad)") { _ = try readGPT2(path, trains: false) }
                 model.parameters.values[place] = 0
             }
         }
-        try writeDurably(path) { try LLMCModelFile.write(model, to: $0, precision: precision) }
+        try writeDurably(path) { try LLMCModelFile.write(model, to: $0, format: format) }
         _ = try readGPT2(path, trains: false)
     }
 }

@@ -51,7 +51,7 @@ func `an adapter that is written is read back as the same bytes`(fixture: Adapte
         // dev/reference/peft_check.py loads what lies there.
         let kept = ProcessInfo.processInfo.environment["LLM_TEST_PEFT_DIR"] ?? folder
         let (first, second) = ("\(kept)/\(fixture.kind)/\(fixture.tag)", "\(folder)/again")
-        let fingerprint = try readModel(fixture.base(), trains: false).parameters.fingerprint
+        let fingerprint = try readModel(fixture.base()).parameters.fingerprint
         let (model, adapter) = try fixture.read()
         model.parameters.put(adapter)
         try write(adapter, on: model, to: first, base: try fixture.base(), fingerprint: fingerprint)
@@ -68,7 +68,7 @@ func `an adapter that is written is read back as the same bytes`(fixture: Adapte
 @Test func `settings that only we have are written so that peft can read them`() throws {
     try withTemporaryDirectory { folder in
         let fixture = AdapterFixture("gpt2", "default")
-        let model = try readModel(fixture.base(), trains: false)
+        let model = try readModel(fixture.base())
         var configuration = LoRAConfiguration()
         (configuration.layers, configuration.dropout) = ([1], 0.05)
         let adapter = try Adapter(configuration, on: model.config)

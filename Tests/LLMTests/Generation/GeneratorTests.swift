@@ -130,7 +130,7 @@ extension JSON {
 func `greedy decoding is transformers', token for token, with and without repetition penalty`(
     name: String, fixtures: String, count: Int
 ) throws {
-    let model = try readModel(try fixture(name), trains: false)
+    let model = try readModel(try fixture(name))
     let cases = try GenerateCases(fixtures).greedy
     #expect(cases.count >= count)
     for json in cases {
@@ -159,7 +159,7 @@ func `greedy decoding is transformers', token for token, with and without repeti
 /// Several sequences go another way than one: their weights are packed, and prompts and single tokens share a pass.
 @Test(arguments: [1, 2, 3])
 func `a Phi continues several prompts at a time as transformers does`(batch: Int) throws {
-    let model = try readModel(try fixture("phi/generate"), trains: false)
+    let model = try readModel(try fixture("phi/generate"))
     let cases = try GenerateCases("phi/generate.json").greedy
     let prompts = try cases.map { try #require($0["prompt"]).tokens }
     var found = [[Int32]](repeating: [], count: prompts.count)

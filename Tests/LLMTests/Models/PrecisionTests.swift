@@ -84,16 +84,28 @@ func `what one sequence generates from rounded weights does not depend on how ma
     }
 }
 
-@Test func `rounded weights take a half and a quarter of the memory beside the model's`() {
-    let config = GPT2Configuration(maxT: 50, V: 128, L: 5, NH: 4, C: 64)
-    let table = GPT2Tensors(config).table
-    let weights = Double(table.tensors.reduce(0) { $0 + ($1.layerShape.count == 2 ? $1.count : 0) })
-    for (format, bytes) in [(WeightFormat.float32, 4), (.bfloat16, 2), (.int8, 1.0625)] {
-        let packed = PackedWeights.bytes(table, format)
-        #expect(packed >= bytes * weights && packed < 1.01 * bytes * weights + 1000, "\(format)")
-        guard format != .float32 else { continue }
-        #expect(
-            config.bytes(sequences: 1, capacity: 20, weights: format)
-                == config.bytes(sequences: 1, capacity: 20) + packed)
+@Test func `rounded weights take a half and a quarter of the memory, and the embeddings that of floats`() {
+    let gpt2 = GPT2Configuration(maxT: 50, V: 128, L: 5, NH: 4, C: 64)
+    let phi = PhiConfiguration(maxT: 50, V: 128, L: 5, NH: 4, C: 64, R: 8)
+    for config in [gpt2, phi] as [any CausalConfiguration] {
+        let table = config.table
+        func count(_ isCounted: (Tensor) -> Bool) -> Double {
+            table.tensors.reduce(0) { $0 + (isCounted($1) ? Double($1.count) : 0) }
+        }
+        let layers = count { $0.layerShape.count == 2 && $0.isPerLayer }
+        let classifier = 64.0 * 128
+        let floats = 4 * count { !($0.layerShape.count == 2 && $0.isPerLayer) && !$0.isHead }
+        for (format, bytes) in [(WeightFormat.float32, 4), (.bfloat16, 2), (.int8, 1.0625)] {
+            let packed = PackedWeights.bytes(table, format)
+            let expected = bytes * (layers + classifier)
+            #expect(packed >= expected && packed < 1.01 * expected + 1000, "\(format)")
+            guard format != .float32 else { continue }
+            #expect(Parameters.bytes(table, trains: false, weights: format) - packed - floats <= 4 * 128)
+            let plain = config.bytes(sequences: 1, capacity: 20)
+            let both = config.bytes(sequences: 1, capacity: 20, weights: format, keepsFloats: true)
+            let one = config.bytes(sequences: 1, capacity: 20, weights: format)
+            #expect(both == plain + packed)
+            #expect(one - packed == plain - 4 * Double(table.count) + Double(floats))
+        }
     }
 }

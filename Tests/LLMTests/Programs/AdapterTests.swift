@@ -125,7 +125,7 @@ private func samples(_ arguments: [String], in folder: String) throws -> [[Strin
             #expect(isSaid == !isSame, "\(result.errors)")
         }
         // What counts is the model before it has grown.
-        let base = try readModel("\(folder)/base", trains: false)
+        let base = try readModel("\(folder)/base")
         let (large, grown) = try AdapterFixture("gpt2", "grown_rows").read()
         large.parameters.put(grown)
         try write(grown, on: large, to: "\(folder)/grown", fingerprint: base.parameters.fingerprint)
@@ -144,7 +144,7 @@ func `a merged GPT-2 has the adapter's logits`(tag: String) throws {
         for (to, more) in [("new", ["--tokenizer", own]), ("new.bin", ["--tokenizer", own])] {
             try expectSuccess(
                 "convert", ["--merge", try fixture.path(), "--from", "base", "--to", to] + more, in: folder)
-            let model = try readModel("\(folder)/\(to)", trains: false)
+            let model = try readModel("\(folder)/\(to)")
             #expect(relativeError(try fixture.logits(model), try fixture.expected()) < 1e-5, "\(to)")
         }
         #expect(try readGPT2("\(folder)/new.bin", trains: false).tokenizer?.count == (own == "base" ? 61 : 63))
@@ -158,7 +158,7 @@ func `a merged Phi has the adapter's logits`(tag: String) throws {
         try smallTokenizer(40).write(to: "\(folder)/words")
         let arguments = ["--merge", try fixture.path(), "--from", try fixture.base(), "--tokenizer", "words", "--to"]
         try expectSuccess("convert", arguments + ["new"], in: folder)
-        let model = try readModel("\(folder)/new", trains: false)
+        let model = try readModel("\(folder)/new")
         #expect(relativeError(try fixture.logits(model), try fixture.expected()) < 1e-5)
         try expectRefusal("is a Phi", of: "convert", arguments + ["new.bin"], in: folder, status: 2)
     }

@@ -101,7 +101,7 @@ private let options = ["--model", "model", "-n", "3"]
 
 @Test func `adapters are taken by name`() throws {
     try withModel { folder in
-        let model = try readModel("\(folder)/model", trains: false)
+        let model = try readModel("\(folder)/model")
         var settings = LoRAConfiguration()
         settings.rank = 1
         for name in ["one", "two"] {

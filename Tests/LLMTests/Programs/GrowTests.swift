@@ -27,14 +27,14 @@ private func withModels(_ body: (String) throws -> Void) throws {
 
 @Test(arguments: ["gpt2", "phi"]) func `a model grows with its tokenizer`(kind: String) throws {
     try withModels { folder in
-        let old = try readModel("\(folder)/\(kind)", trains: false)
+        let old = try readModel("\(folder)/\(kind)")
         let command = ["--model", kind, "--tokenizer", "more"]
         let result = try run("grow", command + ["-o", "grown"], in: folder)
         #expect(result.status == 0, "\(result.errors)")
         #expect(result.output.contains("2 rows more than \(kind)"))
         #expect(
             result.output.contains("checked     the rows of \(old.V) tokens") && result.output.contains("[newtoken]"))
-        let grown = try readModel("\(folder)/grown", trains: false)
+        let grown = try readModel("\(folder)/grown")
         #expect(grown.V == old.V + 2)
         #expect(try NewTokens.read(from: "\(folder)/grown", V: grown.V) == old.V..<old.V + 2)
         // By default the mean of what the word was split into before.
@@ -48,7 +48,7 @@ private func withModels(_ body: (String) throws -> Void) throws {
         try expectSuccess(
             "grow", command + ["-o", "padded", "--init", "like=<|endoftext|>", "--pad-to-multiple-of", "64"], in: folder
         )
-        let padded = try readModel("\(folder)/padded", trains: false)
+        let padded = try readModel("\(folder)/padded")
         #expect(padded.V == (old.V + 2 + 63) / 64 * 64)
         try expectRefusal(
             "nothing to grow", hint: "--add-token", of: "grow",
@@ -88,7 +88,7 @@ private func withModels(_ body: (String) throws -> Void) throws {
             kind == "phi" ? "\(folder)/\(run)/checkpoint-\(step)" : "\(folder)/\(run)/model_0000000\(step).bin"
         }
         let (before, after) = (
-            try readModel("\(folder)/grown", trains: false), try readModel(path("whole", 4), trains: false)
+            try readModel("\(folder)/grown"), try readModel(path("whole", 4))
         )
         for (a, b) in zip(before.parameters.table.tensors, after.parameters.table.tensors) {
             let (x, y) = (
@@ -101,7 +101,7 @@ private func withModels(_ body: (String) throws -> Void) throws {
         }
         // One that goes on after two steps has the same bytes.
         try expectSuccess(program, ["-o", "parts", "-y", "1"], in: folder)
-        let (a, b) = (try readModel(path("whole", 4), trains: false), try readModel(path("parts", 4), trains: false))
+        let (a, b) = (try readModel(path("whole", 4)), try readModel(path("parts", 4)))
         #expect(a.parameters.array(a.parameters.values) == b.parameters.array(b.parameters.values))
         try expectRefusal(
             "does not say which of its tokens are new", hint: "grow", of: program,
@@ -120,14 +120,14 @@ private func embedding(_ model: any LanguageModel, _ id: Int) -> [Float] {
 
 @Test(arguments: ["gpt2", "phi"]) func `new rows begin as --init says`(kind: String) throws {
     try withModels { folder in
-        let old = try readModel("\(folder)/\(kind)", trains: false)
+        let old = try readModel("\(folder)/\(kind)")
         let tokenizer = try Tokenizer(directory: "\(folder)/more")
         let V = old.V
         func grow(_ more: [String]) throws -> (model: any LanguageModel, output: String) {
             try? FileManager.default.removeItem(atPath: "\(folder)/x")
             let result = try run("grow", ["--model", kind, "--tokenizer", "more", "-o", "x"] + more, in: folder)
             #expect(result.status == 0, "\(more): \(result.errors)")
-            return (try readModel("\(folder)/x", trains: false), result.output)
+            return (try readModel("\(folder)/x"), result.output)
         }
         func expectSameBits(_ how: String, _ rows: NewRows, _ more: [String] = []) throws {
             let (got, wanted) = (try grow(["--init", how] + more).model, old.grown(to: V + 2, from: V, rows))
@@ -158,10 +158,10 @@ private func embedding(_ model: any LanguageModel, _ id: Int) -> [Float] {
 
 @Test(arguments: ["gpt2", "phi"]) func `rows that a model has room for are new rows`(kind: String) throws {
     try withModels { folder in
-        let V = try readModel("\(folder)/\(kind)", trains: false).V
+        let V = try readModel("\(folder)/\(kind)").V
         try expectSuccess(
             "grow", ["--model", kind, "--tokenizer", "more", "-o", "padded", "--pad-to-multiple-of", "64"], in: folder)
-        let padded = try readModel("\(folder)/padded", trains: false)
+        let padded = try readModel("\(folder)/padded")
         try Tokenizer(directory: "\(folder)/more").adding([Array("돌파구를".utf8)]).write(to: "\(folder)/third")
         let result = try run("grow", ["--model", "padded", "--tokenizer", "third", "-o", "full"], in: folder)
         #expect(result.status == 0 && result.output.contains(" 0 rows more than padded"), "\(result.errors)")
@@ -169,7 +169,7 @@ private func embedding(_ model: any LanguageModel, _ id: Int) -> [Float] {
         #expect(try NewTokens.read(from: "\(folder)/full", V: padded.V) == V + 2..<V + 3)
         let pieces = try Tokenizer(directory: "\(folder)/more").encode(Array("돌파구를".utf8))
         let wanted = padded.grown(to: padded.V, from: V + 2, .meanOfPieces([pieces]))
-        let full = try readModel("\(folder)/full", trains: false)
+        let full = try readModel("\(folder)/full")
         #expect(full.parameters.bits(of: \.values) == wanted.parameters.bits(of: \.values))
     }
 }

@@ -243,3 +243,30 @@ private func withRun(_ body: (_ folder: String) throws -> Void) throws {
         }
     }
 #endif
+
+@Test func `convert rounds a model to int8, and every program that generates takes it`() throws {
+    try withRun { folder in
+        try expectSuccess("convert", ["--from", "run/best", "--to", "small", "--dtype", "int8"], in: folder)
+        let sizes = try ["run/best", "small"].map { try bytes("\(folder)/\($0)/model.safetensors").count }
+        #expect(sizes[1] < sizes[0] / 2)
+        func answer(_ arguments: [String]) throws -> String {
+            let result = try run("generate", arguments + ["--prompt", "a", "-n", "8", "--greedy"], in: folder)
+            #expect(result.status == 0, "\(arguments): \(result.errors)")
+            return result.output
+        }
+        let given = try answer(["--model", "small", "--weights", "int8"])
+        // The files say it.
+        let found = try answer(["--model", "small"])
+        #expect(found == given)
+        // It comes back as the floats that it stands for.
+        try expectSuccess("convert", ["--from", "small", "--to", "floats"], in: folder)
+        let back = try answer(["--model", "floats", "--weights", "int8"])
+        #expect(back == given)
+        try expectRefusal(
+            "not int8", of: "convert", ["--from", "run/best", "--to", "x.bin", "--dtype", "int8"], in: folder, status: 2
+        )
+        try expectRefusal(
+            "would lose the original", of: "convert", ["--from", "small", "--to", "small", "--dtype", "int8"],
+            in: folder)
+    }
+}
