@@ -58,7 +58,8 @@ package func packInt8(_ blocks: UnsafeMutablePointer<Float>, weight: UnsafePoint
     }
 }
 
-/// The weights in 8 bits as a file has them: q (OC,C) and scales (OC,⌈C/64⌉) ← weight (OC,C).
+/// The weights in 8 bits as a file has them: q (OC,⌈C/64⌉,64) and scales (OC,⌈C/64⌉) ← weight (OC,C). What is missing of the
+/// last group is 0.
 package func quantizeInt8(
     _ q: UnsafeMutablePointer<Int8>, scales: UnsafeMutablePointer<Float>, weight: UnsafePointer<Float>, C: Int, OC: Int
 ) {
@@ -68,23 +69,28 @@ package func quantizeInt8(
                 let count = min(group, C - g * group)
                 let start = words.baseAddress.unsafelyUnwrapped
                 scales[row * groups(C) + g] = quantize(start, weight + row * C, g * group, count).scale
-                UnsafeMutableRawPointer(q + row * C + g * group).copyMemory(from: start, byteCount: count)
+                UnsafeMutableRawPointer(q + (row * groups(C) + g) * group).copyMemory(from: start, byteCount: group)
             }
         }
     }
 }
 
-/// The floats that weights in 8 bits stand for, exactly: weight (OC,C), which holds q, ← scales (OC,⌈C/64⌉) · q.
+/// The floats that weights in 8 bits stand for, exactly: weight (OC,C) ← scales (OC,⌈C/64⌉) · q (OC,⌈C/64⌉,64).
 package func dequantizeInt8(
-    _ weight: UnsafeMutablePointer<Float>, scales: UnsafePointer<Float>, C: Int, OC: Int
+    _ weight: UnsafeMutablePointer<Float>, q: UnsafePointer<Int8>, scales: UnsafePointer<Float>, C: Int, OC: Int
 ) {
     parallelFor(OC) { row in
-        for k in 0..<C { weight[row * C + k] *= scales[row * groups(C) + k / group] }
+        for g in 0..<groups(C) {
+            let place = row * groups(C) + g
+            for k in 0..<min(group, C - g * group) {
+                weight[row * C + g * group + k] = scales[place] * Float(q[place * group + k])
+            }
+        }
     }
 }
 
-/// The scales of a row of C weights in 8 bits.
-package func int8Scales(_ C: Int) -> Int { groups(C) }
+/// The shape in which a file has the weights (OC,C) in 8 bits: outputs, groups, and the inputs of a group.
+package func int8Shape(C: Int, OC: Int) -> [Int] { [OC, groups(C), group] }
 
 /// A group in signed bytes: words (16) ← row[first..<first + count], what is missing is 0.
 /// - Returns: the scale, which is NaN if a number is infinite or NaN, and the sum of the bytes.

@@ -93,13 +93,13 @@ func `matmulInt8 multiplies what the groups of weights and inputs became`(N: Int
 func `the floats that weights in 8 bits stand for become the same whole numbers and scales again`(C: Int, OC: Int) {
     let weight = Fenced(noise(OC * C, seed: 5, scale: 0.1))
     func rounded(_ weight: Fenced) -> (q: [Int8], scales: Fenced, floats: Fenced) {
-        var q = [Int8](repeating: 99, count: OC * C)
-        let scales = Fenced(unwritten: OC * int8Scales(C))
+        let shape = int8Shape(C: C, OC: OC)
+        var q = [Int8](repeating: 99, count: shape.reduce(1, *) + 1)
+        let (scales, floats) = (Fenced(unwritten: shape[0] * shape[1]), Fenced(unwritten: OC * C))
         quantizeInt8(&q, scales: scales.pointer, weight: weight.pointer, C: C, OC: OC)
-        let floats = Fenced(q.map(Float.init))
-        dequantizeInt8(floats.pointer, scales: scales.pointer, C: C, OC: OC)
-        expectIntact(outputs: [scales], inputs: [weight])
-        #expect(floats.isFenceWhole)
+        dequantizeInt8(floats.pointer, q: q, scales: scales.pointer, C: C, OC: OC)
+        expectIntact(outputs: [scales, floats], inputs: [weight])
+        #expect(q.removeLast() == 99)
         return (q, scales, Fenced(floats.values))
     }
     let once = rounded(weight)

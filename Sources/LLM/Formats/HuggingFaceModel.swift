@@ -144,8 +144,9 @@ struct HuggingFaceWeights {
                         try folder.check(name, shape: part.shape)
                         continue
                     }
-                    try folder.check(name, shape: part.shape, isInt8: true)
-                    try folder.check(int8ScaleName(name), shape: scaleShape(tensor, part.shape))
+                    let shape = int8Shape(tensor, part.shape)
+                    try folder.check(name, shape: shape, isInt8: true)
+                    try folder.check(int8ScaleName(name), shape: Array(shape.dropLast()))
                     names.insert(int8ScaleName(name))
                 }
             }
@@ -168,14 +169,13 @@ struct HuggingFaceWeights {
                 for part in tensor.partsAtHuggingFace(layer: l) {
                     let (name, shape) = (name(part.name), part.shape)
                     let values = parameters.values.at(tensor, l) + part.offset
-                    let isInt8 = isInt8(tensor, name)
-                    if tensor.huggingFace?.isTransposed ?? false {
-                        try folder.readTransposedFloats(
-                            name, shape: (shape[0], shape[1]), isInt8: isInt8, into: values)
+                    if isInt8(tensor, name) {
+                        try readInt8(tensor, name, shape, into: values)
+                    } else if tensor.huggingFace?.isTransposed ?? false {
+                        try folder.readTransposedFloats(name, shape: (shape[0], shape[1]), into: values)
                     } else {
-                        try folder.readFloats(name, shape: shape, isInt8: isInt8, into: values)
+                        try folder.readFloats(name, shape: shape, into: values)
                     }
-                    if isInt8 { try scale(values, tensor, name, shape) }
                 }
                 parameters.finishReading(tensor, layer: l)
             }
@@ -186,19 +186,21 @@ struct HuggingFaceWeights {
         tensor.isRoundedInInt8 && folder.entries[name]?.dtype == .int8
     }
 
-    /// (outputs,groups)
-    private func scaleShape(_ tensor: Tensor, _ shape: [Int]) -> [Int] {
-        let shape = tensor.huggingFace?.isTransposed ?? false ? shape.reversed() : shape
-        return [shape[0], int8Scales(shape[1])]
+    private func readInt8(
+        _ tensor: Tensor, _ name: String, _ shape: [Int], into values: UnsafeMutablePointer<Float>
+    ) throws {
+        let whole = int8Shape(tensor, shape)
+        let scales = UnsafeMutablePointer<Float>.allocate(capacity: whole[0] * whole[1])
+        defer { scales.deallocate() }
+        try folder.readFloats(int8ScaleName(name), shape: Array(whole.dropLast()), into: scales)
+        try folder.withInt8(name, shape: whole) {
+            dequantizeInt8(values, q: $0, scales: scales, C: tensor.rowCount, OC: whole[0])
+        }
     }
 
-    /// Multiplies whole numbers with their scales.
-    private func scale(_ values: UnsafeMutablePointer<Float>, _ tensor: Tensor, _ name: String, _ shape: [Int]) throws {
-        let scaleShape = scaleShape(tensor, shape)
-        let scales = UnsafeMutablePointer<Float>.allocate(capacity: scaleShape[0] * scaleShape[1])
-        defer { scales.deallocate() }
-        try folder.readFloats(int8ScaleName(name), shape: scaleShape, into: scales)
-        dequantizeInt8(values, scales: scales, C: tensor.rowCount, OC: scaleShape[0])
+    /// The shape of a part's whole numbers. They lie as here, whichever way Hugging Face's floats do.
+    private func int8Shape(_ tensor: Tensor, _ shape: [Int]) -> [Int] {
+        Kernels.int8Shape(C: tensor.rowCount, OC: shape.reduce(1, *) / max(1, tensor.rowCount))
     }
 }
 

@@ -1,7 +1,7 @@
 // The elements of tensors in safetensors files, and their way to float32.
 
-/// The type of a tensor's elements, by its name in safetensors headers. Floats can be read from F32, F16 and BF16, whole
-/// numbers from I8; of the others only the size matters, to see that a file is whole.
+/// The type of a tensor's elements, by its name in safetensors headers. Floats can be read from F32, F16 and BF16; of
+/// the others only the size matters, to see that a file is whole.
 package enum SafetensorsDType: String, CaseIterable {
     case bool = "BOOL"
     case uint8 = "U8"
@@ -41,7 +41,7 @@ package enum SafetensorsDType: String, CaseIterable {
     package var isReadable: Bool { [.float32, .float16, .bfloat16].contains(self) }
 
     /// Converts `count` elements, little-endian and at any address, exactly to float32.
-    /// - Precondition: `isReadable`, or I8.
+    /// - Precondition: `isReadable`.
     func copyFloats(_ count: Int, from source: UnsafeRawPointer, to destination: UnsafeMutablePointer<Float>) {
         switch self {
         case .float32:
@@ -54,8 +54,6 @@ package enum SafetensorsDType: String, CaseIterable {
             for i in 0..<count {
                 destination[i] = Float(bfloat16: source.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self))
             }
-        case .int8:
-            for i in 0..<count { destination[i] = Float(source.load(fromByteOffset: i, as: Int8.self)) }
         default: preconditionFailure("\(rawValue) is not readable")
         }
     }

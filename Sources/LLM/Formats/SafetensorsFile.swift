@@ -190,12 +190,11 @@ package final class SafetensorsFile {
     /// Reads a tensor's elements as float32, exactly.
     /// - Parameters:
     ///   - shape: what the tensor must have; another one is an error.
-    ///   - isInt8: whether it is I8; the whole numbers are read.
     ///   - destination: as many floats as the shape has.
     package func readFloats(
-        _ name: String, shape: [Int], isInt8: Bool = false, into destination: UnsafeMutablePointer<Float>
+        _ name: String, shape: [Int], into destination: UnsafeMutablePointer<Float>
     ) throws {
-        let (entry, source) = try find(name, shape, isInt8: isInt8)
+        let (entry, source) = try find(name, shape)
         guard let source else { return }
         defer { file.release(entry.bytes) }
         let piece = 1 << 18
@@ -209,13 +208,11 @@ package final class SafetensorsFile {
     /// Reads a matrix's elements as float32, exactly, and transposes it.
     /// - Parameters:
     ///   - shape: (rows,columns), what the tensor must have; another one is an error.
-    ///   - isInt8: whether it is I8; the whole numbers are read.
     ///   - destination: (columns,rows).
     package func readTransposedFloats(
-        _ name: String, shape: (rows: Int, columns: Int), isInt8: Bool = false,
-        into destination: UnsafeMutablePointer<Float>
+        _ name: String, shape: (rows: Int, columns: Int), into destination: UnsafeMutablePointer<Float>
     ) throws {
-        let (entry, source) = try find(name, [shape.rows, shape.columns], isInt8: isInt8)
+        let (entry, source) = try find(name, [shape.rows, shape.columns])
         guard let source else { return }
         defer { file.release(entry.bytes) }
         let width = 64
@@ -227,7 +224,15 @@ package final class SafetensorsFile {
         }
     }
 
-    /// A tensor that is there, has this shape, and can be read as floats, and its first byte; nil if it has none.
+    /// Calls `body` with the first element of a tensor of whole numbers, I8; not if it has none.
+    /// - Parameter shape: what the tensor must have; another one is an error.
+    package func withInt8(_ name: String, shape: [Int], _ body: (UnsafePointer<Int8>) throws -> Void) throws {
+        let (entry, source) = try find(name, shape, isInt8: true)
+        defer { file.release(entry.bytes) }
+        if let source { try body(source.assumingMemoryBound(to: Int8.self)) }
+    }
+
+    /// A tensor that is there, has this shape, and can be read as floats (or is I8), and its first byte; nil if it has none.
     private func find(
         _ name: String, _ shape: [Int], isInt8: Bool = false
     ) throws -> (Entry, UnsafeRawPointer?) {

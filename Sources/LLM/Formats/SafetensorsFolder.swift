@@ -106,24 +106,27 @@ package final class SafetensorsFolder {
     /// Reads a tensor's elements as float32, exactly.
     /// - Parameters:
     ///   - shape: what the tensor must have; another one is an error.
-    ///   - isInt8: whether it is I8; the whole numbers are read.
     ///   - destination: as many floats as the shape has.
     package func readFloats(
-        _ name: String, shape: [Int], isInt8: Bool = false, into destination: UnsafeMutablePointer<Float>
+        _ name: String, shape: [Int], into destination: UnsafeMutablePointer<Float>
     ) throws {
-        try file(of: name).readFloats(name, shape: shape, isInt8: isInt8, into: destination)
+        try file(of: name).readFloats(name, shape: shape, into: destination)
     }
 
     /// Reads a matrix's elements as float32, exactly, and transposes it.
     /// - Parameters:
     ///   - shape: (rows,columns), what the tensor must have; another one is an error.
-    ///   - isInt8: whether it is I8; the whole numbers are read.
     ///   - destination: (columns,rows).
     package func readTransposedFloats(
-        _ name: String, shape: (rows: Int, columns: Int), isInt8: Bool = false,
-        into destination: UnsafeMutablePointer<Float>
+        _ name: String, shape: (rows: Int, columns: Int), into destination: UnsafeMutablePointer<Float>
     ) throws {
-        try file(of: name).readTransposedFloats(name, shape: shape, isInt8: isInt8, into: destination)
+        try file(of: name).readTransposedFloats(name, shape: shape, into: destination)
+    }
+
+    /// Calls `body` with the first element of a tensor of whole numbers, I8; not if it has none.
+    /// - Parameter shape: what the tensor must have; another one is an error.
+    package func withInt8(_ name: String, shape: [Int], _ body: (UnsafePointer<Int8>) throws -> Void) throws {
+        try file(of: name).withInt8(name, shape: shape, body)
     }
 
     /// Throws unless a tensor is there, has this shape, and can be read as floats.

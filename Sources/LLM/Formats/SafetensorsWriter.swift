@@ -25,8 +25,9 @@ package struct SafetensorsTensor {
 
 /// Writes a safetensors file: a header with `__metadata__` {"format": "pt"}, padded with spaces to 8 bytes, then the
 /// tensors by name, the larger elements first. bfloat16 is rounded to nearest even. A matrix in int8 is two tensors: the
-/// whole numbers, I8, under its name and in its shape, and `NAME_scale` (outputs,⌈inputs/64⌉), F32; `__metadata__` says
-/// so. Beside the model it takes the memory of a few rows; in int8, of the largest matrix in 8 bits.
+/// whole numbers under its name, I8 (outputs,⌈inputs/64⌉,64), and `NAME_scale` (outputs,⌈inputs/64⌉), F32; `__metadata__`
+/// says so. That is not the shape that other programs expect, so they refuse the whole numbers instead of taking them for
+/// weights. Beside the model it takes the memory of a few rows; in int8, of the largest matrix in 8 bits.
 /// - Parameters:
 ///   - hasChecksum: whether the file is to notice if it is damaged later: `__metadata__` then has a checksum of the whole
 ///     file, computed with its 16 digits zero. Other programs pass it over.
@@ -73,7 +74,7 @@ package func writeSafetensors(
 
 /// What a file with weights in int8 says of them.
 private let int8Description =
-    "weight = scale * q: q in I8, NAME_scale[output, i / 64] the scale of input i; products have (outputs, inputs) weights"
+    "weight[output, 64 * g + i] = NAME_scale[output, g] * NAME[output, g, i], whichever way the floats would lie"
 
 /// The name of a matrix's scales.
 func int8ScaleName(_ name: String) -> String { name + "_scale" }
@@ -102,11 +103,12 @@ private struct FilePart {
         let (name, shape) = (tensor.name, tensor.shape)
         switch format {
         case .int8 where tensor.isWeight:
+            let whole = int8Shape(C: tensor.inputs, OC: tensor.outputs)
             return [
-                FilePart(name: name, dtype: .int8, shape: shape, tensor: tensor, content: .whole),
+                FilePart(name: name, dtype: .int8, shape: whole, tensor: tensor, content: .whole),
                 FilePart(
-                    name: int8ScaleName(name), dtype: .float32, shape: [tensor.outputs, int8Scales(tensor.inputs)],
-                    tensor: tensor, content: .scales),
+                    name: int8ScaleName(name), dtype: .float32, shape: Array(whole.dropLast()), tensor: tensor,
+                    content: .scales),
             ]
         case .float32, .int8:
             return [FilePart(name: name, dtype: .float32, shape: shape, tensor: tensor, content: .floats)]
@@ -147,22 +149,19 @@ private struct FilePart {
     /// The matrix is rounded twice, for its whole numbers and for its scales: that takes less than the writing.
     private func writeInt8(to file: OutputFile) throws {
         let (OC, C) = (tensor.outputs, tensor.inputs)
-        let q = UnsafeMutablePointer<Int8>.allocate(capacity: OC * C)
-        let scales = UnsafeMutablePointer<Float>.allocate(capacity: OC * int8Scales(C))
+        let whole = int8Shape(C: C, OC: OC)
+        let (groups, count) = (whole[0] * whole[1], whole.reduce(1, *))
+        let q = UnsafeMutablePointer<Int8>.allocate(capacity: count)
+        let scales = UnsafeMutablePointer<Float>.allocate(capacity: groups)
         defer {
             q.deallocate()
             scales.deallocate()
         }
         quantizeInt8(q, scales: scales, weight: tensor.floats, C: C, OC: OC)
-        guard content == .whole else {
-            return try file.write(UnsafeRawBufferPointer(start: scales, count: 4 * OC * int8Scales(C)))
-        }
-        guard tensor.isTransposed else { return try file.write(UnsafeRawBufferPointer(start: q, count: OC * C)) }
-        var row = [Int8](repeating: 0, count: OC)
-        for k in 0..<C {
-            for o in 0..<OC { row[o] = q[o * C + k] }
-            try file.write(row)
-        }
+        try file.write(
+            content == .whole
+                ? UnsafeRawBufferPointer(start: q, count: count)
+                : UnsafeRawBufferPointer(start: scales, count: 4 * groups))
     }
 }
 

@@ -168,18 +168,19 @@ func `a weight that is not a number is noticed in every format`(weights: WeightF
         }
         let file = try SafetensorsFile(path)
         #expect(Set(file.entries.keys) == ["a", "a_scale", "b", "b_scale", "c"])
-        #expect(file.entries["a"]?.dtype == .int8 && file.entries["b"]?.shape == [65, 2])
-        #expect(file.metadata["int8"]?.contains("NAME_scale[output, i / 64]") ?? false)
+        #expect(file.entries["a"]?.dtype == .int8 && file.entries["b"]?.shape == [2, 2, 64])
+        #expect(file.metadata["int8"]?.contains("NAME_scale[output, g]") ?? false)
         let bytes = try fileBytes(path)
         func whole(_ name: String) throws -> [Int8] {
             bytes[try #require(file.entries[name]).bytes].map { Int8(bitPattern: $0) }
         }
-        var q = [Int8](repeating: 0, count: 130)
-        (q[0], q[1], q[64], q[65 + 63]) = (127, -3, 127, -127)
-        let (a, b) = (try whole("a"), try whole("b"))
-        #expect(a == q)
-        let turned: [Int8] = (0..<130).map { i in q[i % 2 * 65 + i / 2] }
-        #expect(b == turned)
+        // (outputs 2, groups 2, inputs 64), and the same of the transpose.
+        var q = [Int8](repeating: 0, count: 256)
+        (q[0], q[1], q[64], q[128 + 63]) = (127, -3, 127, -127)
+        for name in ["a", "b"] {
+            let found = try whole(name)
+            #expect(found == q)
+        }
         for name in ["a_scale", "b_scale"] {
             var scales = [Float](repeating: 9, count: 4)
             try file.readFloats(name, shape: [2, 2], into: &scales)
@@ -215,8 +216,8 @@ func `a weight that is not a number is noticed in every format`(weights: WeightF
     try expectRefusedAfter({ $0[scale] = nil }, "\(scale)\" is missing")
     try expectRefusedAfter({ $0[scale]?.shape = [198, 3] }, "has the shape [198, 3], not [198, 2]")
     try expectRefusedAfter({ $0[scale]?.dtype = .int8 }, "\(scale)\" is I8; only F32")
-    try expectRefusedAfter({ $0[name]?.shape = [198, 66] }, "has the shape [198, 66], not [66, 198]")
-    try expectRefusedAfter({ $0[name]?.dtype = .uint8 }, "\(name)\" is U8; only F32")
+    try expectRefusedAfter({ $0[name]?.shape = [66, 198] }, "has the shape [66, 198], not [198, 2, 64]")
+    try expectRefusedAfter({ $0[name]?.dtype = .uint8 }, "has the shape [198, 2, 64], not [66, 198]")
     try expectRefusedAfter({ $0["transformer.h.0.ln_1.weight"]?.dtype = .int8 }, "ln_1.weight\" is I8; only F32")
-    try expectRefusedAfter({ $0[name]?.dtype = .float32 }, "\(scale) is not part of a GPT-2")
+    try expectRefusedAfter({ $0[name] = (.float32, [66, 198]) }, "\(scale) is not part of a GPT-2")
 }
