@@ -379,7 +379,7 @@ enum Main {
         let answers = take("--answers").flatMap { Double($0) } ?? 1
         let precision = take("--dtype").flatMap(Precision.init(rawValue:)) ?? .float32
         if words.count == 3, 0...1 ~= answers,
-            ["step", "phi-step", "bert-step", "lora-step", "phi-1.5-lora-step"].contains(words[0]),
+            ["step", "small-step", "phi-step", "bert-step", "lora-step", "phi-1.5-lora-step"].contains(words[0]),
             let B = Int(words[1]), let T = Int(words[2]), B > 0, 1...1024 ~= T
         {
             machine()
@@ -389,6 +389,9 @@ enum Main {
                 let model = GPT2(gpt2, trains: true)
                 model.parameters.precision = precision
                 try step("GPT-2 124M in \(precision)", model, B: B, T: T)
+            case "small-step":
+                let small = GPT2Configuration(maxT: 1024, V: 4096, L: 4, NH: 4, C: 128)
+                try step("GPT-2 of 4 layers and 128 channels", GPT2(small, trains: true), B: B, T: T, runs: 51)
             case "phi-step": try step(phiName, Phi(phi, trains: true), B: B, T: T)
             case "bert-step": bertStep(B: B, T: T)
             case "lora-step":
@@ -405,7 +408,7 @@ enum Main {
             let known = (sections + more).joined(separator: " ")
             FileHandle.standardError.write(
                 Data(
-                    "error: no section \(unknown)\nhint: \(known), step B T, phi-step B T, bert-step B T, lora-step B T [--answers SHARE], phi-1.5-lora-step B T\n"
+                    "error: no section \(unknown)\nhint: \(known), step B T, small-step B T, phi-step B T, bert-step B T, lora-step B T [--answers SHARE], phi-1.5-lora-step B T\n"
                         .utf8))
             exit(2)
         }
