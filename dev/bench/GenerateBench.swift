@@ -95,8 +95,8 @@ private func generating(
 func weightsError(_ path: String, _ shardPath: String, T: Int = 128, sequences: Int = 64, batches: Int = 4) throws {
     let (model, _) = try readModel(path, adapters: [])
     let shard = try TokenShard(shardPath)
-    let rows = min(sequences * batches, (shard.count - 1) / T)
     let T = min(T, model.maxT)
+    let rows = min(sequences * batches, (shard.count - 1) / T)
     var exact = 0.0
     for format in WeightFormat.allCases {
         var (sum, count) = (0.0, 0)
