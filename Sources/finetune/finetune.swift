@@ -49,7 +49,9 @@ let own: [Option] = [
         "the share of an adapter's inputs that is hidden in each pass of training; with --full, of the model's values "
             + "where GPT-2 and Phi have dropout"),
     Option("batch-size", "b", .integer(1...1_000_000), "B", default: "8", "conversations at a time; with --pack, rows"),
-    Option("accumulate", nil, .integer(1...1_000_000), "N", default: "1", "batches of a step"),
+    Option(
+        "accumulate", nil, .integer(1...1_000_000), "N", default: "\(ranks.size)",
+        "batches of a step; under mpirun those of all ranks together, by default one of each"),
     Option(
         "sequence-length", "t", .integer(1...1_000_000), "T",
         "tokens of a conversation at most; with --pack, of a row (default: as many as the model has positions for, "
@@ -65,7 +67,7 @@ let table = TrainingSettings.table(
 @main
 enum Main {
     static func main() {
-        runReportingErrors {
+        runOnAllRanks {
             try tune(Options(program: "finetune", about: aboutTuning, table: table))
         }
     }

@@ -49,7 +49,7 @@ let table = TrainingSettings.table(model: own) { "data/bert/\($0)_*.bin" }.filte
 @main
 enum Main {
     static func main() {
-        runReportingErrors { try train(Options(program: "train_bert", about: aboutTraining, table: table)) }
+        runOnAllRanks { try train(Options(program: "train_bert", about: aboutTraining, table: table)) }
     }
 
     static func train(_ given: Options) throws {

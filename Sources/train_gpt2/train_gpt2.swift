@@ -40,7 +40,7 @@ func defaultData(_ split: String) -> String {
 @main
 enum Main {
     static func main() {
-        runReportingErrors {
+        runOnAllRanks {
             let arguments = try commandLine()
             try train(Options(program: "train_gpt2", about: aboutTraining, table: table, arguments: arguments))
         }
@@ -103,6 +103,11 @@ enum Main {
             throw UserError(
                 "--minutes chooses a new model, and --model names one",
                 hint: "leave out one of them; how long a model is trained further is up to --steps", exitCode: 2)
+        }
+        guard ranks.size == 1 else {
+            throw UserError(
+                "--minutes measures how fast one process is",
+                hint: "run it once without mpirun, with --dry-run, and give the options that it prints", exitCode: 2)
         }
         let seconds = 60 * given.double("minutes")
         let start = now()

@@ -39,7 +39,7 @@ let table = TrainingSettings.table(
 @main
 enum Main {
     static func main() {
-        runReportingErrors {
+        runOnAllRanks {
             try train(
                 Options(program: "train_phi", about: aboutTraining, table: table, arguments: commandLine()))
         }

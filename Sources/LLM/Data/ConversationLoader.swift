@@ -79,11 +79,15 @@ package final class ConversationLoader: TrainingData {
         position.shuffle = shuffle
     }
 
+    package func skipBatch() {
+        if position.sample >= batchesPerEpoch { startEpoch() }
+        position.sample += 1
+    }
+
     /// The next B rows.
     package func nextBatch() -> Batch {
-        if position.sample >= batchesPerEpoch { startEpoch() }
-        let first = position.sample * B
-        position.sample += 1
+        skipBatch()
+        let first = (position.sample - 1) * B
         var (lengths, inputs, targets): ([Int], [Int32], [Int32]) = ([], [], [])
         for i in first..<min(first + B, rows.count) {
             for number in rows[position.shuffle.map { Int($0.samples[i]) } ?? i] {

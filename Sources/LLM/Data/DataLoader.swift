@@ -218,8 +218,13 @@ package final class DataLoader: TrainingData {
     /// Goes back to a place where this loader was.
     package func rewind(to place: Position) { position = place }
 
-    /// The next sample. A target is the token after its input.
-    @discardableResult package func nextBatch() throws -> Batch {
+    package func skipBatch() {
+        goToNext()
+        position.sample += samplesPerBatch
+    }
+
+    /// Goes on to the next shard or epoch, if this one has no batch left.
+    private func goToNext() {
         if position.sample + samplesPerBatch > samples(in: currentShard) {
             if position.shard + 1 < shards.count {
                 position.shard += 1
@@ -228,6 +233,11 @@ package final class DataLoader: TrainingData {
                 startEpoch()
             }
         }
+    }
+
+    /// The next sample. A target is the token after its input.
+    @discardableResult package func nextBatch() throws -> Batch {
+        goToNext()
         let shard = shards[currentShard]
         let sampleSize = B * T / samplesPerBatch
         var (inputs, targets): ([Int32], [Int32]) = ([], [])

@@ -107,6 +107,8 @@ package final class MaskedLoader: TrainingData {
     package func check() throws -> UInt64 { try rows.check() }
     package func question(number: Int) -> (tokens: [Int32], end: Int32?) { ([], nil) }
 
+    package func skipBatch() { rows.skipBatch() }
+
     package func nextBatch() throws -> Batch {
         let whole = try rows.nextBatch()
         // Of an epoch's generator only its place is used: it moves on with every shard of every epoch.

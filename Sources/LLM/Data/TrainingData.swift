@@ -16,6 +16,9 @@ package protocol TrainingData: AnyObject {
 
     func nextBatch() throws -> Batch
 
+    /// Passes over the next batch, which another rank reads.
+    func skipBatch()
+
     /// Goes back to a place where it was.
     func rewind(to place: DataLoader.Position)
 

@@ -554,6 +554,7 @@ package final class BERT: Transformer {
             linear.backward(
                 dinp: dx, dout: dqkv, inp: x, weight: t.qkvw, bias: t.qkvb, layer: l, accumulate: true, N: N, C: C,
                 OC: 3 * C)
+            parameters.layerIsDone?(l)
         }
         if let drop = dropped(.embedding) {
             dropoutBackward(dinp: dx, dout: dx, count: N * C, rate: drop.rate, key: drop.key, accumulate: false)

@@ -398,6 +398,7 @@ package final class GPT2: LanguageModel {
                 dinp: dresidual, dweight: g.at(t.ln1w, l), dbias: g.at(t.ln1b, l), dout: dln, inp: residual,
                 weight: p.at(t.ln1w, l), mean: a.at(activations.ln1mean, l), rstd: a.at(activations.ln1rstd, l),
                 N: N, C: C)
+            parameters.layerIsDone?(l)
         }
         if let drop = dropped(.embedding) {
             dropoutBackward(

@@ -21,6 +21,8 @@ package final class Parameters {
     package private(set) var m = allocateFloats(0)
     package private(set) var v = allocateFloats(0)
     package var trains: Bool { !trained.parts.isEmpty }
+    /// Is called by a backward pass after each layer, the last one first: its gradients are complete.
+    package var layerIsDone: ((_ layer: Int) -> Void)?
 
     /// All zero: to be filled by `initialize` or from a checkpoint.
     /// - Parameter trains: whether everything is trained, or nothing.
@@ -131,6 +133,16 @@ package final class Parameters {
         var wrong: Int32 = 0
         for i in 0..<trained.count { wrong |= v[i] >= 0 && v[i] <= .greatestFiniteMagnitude ? 0 : 1 }
         return wrong == 0
+    }
+
+    /// Where the gradients of each layer are, of those tensors that are trained as a whole.
+    package var layerRanges: [[Range<Int>]] {
+        let tensors = table.tensors.filter { $0.isPerLayer && trained.at($0, 0) != nil }
+        return (0..<(tensors.map(\.layers).max() ?? 0)).map { l in
+            tensors.compactMap { tensor in
+                trained.at(tensor, l).map { gradients.distance(to: $0) }.map { $0..<$0 + tensor.layerCount }
+            }
+        }
     }
 
     // MARK: - update

@@ -384,6 +384,7 @@ package final class Phi: LanguageModel {
                 dinp: dresidual, dweight: g.at(t.lnw, l), dbias: g.at(t.lnb, l), dout: dln, inp: residual,
                 weight: p.at(t.lnw, l), mean: a.at(activations.lnmean, l), rstd: a.at(activations.lnrstd, l),
                 N: N, C: C)
+            parameters.layerIsDone?(l)
         }
         if let drop = dropped(.embedding) {
             dropoutBackward(

@@ -14,14 +14,17 @@ import Kernels
 package func checkMemory(
     _ bytes: Double, hint: String = "take a smaller --batch-size (-b), --sequence-length (-t) or model"
 ) throws {
-    let there = min(machineMemory, groupMemory() ?? .infinity, processMemory)
+    // The ranks on a machine share its memory.
+    let shared = Double(ranks.here)
+    let there = min(machineMemory / shared, (groupMemory() ?? .infinity) / shared, processMemory)
     guard bytes >= there else { return }
     let whose =
-        there == machineMemory
-        ? "the machine has" : there == processMemory ? "the limit of a process (ulimit -v) leaves" : "its cgroup allows"
+        there == machineMemory / shared
+        ? "the machine has" + (ranks.here > 1 ? " for each rank" : "")
+        : there == processMemory ? "the limit of a process (ulimit -v) leaves" : "its cgroup allows"
     throw UserError(
         "this takes \(memoryText(bytes)), and \(whose) \(memoryText(there))",
-        hint: there == machineMemory ? hint : "\(hint), or raise the limit")
+        hint: there == machineMemory / shared ? hint : "\(hint), or raise the limit")
 }
 
 private let machineMemory = Double(ProcessInfo.processInfo.physicalMemory)

@@ -5,8 +5,12 @@ import Foundation
 /// The seconds of a clock that never jumps.
 package func now() -> Double { Double(DispatchTime.now().uptimeNanoseconds) * 1e-9 }
 
+/// Whether this process writes to standard error. Of several that do the same, one does.
+nonisolated(unsafe) var speaks = true
+
 /// Text on standard error. An error is ignored: progress that cannot be shown is not a reason to stop.
 package func writeToStandardError(_ text: String) {
+    guard speaks else { return }
     try? FileHandle.standardError.write(contentsOf: Data(text.utf8))
 }
 

@@ -36,12 +36,21 @@ package func runReportingErrors(_ body: () throws -> Void) {
             throw UserError.outputNotWritten()
         }
     } catch {
-        let known =
-            error as? UserError
-            ?? UserError("\(error.localizedDescription)", hint: "see --help for what this program reads and writes")
-        fflush(nil)
-        let (error, hint) = known.exitCode == 130 ? ("", "") : ("error: ", "hint: ")
-        writeToStandardError("\(error)\(known.message)\n\(hint)\(known.hint)\n")
+        let known = known(error)
+        report(known)
         exit(known.exitCode)
     }
+}
+
+/// An error as one for people.
+func known(_ error: any Error) -> UserError {
+    error as? UserError
+        ?? UserError("\(error.localizedDescription)", hint: "see --help for what this program reads and writes")
+}
+
+/// Writes an error's two lines, after all that was printed.
+func report(_ known: UserError) {
+    fflush(nil)
+    let (error, hint) = known.exitCode == 130 ? ("", "") : ("error: ", "hint: ")
+    writeToStandardError("\(error)\(known.message)\n\(hint)\(known.hint)\n")
 }

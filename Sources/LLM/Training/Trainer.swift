@@ -22,6 +22,7 @@ package final class Trainer {
     private let log: RunLog?
     private let schedule: Schedule
     private let microBatches: Int
+    private let gradientSum: GradientSum
     /// The micro-batch, as a checkpoint remembers it.
     private let (B, T): (Int, Int)
     /// The steps of the whole run.
@@ -42,6 +43,8 @@ package final class Trainer {
     private var clipScale: Float = 1
     private var startOfStep = 0.0
     private var (tokensInStep, sequencesInStep) = (0, 0)
+    /// The seconds that this rank had waited for others when the step began.
+    private var waitedBefore = 0.0
     /// Running means.
     private var (secondsPerStep, tokensPerStep) = (0.0, 0.0)
     /// Steps in a row whose loss or gradient was not finite.
@@ -92,7 +95,8 @@ package final class Trainer {
         validation: (any TrainingData)?, microBatches: Int, T: Int, say: @escaping (String) -> Void = { print($0) },
         writeModel: @escaping CheckpointDirectory.ModelWriter
     ) throws {
-        (self.model, self.settings, self.tokenizer, self.directory) = (model, settings, tokenizer, directory)
+        (self.model, self.settings, self.tokenizer) = (model, settings, tokenizer)
+        self.directory = ranks.isFirst ? directory : nil
         model.parameters.precision = settings.precision
         (self.loader, self.validation, self.microBatches) = (loader, validation, microBatches)
         (sayLine, self.writeModel) = (say, writeModel)
@@ -100,12 +104,13 @@ package final class Trainer {
         self.resumed = resumed?.step
         let B = settings.B
         (self.B, self.T) = (B, T)
+        gradientSum = try GradientSum(model.parameters, microBatches: microBatches, sameBits: settings.sameBits, ranks)
         steps = try settings.steps(batches: loader.batchesPerEpoch, microBatches: microBatches)
         schedule = Schedule(
             shape: settings.schedule, learningRate: settings.learningRate, warmupSteps: settings.warmup, steps: steps,
             finalFraction: settings.finalFraction, conventions: settings.conventions)
         let data = try loader.check()
-        _ = try validation?.check()
+        let validationData = try validation?.check()
         state =
             resumed
             ?? TrainingState(
@@ -122,19 +127,23 @@ package final class Trainer {
                         + "other data, start from the model: -e FILE and another --output")
             }
             if state.bestBy != settings.bestBy { (state.best, state.bestBy) = (nil, settings.bestBy) }
-            if let directory, state.best != nil, !directory.hasBest {
+            if let directory = self.directory, state.best != nil, !directory.hasBest {
                 note("note: \(directory.bestPath) is missing; the next validation writes it again")
                 state.best = nil
             }
         }
-        (state.B, state.T, state.data, state.settings) = (B, T, data, settings.kept)
+        (state.B, state.T, state.data, state.settings) = (B, T, data, settings.kept(microBatches: microBatches, T: T))
         firstStep = state.step
         guard state.step <= steps else {
             throw UserError(
                 "the last checkpoint is of step \(state.step), and --steps asks for \(steps)",
                 hint: "give a larger --steps (-x), or --resume 0 to start over")
         }
-        guard let directory, !settings.isDryRun else {
+        if ranks.size > 1 {
+            try ranks.meetToTrain(
+                runFields(state, settings, model.parameters, validation: validationData, steps: steps))
+        }
+        guard let directory = self.directory, !settings.isDryRun else {
             log = nil
             return
         }
@@ -166,7 +175,10 @@ package final class Trainer {
         let tokens = loader.tokensPerBatch.map { "\(grouped($0 * microBatches)) tokens in " } ?? ""
         say("steps       \(steps) of \(tokens)\(microBatches) micro-batches")
         let format = settings.precision == .float32 ? "" : " in \(settings.precision)"
-        say(String(format: "machine     %ld threads, %.0f GFLOP/s at most%@", threadCount, peak * 1e-9, format))
+        let threads = "\(threadCount) thread\(ranks.size > 1 && threadCount == 1 ? "" : "s")"
+        say(
+            (ranks.summary.map { "machines    \($0), \(threads) each" } ?? "machine     \(threads)")
+                + String(format: ", %.0f GFLOP/s at most%@", peak * 1e-9, format))
         if settings.precision == .bfloat16, !settings.precision.isFast {
             note(
                 "note: this processor has no instruction for bfloat16: the results are bfloat16's, but it takes longer"
@@ -188,7 +200,8 @@ package final class Trainer {
     /// Measures the peak again after a minute: the first time the machine may have been busy.
     private func measurePeak() {
         guard now() - peakTime > 60 else { return }
-        (peak, peakTime) = (max(peak, measurePeakFlops(settings.precision)), now())
+        // The ranks measure at the same time, and compute at the same time.
+        (peak, peakTime) = (max(peak, Double(ranks.size) * measurePeakFlops(settings.precision)), now())
     }
 
     // MARK: - the loop
@@ -244,7 +257,8 @@ package final class Trainer {
         return true
     }
 
-    private func checkStop() throws { if stopIsRequested() { throw Interrupted() } }
+    /// All ranks ask at the same places, and a signal to any of them stops all.
+    private func checkStop() throws { if ranks.any(stopIsRequested()) { throw Interrupted() } }
 
     /// Writes a checkpoint, if there is something to keep, and tells how the run goes on.
     private func stopped() -> UserError {
@@ -273,7 +287,9 @@ package final class Trainer {
     /// Validates, and keeps the model that does best.
     package func validate() throws {
         guard let validation else { return }
-        let result = try measure(validation)
+        let result = try Validation(
+            of: model, on: validation, batches: settings.validationBatches, bytesOfTokens: bytesOfTokens,
+            checkStop: checkStop)
         guard result.sequences > 0 else {
             return say(
                 "val loss: no \(settings.lossOn) in the first \(settings.validationBatches) batches; "
@@ -303,56 +319,10 @@ package final class Trainer {
         }
     }
 
-    /// What a validation measures, over the targets that count.
-    private struct Validation {
-        /// Means.
-        var (loss, accuracy) = (0.0, 0.0)
-        /// The share of sequences whose every target was the most probable token: greedy decoding then writes exactly
-        /// this answer.
-        var exact = 0.0
-        /// Sequences with a target that counts.
-        var sequences = 0
-        /// The loss for each byte of text instead of each token, so that models with different vocabularies compare; nil
-        /// without a tokenizer.
-        var bitsPerByte: Double?
-    }
-
-    /// Measures the first batches of the validation data.
-    private func measure(_ validation: any TrainingData) throws -> Validation {
-        var result = Validation()
-        var (targets, exactOnes, bytes) = (0, 0, 0)
-        validation.startEpoch()
-        for _ in 0..<min(settings.validationBatches, validation.batchesPerEpoch) {
-            try checkStop()
-            let batch = try validation.nextBatch()
-            let loss = model.loss(of: batch)
-            result.loss += loss.mean * Double(loss.counted)
-            result.accuracy += loss.accuracy * Double(loss.counted)
-            targets += loss.counted
-            bytes += batch.targets.reduce(0) {
-                $0 + ($1 >= 0 && Int($1) < bytesOfTokens.count ? bytesOfTokens[Int($1)] : 0)
-            }
-            var first = 0
-            for length in batch.lengths {
-                let counted = (first..<first + length).filter { batch.targets[$0] >= 0 }
-                first += length
-                guard !counted.isEmpty else { continue }
-                result.sequences += 1
-                if counted.allSatisfy({ loss.correct[$0] == 1 }) { exactOnes += 1 }
-            }
-        }
-        func mean(_ sum: Double, of count: Int) -> Double { sum.isNaN ? .nan : sum / Double(max(1, count)) }
-        if bytes > 0 { result.bitsPerByte = mean(result.loss * M_LOG2E, of: bytes) }
-        result.loss = mean(result.loss, of: targets)
-        result.accuracy = mean(result.accuracy, of: targets)
-        result.exact = mean(Double(exactOnes), of: result.sequences)
-        return result
-    }
-
     /// Prints a sample, if the model is one that writes. Its random numbers depend on the step alone, so a resumed run
     /// writes the same.
     package func sample() throws {
-        guard let model = model as? any CausalModel else { return }
+        guard ranks.isFirst, let model = model as? any CausalModel else { return }
         let start = Int32(tokenizer?.endOfText ?? (model.V == 50257 ? 50256 : 0))
         // Trained on answers, a model is asked a question of the validation data; it cannot make up its own.
         let (question, end) =
@@ -450,18 +420,38 @@ package final class Trainer {
         startOfStep = now()
         if settings.overfitsBatch { loader.startEpoch() }
         let targets = try countTargets()
-        loss = 0
-        (tokensInStep, sequencesInStep) = (0, 0)
-        for i in 0..<microBatches {
-            try checkStop()
-            var batch = try loader.nextBatch()
+        /// Of each micro-batch that this rank computes: its part of the loss, its tokens and its sequences.
+        var results: [Double] = []
+        waitedBefore = ranks.waited
+        try forEachOwnBatch { i, batch in
+            var batch = batch
             batch.dropoutKey = DropoutKey(seed: settings.seed, microBatch: state.step &* microBatches &+ i)
-            tokensInStep += batch.inputs.count
-            sequencesInStep += batch.lengths.count
-            withThreadsAwake {
-                loss += pass(batch, 1 / Float(targets)).mean * Double(batch.counted) / Double(targets)
+            gradientSum.add {
+                withThreadsAwake {
+                    let loss = pass(batch, 1 / Float(targets))
+                    results.append(loss.mean * Double(batch.counted) / Double(targets))
+                }
             }
+            results += [Double(batch.inputs.count), Double(batch.lengths.count)]
             trial = Array(batch.inputs.prefix(batch.lengths.first ?? 0))
+        }
+        // In the order of the micro-batches, as on one rank.
+        let all = ranks.gather(results).flatMap { $0 }
+        func sum(_ first: Int) -> Double { stride(from: first, to: all.count, by: 3).reduce(0) { $0 + all[$1] } }
+        loss = sum(0)
+        (tokensInStep, sequencesInStep) = (Int(sum(1)), Int(sum(2)))
+    }
+
+    /// Reads this rank's share of a step's micro-batches, and passes over the others'.
+    private func forEachOwnBatch(_ body: (_ i: Int, _ batch: Batch) throws -> Void) throws {
+        let own = ranks.share(of: microBatches)
+        for i in 0..<microBatches {
+            guard own.contains(i) else {
+                loader.skipBatch()
+                continue
+            }
+            try checkStop()
+            try body(i, loader.nextBatch())
         }
     }
 
@@ -471,12 +461,9 @@ package final class Trainer {
         if settings.lossOn == .all, let tokens = loader.tokensPerBatch { return tokens * microBatches }
         let start = loader.position
         var targets = 0
-        for _ in 0..<microBatches {
-            try checkStop()
-            targets += try loader.nextBatch().counted
-        }
+        try forEachOwnBatch { targets += $1.counted }
         loader.rewind(to: start)
-        return max(1, targets)
+        return max(1, Int(ranks.gather([Double(targets)]).reduce(0) { $0 + $1[0] }))
     }
 
     /// Measures the gradients' norm. Above 1 it is clipped: `update` scales the gradients to a norm of 1.
@@ -528,12 +515,14 @@ package final class Trainer {
         let T = tokensInStep / max(1, sequencesInStep)  // the mean length
         let share = model.flopsPerToken(T: T) * Double(tokensInStep) / seconds / peak
         func text(_ score: Double) -> String { score.isNaN ? "" : String(format: "(%+.2fz)", score) }
+        let waiting =
+            ranks.size == 1 ? "" : String(format: " | %.1f%% waiting", 100 * (ranks.waited - waitedBefore) / seconds)
         stepLines.show(
             String(
                 format: "step %4ld/%ld | loss %.6f %@| %@ left | norm %.4f %@| lr %.2e | %.2f ms | %.1f%% MFU | "
-                    + "%.0f tok/s", step + 1, steps, loss, text(lossScore),
+                    + "%.0f tok/s%@", step + 1, steps, loss, text(lossScore),
                 durationText(secondsPerStep * Double(steps - step - 1)), norm, text(normScore), rate, seconds * 1000,
-                100 * share, tokensPerStep / secondsPerStep), step: step + 1, isLast: step + 1 == steps)
+                100 * share, tokensPerStep / secondsPerStep, waiting), step: step + 1, isLast: step + 1 == steps)
         fflush(nil)
         warn(log?.training(step: step, loss: loss, learningRate: rate, norm: norm), "its lines wait")
     }

@@ -38,6 +38,8 @@ package struct TrainingSettings {
     package let dropout: Float
     /// The format in which the linear layers multiply.
     package let precision: Precision
+    /// Whether the gradients are added in an order that any number of ranks can share.
+    package let sameBits: Bool
     package let conventions: Conventions
     /// 0 never skips.
     package let skipLossZ: Double
@@ -51,10 +53,12 @@ package struct TrainingSettings {
     /// Steps from one line to the next; nil as seldom as a person reads.
     package let logEvery: Int?
     package let seed: UInt32
-    /// nil takes all cores.
+    /// nil takes all cores, or a rank's share of them.
     package let threads: Int?
     /// Whether to check everything and then end, with nothing written.
     package let isDryRun: Bool
+    /// Whether the data are token shards, and not conversations.
+    private let readsShards: Bool
     /// Whether more is given than where and how.
     private let saysWhatToTrain: Bool
     /// The options as a checkpoint keeps them.
@@ -79,7 +83,7 @@ package struct TrainingSettings {
         ] + model + shared + [
             Option(
                 "total-batch-size", "d", .integer(1...Int.max), "N",
-                "tokens of a step, in micro-batches of B·T each (default B·T)"),
+                "tokens of a step, of all ranks together, in micro-batches of B·T each (default B·T, times the ranks)"),
             Option(
                 "overfit-batch", "a", .flag, "[0|1]",
                 "train on the first batch alone, to see whether the model can learn it"),
@@ -194,7 +198,12 @@ package struct TrainingSettings {
                 "seed of the initial weights, the order of the data, the dropout and the samples"),
             Option(
                 "threads", nil, .integer(1...1024), "N",
-                "threads to compute with (default: all cores); the result is the same"),
+                "threads to compute with (default: all cores; a rank's share of them, under mpirun); the result is the same"
+            ),
+            Option(
+                "same-bits", nil, .flag, "[0|1]",
+                "end in the same bytes on 1, 2, 4 … ranks (mpirun), by adding the micro-batches' gradients in one tree. It"
+                    + " takes the memory of the gradients once more for each time that a rank's micro-batches halve"),
             Option("dry-run", nil, .flag, "[0|1]", "check everything, say what would be trained, and write nothing"),
         ]
     }
@@ -225,6 +234,10 @@ package struct TrainingSettings {
             note("note: --steps was \(steps), is now what --epochs asks for")
             kept["steps"] = nil
         }
+        // A process alone does not write down that a step was one micro-batch.
+        if ranks.size > 1, options.has("total-batch-size"), kept["total-batch-size"] == nil, state.B > 0 {
+            kept["total-batch-size"] = "\(state.B * state.T)"
+        }
         return try options.completed(from: kept)
     }
 
@@ -233,6 +246,7 @@ package struct TrainingSettings {
         func given(_ name: String) -> Int? { options.isGiven(name) ? options.int(name) : nil }
         // Conversations are files that are named one by one, and in them the answers count.
         let readsShards = options.has("train-data")
+        self.readsShards = readsShards
         func shards(_ option: String, _ split: String) -> String {
             let given = options.text(option) ?? ""
             return isDirectory(given) ? "\(given)\(given.hasSuffix("/") ? "" : "/")\(split)_*.bin" : given
@@ -275,6 +289,7 @@ package struct TrainingSettings {
         optimizer = options.has("optimizer") ? Optimizer(rawValue: options.text("optimizer") ?? "") ?? .adamW : .adamW
         dropout = Float(options.double("dropout"))
         precision = Precision(rawValue: options.text("dtype") ?? "") ?? .float32
+        sameBits = options.flag("same-bits")
         conventions = Conventions(rawValue: options.text("trainer") ?? "") ?? .llmC
         skipLossZ = options.double("skip-loss-z")
         skipNormZ = options.double("skip-norm-z")
@@ -310,13 +325,20 @@ package struct TrainingSettings {
 
     /// Micro-batches of a step.
     package func microBatches(T: Int) throws -> Int {
-        let total = givenTotalBatch ?? B * T
+        let total = givenTotalBatch ?? B * T * ranks.size
         guard total % (B * T) == 0 else {
             throw UserError(
                 "a total batch of \(total) tokens is not made of whole micro-batches of \(B) · \(T) = \(B * T)",
-                hint: "take --total-batch-size (-d) \(B * T) or a multiple of it")
+                hint: "take --total-batch-size (-d) \(B * T * ranks.size) or a multiple of it")
         }
         return total / (B * T)
+    }
+
+    /// The options as a checkpoint of the run keeps them. The tokens of a step depend on the number of ranks, if they are
+    /// not given, and must not do so when the run continues on another number.
+    package func kept(microBatches: Int, T: Int) -> [String: String] {
+        guard ranks.size > 1, readsShards, givenTotalBatch == nil else { return kept }
+        return kept.merging(["total-batch-size": "\(microBatches * B * T)"]) { $1 }
     }
 
     /// Steps of the run.
@@ -390,6 +412,17 @@ package struct TrainingSettings {
     /// - Throws: if another process writes there, or a run is there and nothing was said about it, or a run of another
     ///   kind of model.
     package func openOutput(_ layout: CheckpointDirectory.Layout = .files) throws -> CheckpointDirectory? {
+        // Rank 0 alone writes, and puts in order what a killed run has left; then the others may look.
+        guard ranks.isFirst else {
+            try ranks.meet()
+            return output.map { CheckpointDirectory($0, layout) }
+        }
+        let directory = try openOutputToWrite(layout)
+        try ranks.meet()
+        return directory
+    }
+
+    private func openOutputToWrite(_ layout: CheckpointDirectory.Layout) throws -> CheckpointDirectory? {
         guard let output else {
             if resume == .continues {
                 throw UserError("--resume needs the folder to resume from", hint: "add --output (-o) DIR", exitCode: 2)

@@ -71,6 +71,9 @@ private func loader(
     let whole = loader(lengths)
     for _ in 0..<6 { _ = whole.nextBatch() }
     let place = whole.position
+    let skipping = loader(lengths)
+    for _ in 0..<6 { skipping.skipBatch() }
+    #expect(skipping.position == place)
     let second = loader(lengths)
     try second.resume(at: place)
     for _ in 0..<9 { #expect(second.nextBatch().inputs == whole.nextBatch().inputs) }

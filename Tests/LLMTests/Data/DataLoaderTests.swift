@@ -169,6 +169,11 @@ func `a loader resumes at any place`(seed: UInt32?, rows: Bool) throws {
             places.append(whole.position)
             batches.append(try whole.nextBatch().inputs)
         }
+        let skipping = try loader(directory, seed: seed, rows: rows)
+        for place in places {
+            try #require(skipping.position == place)
+            skipping.skipBatch()
+        }
         for start in places.indices {
             let resumed = try loader(directory, seed: seed, rows: rows)
             try resumed.resume(at: places[start])

@@ -108,6 +108,8 @@ private func masks(_ text: [Int32], _ masking: Masking, seed: UInt64) -> (inputs
         let whole = try loader(42)
         for _ in 0..<8 { _ = try whole.nextBatch() }
         let resumed = try loader(42)
+        for _ in 0..<8 { resumed.skipBatch() }
+        #expect(resumed.position == whole.position)
         try resumed.resume(at: whole.position)
         for _ in 0..<6 {
             let (a, b) = (try whole.nextBatch(), try resumed.nextBatch())
