@@ -16,6 +16,7 @@
 #   make test       format, build, tests, and the model against PyTorch's reference
 #   make test-widths    the tests at the other SIMD widths
 #   make test-kill  a run that is killed again and again ends in the same bytes
+#   make test-mpi   runs of several processes, with each MPI library that is here, agree with a run of one
 #   make test-threads   small runs of all programs under the thread sanitizer
 #   make bench      the speed of each kernel against this machine's limit; with TEXT=…, the tokenizer's too
 #   make fuzz       a minute of damaged files and hard texts
@@ -44,7 +45,7 @@ ifneq ($(filter-out MAKE%,$(MISSPELT)),)
 $(error there is no variable $(MISSPELT); there are $(VARIABLES))
 endif
 # So would a text that is given without its name, or an empty one, and a number that is none fails late.
-GOALS = all help swift run resume tutorial lotto-long lora chatbot test test-widths test-kill test-threads bench fuzz clean
+GOALS = all help swift run resume tutorial lotto-long lora chatbot test test-widths test-kill test-mpi test-threads bench fuzz clean
 STRANGE = $(filter-out $(GOALS) $(PROGRAMS),$(MAKECMDGOALS))
 ifneq ($(STRANGE),)
 $(error there is no goal $(STRANGE); a text is given as make run TEXT=book.txt, in quotes if there is a space in its name; make help lists the goals)
@@ -232,6 +233,9 @@ test-widths:
 
 test-kill: all
 	dev/test_kill.sh 200 50 .
+
+test-mpi: all
+	dev/test_mpi.sh .
 
 # The thread sanitizer over the whole pipeline. Built again, with the sanitizer in it.
 test-threads:

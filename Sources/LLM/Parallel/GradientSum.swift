@@ -90,7 +90,7 @@ package final class GradientSum: @unchecked Sendable {
     /// those of all micro-batches of all ranks.
     package func add(_ pass: () -> Void) {
         let isLast = done + 1 == count
-        if isLast, ranks.mayExchangeBeside {
+        if isLast, !layers.isEmpty, ranks.mayExchangeBeside {
             sent = 0
             parameters.layerIsDone = { [self] layer in
                 sent += 1

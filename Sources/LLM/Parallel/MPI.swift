@@ -165,8 +165,12 @@ package final class MPI {
     ///
     /// It asks again and again whether they have, and sleeps in between: the libraries' own way to wait keeps a core
     /// busy, which is needed for computing here.
-    /// - Parameter isUrgent: whether somebody waits for it. Then it looks without a pause for some time first.
-    package func exchange(_ messages: [Message], isUrgent: () -> Bool = { true }) {
+    /// - Parameters:
+    ///   - isUrgent: whether somebody waits for it. Then it looks without a pause for some time first.
+    ///   - everySecond: is called while it takes long.
+    package func exchange(
+        _ messages: [Message], isUrgent: () -> Bool = { true }, everySecond: () -> Void = {}
+    ) {
         var open: [UInt64] = []  // as large as the largest request there is
         for message in messages {
             var request: UInt64 = 0
@@ -182,12 +186,17 @@ package final class MPI {
             check(code)
             open.append(request)
         }
-        var looks = 0
+        let start = now()
+        var seconds = 1.0
         while true {
             open.removeAll { isDone($0) }
             if open.isEmpty { return }
-            looks += 1
-            if isUrgent(), looks < 2000 { sched_yield() } else { usleep(50) }
+            let time = now() - start
+            if isUrgent(), time < 0.005 { sched_yield() } else { usleep(50) }
+            if time > seconds {
+                everySecond()
+                seconds = time + 1
+            }
         }
     }
 

@@ -26,20 +26,29 @@ package final class Ranks {
     /// Computers.
     private var machines = 1
     private let mpi: MPI?
+    /// The others on this machine, as the system counts them.
+    private let processes: [(rank: Int, process: pid_t)]
     /// The seconds that were spent waiting for other ranks.
     package private(set) var waited = 0.0
     /// Whether every rank is known to do the same. Until then each says what is wrong with it when they meet.
     private var areTraining = false
 
     /// A process alone.
-    fileprivate init() { (rank, size, here, mpi) = (0, 1, 1, nil) }
+    fileprivate init() { (rank, size, here, mpi, processes) = (0, 1, 1, nil, []) }
 
     fileprivate init(_ launch: Launch, environment: [String: String]) throws {
         let mpi = try MPI(launch, environment: environment)
         (self.mpi, rank, size) = (mpi, mpi.rank, mpi.size)
-        let names = Ranks.gather(Array(ProcessInfo.processInfo.hostName.utf8), mpi)
+        let neighbours = Ranks.gather(Array("\(getpid()) \(hostName())".utf8), mpi).map { text in
+            String(decoding: text, as: UTF8.self).split(separator: " ", maxSplits: 1)
+        }
+        let names = neighbours.map { $0.last ?? "" }
         here = names.count { $0 == names[mpi.rank] }
         machines = Set(names).count
+        // A container may hide them.
+        processes = neighbours.indices.filter { $0 != mpi.rank && names[$0] == names[mpi.rank] }.compactMap { other in
+            neighbours[other].first.flatMap { pid_t($0) }.map { (other, $0) }
+        }.filter { kill($0.process, 0) == 0 }
         let share = max(1, coreCount / here)
         let allowed = allowedCores()
         useThreads(min(share, allowed))
@@ -66,7 +75,7 @@ package final class Ranks {
     /// What each rank has, by rank. All ranks call it together, as they do everything that exchanges.
     package func gather(_ bytes: [UInt8]) -> [[UInt8]] {
         guard let mpi else { return [bytes] }
-        return waiting { Ranks.gather(bytes, mpi) }
+        return waiting { Ranks.gather(bytes, mpi, endIfAlone) }
     }
 
     package func gather(_ numbers: [Double]) -> [[Double]] {
@@ -83,7 +92,7 @@ package final class Ranks {
         size == 1 ? isSo : gather([isSo ? 1 : 0] as [UInt8]).contains([1])
     }
 
-    private static func gather(_ bytes: [UInt8], _ mpi: MPI) -> [[UInt8]] {
+    private static func gather(_ bytes: [UInt8], _ mpi: MPI, _ everySecond: () -> Void = {}) -> [[UInt8]] {
         let others = (0..<mpi.size).filter { $0 != mpi.rank }
         /// As many bytes from each rank as `counts` says.
         func exchange(_ bytes: [UInt8], counts: [Int]) -> [[UInt8]] {
@@ -93,15 +102,13 @@ package final class Ranks {
                 bytes.withUnsafeBytes { bytes in
                     // An empty array may have no place, and nothing is sent of it.
                     guard let base = all.baseAddress else { return }
-                    mpi.exchange(
-                        others.filter { counts[$0] > 0 }.map {
-                            .receive(base + starts[$0], bytes: counts[$0], from: $0)
-                        }
-                            + others.compactMap { other in
-                                bytes.baseAddress.flatMap {
-                                    bytes.isEmpty ? nil : .send($0, bytes: bytes.count, to: other)
-                                }
-                            })
+                    var messages: [MPI.Message] = others.filter { counts[$0] > 0 }.map {
+                        .receive(base + starts[$0], bytes: counts[$0], from: $0)
+                    }
+                    if let own = bytes.baseAddress, !bytes.isEmpty {
+                        messages += others.map { .send(own, bytes: bytes.count, to: $0) }
+                    }
+                    mpi.exchange(messages, everySecond: everySecond)
                 }
             }
             return (0..<mpi.size).map { $0 == mpi.rank ? bytes : Array(all[starts[$0]..<starts[$0 + 1]]) }
@@ -114,7 +121,21 @@ package final class Ranks {
     }
 
     /// Sends and receives messages; from one thread at a time.
-    func exchange(_ messages: [MPI.Message], isUrgent: () -> Bool) { mpi?.exchange(messages, isUrgent: isUrgent) }
+    func exchange(_ messages: [MPI.Message], isUrgent: () -> Bool) {
+        mpi?.exchange(messages, isUrgent: isUrgent, everySecond: endIfAlone)
+    }
+
+    /// Ends all if another rank has died. The launchers do that, too, but Open MPI's asks the others to stop first, and
+    /// they would wait for the dead one as long as it lets them.
+    private func endIfAlone() {
+        guard let dead = processes.first(where: { kill($0.process, 0) != 0 && errno == ESRCH }) else { return }
+        speaks = true
+        report(
+            UserError(
+                "rank \(dead.rank) has died",
+                hint: "continue from the last checkpoint with -y 1, under mpirun as before"))
+        mpi?.abort(exitCode: 1)
+    }
 
     /// Whether that may be another thread than the main one.
     var mayExchangeBeside: Bool { mpi?.allowsThreads ?? false }
@@ -248,6 +269,13 @@ package func runOnAllRanks(_ body: () throws -> Void) {
             ranks.end(error)
         }
     }
+}
+
+/// The computer's name, as it says itself. (Foundation asks the network for it, which may take half a minute to answer.)
+private func hostName() -> String {
+    var name = [CChar](repeating: 0, count: 256)
+    guard gethostname(&name, name.count - 1) == 0 else { return "" }
+    return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
 
 /// The cores that this process may use.

@@ -278,7 +278,8 @@ package final class Trainer {
             what,
             hint: directory.steps().isEmpty
                 ? "nothing was kept yet"
-                : "continue with \(shellWord(programName())) -o \(shellWord(directory.path)) -y 1",
+                : "continue with \(ranks.size > 1 ? "mpirun -n \(ranks.size) " : "")\(shellWord(programName())) "
+                    + "-o \(shellWord(directory.path)) -y 1",
             exitCode: 130)
     }
 
