@@ -1,15 +1,13 @@
 #!/usr/bin/env bash
 # Trains small models of each kind on 1, 2, 3 and 4 ranks, with every MPI library that is here: the same losses, the same
-# bytes where they are promised, a resumed run on another number of ranks, a rank that is killed, Ctrl-C, a full disk, and
-# ranks that do not agree.
+# bytes where they are promised, and a resumed run on another number of ranks.
 #
 # usage: dev/test_mpi.sh FOLDER_OF_PROGRAMS
 set -euo pipefail
 cd "$(dirname "$0")/.."
 programs=$1
 folder=$(mktemp -d)
-pid=
-trap 'kill -9 $pid 2>/dev/null || true; rm -rf "$folder"' EXIT
+trap 'rm -rf "$folder"' EXIT
 # In a container one is root, and there may be fewer cores than ranks.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
@@ -120,94 +118,5 @@ for library in openmpi mpich; do
     cmp "$folder/train_gpt2/state_00000020_00000.bin" "$folder/resumed/state_00000020_00000.bin" || fail "resumed on two"
     rm -rf "$folder/resumed"
     echo "$library: resumed on another number of ranks"
-
-    # A rank is killed, once each, and all end; then Ctrl-C. What was saved goes on to the same bytes.
-    train 0 $gpt2 -x 100 --same-bits -n 1 -o "$folder/whole"
-    for victim in 0 1 stop; do
-        # How long Open MPI's mpirun waits for the last checkpoint after Ctrl-C; by default a second.
-        [ $victim != stop ] || export OMPI_MCA_odls_base_sigkill_timeout=60 PRTE_MCA_odls_base_sigkill_timeout=60
-        run 2 $gpt2 -x 100 --same-bits -n 1 -o "$folder/stopped" &
-        pid=$!
-        while kill -0 $pid 2>/dev/null && [ ! -e "$folder/stopped/DONE_00000005" ]; do sleep 0.05; done
-        if [ $victim = stop ]; then
-            # The mpirun is a child of the function's shell.
-            kill -INT "$(pgrep -P $pid)"
-        else
-            for process in $(pgrep train_gpt2); do
-                if tr '\0' '\n' <"/proc/$process/environ" | grep -qxE "(OMPI_COMM_WORLD_RANK|PMI_RANK)=$victim" \
-                    && tr '\0' ' ' <"/proc/$process/cmdline" | grep -qF "$folder/"; then kill -9 "$process"; fi
-            done
-        fi
-        started=$(date +%s)
-        code=0
-        wait $pid || code=$?
-        pid=
-        [ $code -ne 0 ] || fail "$library: nothing was stopped"
-        [ $(($(date +%s) - started)) -le 10 ] || fail "$library: it took more than ten seconds to end"
-        if [ $victim = stop ]; then
-            grep -q "continue with mpirun -n 2" "$folder/errors" || fail "$library: Ctrl-C without a hint"
-            grep -q "^wrote" "$folder/output" || fail "$library: Ctrl-C without a checkpoint"
-        fi
-        train 2 $gpt2 -x 100 --same-bits -n 1 -y 1 -o "$folder/stopped"
-        diff -r "$folder/whole" "$folder/stopped" || fail "$library: a stopped run ended in other bytes"
-        rm -rf "$folder/stopped"
-    done
-    unset OMPI_MCA_odls_base_sigkill_timeout PRTE_MCA_odls_base_sigkill_timeout
-    rm -rf "$folder/whole"
-    echo "$library: a killed rank ends all, Ctrl-C writes a checkpoint, and both go on"
-
-    # A file may not grow beyond 200 kB: rank 0's disk is full.
-    code=0
-    (ulimit -f 200 && run 2 $gpt2 -x 20 -o "$folder/full") || code=$?
-    [ $code -ne 0 ] && grep -q "no checkpoint of step 20 was written" "$folder/output" \
-        || fail "$library: a full disk went unnoticed"
-    rm -rf "$folder/full"
-
-    # refused WORDS COMMAND…: ends before the first step, with these words, and nothing is written.
-    refused() {
-        local words=$1
-        shift
-        if run "$@"; then fail "$library: not refused: $words"; fi
-        grep -q "$words" "$folder/errors" || fail "$library: refused with other words than: $words"
-        ! grep -q "^step" "$folder/output" || fail "$library: a step before: $words"
-        [ ! -e "$folder/refused/main.log" ] || fail "$library: something was written before: $words"
-    }
-    # Rank 1 alone gets what follows --then.
-    cat >"$folder/differ" <<'END'
-#!/usr/bin/env bash
-words=() more=() then=
-for word in "$@"; do
-    if [ "$word" = --then ]; then then=1; elif [ -n "$then" ]; then more+=("$word"); else words+=("$word"); fi
-done
-[ "${OMPI_COMM_WORLD_RANK:-${PMI_RANK:-}}" = 1 ] || more=()
-exec "${words[@]}" "${more[@]}"
-END
-    chmod +x "$folder/differ"
-    small="$folder/differ $gpt2 -x 3 -o $folder/refused --then"
-    refused "rank 1 has --learning-rate 2e-3, and rank 0 1e-3" 2 $small -l 2e-3
-    refused "rank 1 has --dry-run" 3 $small --dry-run
-    refused "rank 1: no token shards match" 2 $small -i "$folder/none_*.bin"
-    refused "rank 1: unknown option --nothing" 2 $small --nothing
-    refused "rank 1 has another number of steps" 2 $small --steps 4
-    cp -r "$folder/train_gpt2" "$folder/other" && cp "$folder/base.bin" "$folder/other.bin"
-    # The same name with other contents, as on machines that share no folder.
-    sed -e 's|^exec|[ ${#more[@]} -eq 0 ] \|\| { cd "$(dirname "$0")/there"; more=(); }; exec|' "$folder/differ" >"$folder/elsewhere"
-    chmod +x "$folder/elsewhere"
-    mkdir -p "$folder/here" "$folder/there"
-    cp "$folder/train_000000.bin" "$folder/val_000000.bin" "$folder/here"
-    cp "$folder/val_000000.bin" "$folder/there/train_000000.bin" && cp "$folder/val_000000.bin" "$folder/there"
-    cp "$folder/base.bin" "$folder/here/model.bin"
-    cp "$folder/train_gpt2/model_00000010.bin" "$folder/there/model.bin"
-    local_run="$(realpath "$programs")/train_gpt2 -t 167 -b 1 -d 334 -x 3 --tokenizer $folder -v 10 --threads 1"
-    cd "$folder/here"
-    refused "rank 1 has another text to learn from" 2 "$folder/elsewhere" $local_run -i "train_*.bin" --then x
-    refused "rank 1 has another model" 2 "$folder/elsewhere" $local_run -e model.bin -i "$folder/train_*.bin" --then x
-    cd "$OLDPWD"
-    rm -rf "$folder/refused" "$folder/here" "$folder/there" "$folder/other" "$folder/other.bin"
-    refused "12 micro-batches cannot be shared by 5 ranks" 5 $gpt2 -x 3
-    refused "that 3 ranks cannot share" 3 $gpt2 -x 3 --same-bits
-    # The other library, in which every process would be alone; and none at all.
-    LLM_MPI=/nowhere/libmpi.so refused "there is no MPI library here" 2 $gpt2 -x 3
-    echo "$library: a full disk, and ranks that do not agree"
 done
 [ $tested -gt 0 ] || echo "no MPI library was tested (Debian: apt-get install openmpi-bin mpich)"
