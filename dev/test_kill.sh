@@ -11,17 +11,8 @@ folder=$(mktemp -d)
 pid=
 trap 'kill -9 $pid 2>/dev/null || true; rm -rf "$folder"' EXIT
 
-"$programs/lotto" generate --count 2000 --output "$folder" >/dev/null 2>&1
-"$programs/train_tokenizer" --input "$folder/lotto_train.txt" --vocab-size 400 --output "$folder" >/dev/null 2>&1
-"$programs/tokenize" --tokenizer "$folder" --input "$folder/lotto_train.txt" --val-input "$folder/lotto_val.txt" \
-    --row-length 167 --output "$folder" >/dev/null 2>&1
-"$programs/train_tokenizer" --input "$folder/lotto_train.txt" --vocab-size 400 --output "$folder/bert" \
-    --special "[PAD]" "[UNK]" "[CLS]" "[SEP]" "[MASK]" >/dev/null 2>&1
-"$programs/tokenize" --tokenizer "$folder/bert" --input "$folder/lotto_train.txt" \
-    --val-input "$folder/lotto_val.txt" --output "$folder/bert" >/dev/null 2>&1
-awk 'BEGIN { RS = ""; print "Q,A" } {
-    i = index($0, "결과\n"); printf "\"%s\",\"%s\"\n", substr($0, 1, i - 1), substr($0, i + length("결과\n"))
-}' "$folder/lotto_val.txt" >"$folder/questions.csv"
+. dev/small_data.sh
+
 is_saving() {
     compgen -G "$folder/killed/*.tmp" >/dev/null || compgen -G "$folder/killed/best/*.tmp" >/dev/null \
         || [ -e "$folder/killed/.journal" ] || [ -e "$folder/killed/best/.journal" ]
