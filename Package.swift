@@ -68,7 +68,7 @@ let package = Package(
         .executableTarget(
             name: "bench", dependencies: ["LLM", "Kernels"], path: "dev/bench",
             exclude: [
-                "compare.sh", "recipe_search.py", "tokenizer_peers.py", "torch_bert.py", "torch_generate.py",
+                "compare.sh", "machines.py", "mpi_network.sh", "recipe_search.py", "tokenizer_peers.py", "torch_bert.py", "torch_generate.py",
                 "torch_lotto.py", "torch_step.py",
             ]),
         .executableTarget(name: "fuzz", dependencies: ["LLM"], path: "dev/fuzz"),

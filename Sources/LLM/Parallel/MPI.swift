@@ -164,13 +164,12 @@ package final class MPI {
     /// Sends and receives these, all at the same time, and returns when they have arrived and left.
     ///
     /// It asks again and again whether they have, and sleeps in between: the libraries' own way to wait keeps a core
-    /// busy, which is needed for computing here.
+    /// busy, which is needed for computing here. Many questions between two naps, because over TCP the bytes move only
+    /// when the library is asked, some kilobytes at a time.
     /// - Parameters:
-    ///   - isUrgent: whether somebody waits for it. Then it looks without a pause for some time first.
+    ///   - isUrgent: whether somebody waits for it, and the core has nothing else to do. Then it does not sleep.
     ///   - everySecond: is called while it takes long.
-    package func exchange(
-        _ messages: [Message], isUrgent: () -> Bool = { true }, everySecond: () -> Void = {}
-    ) {
+    package func exchange(_ messages: [Message], isUrgent: () -> Bool, everySecond: () -> Void = {}) {
         var open: [UInt64] = []  // as large as the largest request there is
         for message in messages {
             var request: UInt64 = 0
@@ -189,10 +188,12 @@ package final class MPI {
         let start = now()
         var seconds = 1.0
         while true {
-            open.removeAll { isDone($0) }
-            if open.isEmpty { return }
+            for _ in 0..<16 {
+                open.removeAll { isDone($0) }
+                if open.isEmpty { return }
+            }
+            if isUrgent() { sched_yield() } else { usleep(50) }
             let time = now() - start
-            if isUrgent(), time < 0.005 { sched_yield() } else { usleep(50) }
             if time > seconds {
                 everySecond()
                 seconds = time + 1
