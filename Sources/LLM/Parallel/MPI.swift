@@ -109,14 +109,19 @@ package final class MPI {
         let processes = launch.size.map { "\($0) processes" } ?? "several processes"
         // Open MPI loads parts of itself that look for its symbols among all.
         let library = names.lazy.compactMap { dlopen($0, RTLD_NOW | RTLD_GLOBAL) }.first
+        let example = "\(MPI.variable)=/…/\(MPI.libraries(for: launch.launcher, given: nil)[0])"
         guard let library else {
+            let reason = dlerror().map { String(cString: $0) } ?? ""
             throw UserError(
-                "\(processes) were started together, and there is no MPI library here: none of "
-                    + names.joined(separator: ", "),
-                hint: "install the launcher's (Debian: openmpi-bin or mpich), or name its file: \(MPI.variable)=/…/"
-                    + "\(names[0])")
+                "\(processes) were started together, and "
+                    + (given == nil
+                        ? "there is no MPI library here: none of \(names.joined(separator: ", "))"
+                        : "the library that \(MPI.variable) names cannot be opened: \(reason)"),
+                hint: given == nil
+                    ? "install the launcher's (Debian: openmpi-bin or mpich), or name its file: \(example)"
+                    : "name the launcher's MPI library, such as \(example), or leave \(MPI.variable) out")
         }
-        let version = try MPI.version(library, names)
+        let version = try MPI.version(library)
         let family = MPIFamily(
             abiVersion: MPI.abiVersion(library), hasOpenMPISymbols: dlsym(library, "ompi_mpi_comm_world") != nil,
             version: version)
@@ -124,7 +129,7 @@ package final class MPI {
             throw UserError(
                 "an unknown MPI library: \(MPI.shortName(ofVersion: version))",
                 hint: "Open MPI, MPICH and its relatives are known, and libraries with the MPI 5 standard's binary "
-                    + "interface: name one by \(MPI.variable)=/…/\(names[0])")
+                    + "interface: name one by \(example)")
         }
         self.constants = constants
         functions = try Functions(library)
@@ -138,9 +143,9 @@ package final class MPI {
         (self.rank, self.size) = (Int(rank), Int(size))
         guard self.size == launch.size ?? self.size, self.size > 1 || launch.size != nil else {
             throw UserError(
-                "\(name) says that there are \(size) processes, and the launcher started \(processes)",
-                hint: "the library is not the launcher's: name that one by \(MPI.variable)=/…/\(names[0]), or take the "
-                    + "library's own mpirun")
+                "\(name) sees \(size) of the \(processes) that were started together",
+                hint: "the library is not the launcher's: name that one by \(example), or take the library's own mpirun"
+            )
         }
     }
 
@@ -245,7 +250,7 @@ package final class MPI {
     }
 
     /// What the library says it is; it may be asked before it is started.
-    private static func version(_ library: UnsafeMutableRawPointer, _ names: [String]) throws -> String {
+    private static func version(_ library: UnsafeMutableRawPointer) throws -> String {
         let ask: @convention(c) (UnsafeMutablePointer<CChar>, UnsafeMutablePointer<Int32>) -> Int32 = try find(
             "MPI_Get_library_version", in: library)
         var text = [CChar](repeating: 0, count: 8193)  // MPI 5 allows 8192, the others less

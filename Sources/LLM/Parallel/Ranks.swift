@@ -127,8 +127,8 @@ package final class Ranks {
         mpi?.exchange(messages, isUrgent: isUrgent, everySecond: endIfAlone)
     }
 
-    /// Ends all if another rank has died. The launchers do that, too, but Open MPI's asks the others to stop first, and
-    /// they would wait for the dead one as long as it lets them.
+    /// Ends this rank if another one has died. The launchers end all, too, but Open MPI's asks the others to stop first,
+    /// and they would wait for the dead one as long as it lets them. MPI_Abort would wait for the launcher.
     private func endIfAlone() {
         guard let dead = processes.first(where: { kill($0.process, 0) != 0 && errno == ESRCH }) else { return }
         speaks = true
@@ -136,7 +136,7 @@ package final class Ranks {
             UserError(
                 "rank \(dead.rank) has died",
                 hint: "continue from the last checkpoint with -y 1, under mpirun as before"))
-        mpi?.abort(exitCode: 1)
+        _exit(1)
     }
 
     /// Whether that may be another thread than the main one.
