@@ -8,37 +8,7 @@ cd "$(dirname "$0")/.."
 programs=$1
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-# In a container one is root, and there may be fewer cores than ranks.
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-
-fail() {
-    echo "error: $*"
-    tail -n 20 "$folder/output" "$folder/errors" 2>/dev/null || true
-    exit 1
-}
-
-# The mpirun of a library: Debian's name, or the plain one if it says that it is.
-launcher() {
-    for name in "mpirun.$1" mpirun; do
-        command -v "$name" >/dev/null || continue
-        case $1:$("$name" --version 2>/dev/null || true) in
-            openmpi:*"Open MPI"* | openmpi:*OpenRTE* | mpich:*HYDRA* | mpich:*MPICH*) echo "$name" && return ;;
-        esac
-    done
-}
-
-# run RANKS COMMAND…: on so many ranks with $library; 0 is without mpirun.
-run() {
-    local ranks=$1
-    shift
-    if [ "$ranks" -eq 0 ]; then "$@"
-    elif [ "$library" = openmpi ]; then "$(launcher openmpi)" --map-by :OVERSUBSCRIBE --bind-to none -n "$ranks" "$@"
-    else "$(launcher mpich)" -n "$ranks" "$@"; fi >"$folder/output" 2>"$folder/errors" </dev/null
-}
-
-# Like run, and it must end well.
-train() { run "$@" || fail "$* ended with code $?"; }
-
+. dev/mpi.sh
 . dev/small_data.sh
 
 # What trains a model of a kind, in steps of twelve micro-batches, into $folder/NAME.
@@ -71,10 +41,7 @@ losses >"$folder/losses"
 
 tested=0
 for library in openmpi mpich; do
-    [ -n "$(launcher $library)" ] || {
-        echo "$library: skipped, it has no mpirun here"
-        continue
-    }
+    find_mpirun || continue
     tested=$((tested + 1))
 
     for ranks in 2 3 4; do
