@@ -236,6 +236,7 @@ test-kill: all
 
 test-mpi: all
 	dev/test_mpi.sh .
+	dev/test_mpi_failures.sh 5 .
 
 # The thread sanitizer over the whole pipeline. Built again, with the sanitizer in it.
 test-threads:
