@@ -49,11 +49,10 @@ package enum HuggingFaceBERT {
                     ? "dim \(config.C) is not a multiple of n_heads \(config.NH)"
                     : "hidden_size \(config.C) is not a multiple of num_attention_heads \(config.NH)")
         }
-        let activation = json.value(isDistil ? "activation" : "hidden_act")
-        try json.require(
-            isDistil ? "activation" : "hidden_act",
-            { ["gelu", "gelu_new", "gelu_pytorch_tanh"].contains($0.text) }, "\"gelu\" or \"gelu_new\"")
-        config.hasTanhGELU = activation.map { $0.value.text != "gelu" } ?? false
+        let (exact, tanh) = BERTConfiguration.variants
+        let variant = try json.variant(
+            isDistil ? "activation" : "hidden_act", default: "gelu", of: [exact, tanh])
+        config.hasTanhGELU = variant == tanh
         func number(_ name: String, _ allowed: ClosedRange<Double>, default fallback: Double) throws -> Float {
             guard let (_, value) = json.value(name) else { return Float(fallback) }
             guard let number = value.number, allowed.contains(number) else {
@@ -225,7 +224,8 @@ package enum HuggingFaceBERT {
     ) throws {
         func number(_ value: Int) -> JSON { .number(Double(value)) }
         let config = model.config
-        let activation: JSON = config.hasTanhGELU ? "gelu_new" : "gelu"
+        let (exact, tanh) = BERTConfiguration.variants
+        let activation = JSON.string(Array((config.hasTanhGELU ? tanh : exact).utf8))
         let (dropout, attentionDropout) = (decimal(model.dropout), decimal(model.attentionDropout))
         var settings: [String: JSON] = [
             "max_position_embeddings": number(config.maxT), "tie_word_embeddings": true, "vocab_size": number(config.V),

@@ -17,9 +17,10 @@ package enum HuggingFaceGPT2 {
 
     /// The configuration, and whether the classifier is tied to the embeddings.
     private static func readSettings(_ directory: String) throws -> (config: GPT2Configuration, isTied: Bool) {
+        let variant = GPT2Configuration.variant
         let json = try HuggingFaceConfig(
             directory,
-            hint: "it must be a GPT-2 as OpenAI published it: gelu_new, n_inner of 4 · n_embd, tied embeddings")
+            hint: "it must be a GPT-2 as OpenAI published it: \(variant), n_inner of 4 · n_embd, tied embeddings")
         try json.requireModelType("gpt2")
         let config = GPT2Configuration(
             maxT: try json.size("n_positions", "max_position_embeddings", default: 1024),
@@ -31,8 +32,7 @@ package enum HuggingFaceGPT2 {
             throw json.refuse("n_embd \(config.C) is not a multiple of n_head \(config.NH)")
         }
         try json.require("n_inner", { $0.int == 4 * config.C }, "4 · n_embd = \(4 * config.C)")
-        try json.require(
-            "activation_function", { ["gelu_new", "gelu_pytorch_tanh"].contains($0.text) }, "\"gelu_new\"")
+        _ = try json.variant("activation_function", default: "gelu_new", of: [variant])
         try json.require("layer_norm_epsilon", { $0.number.map { Float($0) } == 1e-5 }, "1e-5")
         try json.require("scale_attn_weights", { $0.bool == true }, "true")
         for name in ["scale_attn_by_inverse_layer_idx", "add_cross_attention"] {
@@ -102,7 +102,8 @@ package enum HuggingFaceGPT2 {
         ).write(
             model.parameters, prefix: "transformer.", maxT: config.maxT, hasChecksum: hasChecksum,
             settings: [
-                "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": dropout,
+                "activation_function": .string(Array(GPT2Configuration.variant.utf8)),
+                "architectures": ["GPT2LMHeadModel"], "attn_pdrop": dropout,
                 "embd_pdrop": dropout, "layer_norm_epsilon": .number(1e-5), "model_type": "gpt2",
                 "n_embd": number(config.C), "n_head": number(config.NH), "n_inner": .null,
                 "n_layer": number(config.L), "n_positions": number(config.maxT), "resid_pdrop": dropout,

@@ -67,6 +67,22 @@ struct HuggingFaceConfig {
         throw refuse("\(name) is \(HuggingFaceConfig.shown(found)), not \(wanted)")
     }
 
+    /// Refuses a model of another variant than those that are computed here.
+    /// - Parameters:
+    ///   - setting: where the kind of model has the activation.
+    ///   - fallback: what transformers computes where there is no such setting.
+    /// - Returns: the model's.
+    func variant(_ setting: String, default fallback: String, of computed: [String]) throws -> String {
+        let found = value(setting)?.value ?? .string(Array(fallback.utf8))
+        // transformers has two names for this one.
+        let name = found.text == "gelu_pytorch_tanh" ? "gelu_new" : found.text
+        guard let name, computed.contains(name) else {
+            let wanted = computed.map { "\"\($0)\"" }.joined(separator: " or ")
+            throw refuse("\(setting) is \(HuggingFaceConfig.shown(found)), not \(wanted)")
+        }
+        return name
+    }
+
     /// Refuses a model of another kind.
     func requireModelType(_ wanted: String) throws {
         guard modelType == wanted else {

@@ -27,7 +27,7 @@ package enum HuggingFacePhi {
         try json.require("head_dim", { $0.int == HS }, "\(HS), hidden_size / num_attention_heads")
         try json.require(
             "qk_layernorm", { $0.bool == false }, "false: layer norms of queries and keys are not computed here")
-        try json.require("hidden_act", { ["gelu_new", "gelu_pytorch_tanh"].contains($0.text) }, "\"gelu_new\"")
+        _ = try json.variant("hidden_act", default: "gelu_new", of: [PhiConfiguration.variant])
         try json.require("layer_norm_eps", { $0.number.map { Float($0) } == 1e-5 }, "1e-5")
         try json.require(
             "tie_word_embeddings", { $0.bool == false }, "false: a Phi's classifier is a matrix of its own")
@@ -126,7 +126,8 @@ package enum HuggingFacePhi {
             model.parameters, maxT: config.maxT, hasChecksum: true,
             settings: [
                 "architectures": ["PhiForCausalLM"], "attention_dropout": dropout, "embd_pdrop": dropout,
-                "hidden_act": "gelu_new", "hidden_size": number(config.C), "intermediate_size": number(config.FC),
+                "hidden_act": .string(Array(PhiConfiguration.variant.utf8)), "hidden_size": number(config.C),
+                "intermediate_size": number(config.FC),
                 "layer_norm_eps": .number(1e-5), "max_position_embeddings": number(config.maxT), "model_type": "phi",
                 "num_attention_heads": number(config.NH), "num_hidden_layers": number(config.L),
                 "num_key_value_heads": number(config.NH),

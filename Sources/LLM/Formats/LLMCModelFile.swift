@@ -3,6 +3,9 @@
 // The header is, by index: [0] magic, [1] version, [2] maxT, [3] V, [4] L, [5] NH, [6] C, [7] Vp. Our addition, where
 // llm.c does not look and writes zeros: [8] the tokens of the tokenizer and u64 at [9] their hash, 0 if it is not known;
 // u64 at [12] the checksum of the whole file, computed with this field zero, 0 if there is none.
+//
+// A model that computes something else than llm.c's (GPT2Configuration.variant) has 100 more as its version, 103 or 105,
+// so that nobody takes it for a GPT-2, and from [16] on its variant's name: up to 64 bytes of ASCII, then zeros.
 
 import Foundation
 
@@ -11,6 +14,11 @@ package enum LLMCModelFile {
     private static let headerBytes = 1024
     private static let magic: Int32 = 20_240_326
     private static let checksumIndex = 12
+    /// What llm.c computes.
+    private static let standardVariant = "gelu_new"
+    private static let otherVariants: Int32 = 100
+    /// Where another variant's name is.
+    private static let variantBytes = 64..<128
 
     /// What is in a file's header.
     struct Header {
@@ -74,7 +82,11 @@ package enum LLMCModelFile {
     private static let chunk = 1 << 16
 
     /// Writes a model. The file must be empty.
-    package static func write(_ model: GPT2, to file: OutputFile, format: WeightFormat = .float32) throws {
+    /// - Parameter variant: what the model computes.
+    package static func write(
+        _ model: GPT2, to file: OutputFile, format: WeightFormat = .float32,
+        variant: String = GPT2Configuration.variant
+    ) throws {
         let config = model.config
         var header = [Int32](repeating: 0, count: headerBytes / 4)
         precondition(format != .int8)
@@ -84,6 +96,13 @@ package enum LLMCModelFile {
         if let tokenizer = model.tokenizer {
             header[8] = Int32(tokenizer.count)
             header[u64: 9] = tokenizer.hash
+        }
+        if variant != standardVariant {
+            precondition(variantBytes.count >= variant.utf8.count && variant.utf8.allSatisfy(isPrintable))
+            header[1] += otherVariants
+            header.withUnsafeMutableBytes { header in
+                for (place, byte) in zip(variantBytes, variant.utf8) { header[place] = byte }
+            }
         }
         try file.write(header)
         let parameters = UnsafeBufferPointer(start: model.parameters.values, count: model.parameters.table.count)
@@ -110,10 +129,13 @@ package enum LLMCModelFile {
                 "not a GPT-2 checkpoint (it begins with \(header[0]), not \(magic))",
                 "give a checkpoint written by train_gpt2 or llm.c, or a Hugging Face directory")
         }
-        guard header[1] == 3 || header[1] == 5 else {
+        let isStandard = header[1] < otherVariants
+        let version = isStandard ? header[1] : header[1] - otherVariants
+        guard version == 3 || version == 5 else {
             throw wrong(
                 "version \(header[1]) is neither 3 (float32) nor 5 (bfloat16)", "write it again with a newer llm.c")
         }
+        try checkVariant(isStandard ? nil : header, file)
         let (maxT, V, L, NH, C, Vp) = (header[2], header[3], header[4], header[5], header[6], header[7])
         let limit = sizeLimit
         guard [maxT, V, L, NH, C].allSatisfy({ limit.contains(Int($0)) }), C % NH == 0 else {
@@ -126,7 +148,7 @@ package enum LLMCModelFile {
                 "a vocabulary of \(V) is padded to \(Vp), not to \(config.Vp)",
                 "write it again with a vocabulary padded to a multiple of 128")
         }
-        let format: WeightFormat = header[1] == 3 ? .float32 : .bfloat16
+        let format: WeightFormat = version == 3 ? .float32 : .bfloat16
         let size = saturatingSum(
             headerBytes, saturatingProduct(format == .float32 ? 4 : 2, GPT2Tensors(config).table.count))
         guard file.size == size else {
@@ -143,6 +165,25 @@ package enum LLMCModelFile {
         return Header(
             numbers: header, config: config, format: format, tokenizer: tokenizer.count == 0 ? nil : tokenizer)
     }
+
+    /// Refuses a model of another variant than is computed here.
+    /// - Parameter header: with the variant's name in it; nil is llm.c's.
+    private static func checkVariant(_ header: [Int32]?, _ file: InputFile) throws {
+        let name = header?.withUnsafeBytes { Array($0[variantBytes].prefix { $0 != 0 }) } ?? Array(standardVariant.utf8)
+        guard !name.isEmpty, name.allSatisfy(isPrintable) else {
+            throw UserError(
+                "\(file.path): the name of its variant is not a text",
+                hint: "the file is damaged; copy or write it again")
+        }
+        let variant = String(decoding: name, as: UTF8.self)
+        guard variant == GPT2Configuration.variant else {
+            throw UserError(
+                "\(file.path) is of the variant \(variant), and this program computes \(GPT2Configuration.variant)",
+                hint: "read it with programs that were built for it (GPT2.swift, variant), or take another checkpoint")
+        }
+    }
+
+    private static func isPrintable(_ byte: UInt8) -> Bool { (0x20...0x7e).contains(byte) }
 }
 
 extension [Int32] {

@@ -53,6 +53,8 @@ package struct BERTConfiguration: ModelConfiguration {
     package var epsilon: Float = 1e-12
     /// Whether GELU is GPT-2's approximation.
     package var hasTanhGELU = false
+    /// What is computed below without it and with it: GPT2.swift says more.
+    package static let variants = (exact: "gelu", tanh: "gelu_new")
     /// Whether it has the head, which predicts tokens.
     package var hasHead = true
     package var hasPooler = false

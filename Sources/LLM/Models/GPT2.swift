@@ -30,6 +30,9 @@ package struct GPT2Configuration: CausalConfiguration {
     package var C: Int
     /// V rounded up to a multiple of 128, as llm.c pads it; the extra rows of wte are zero.
     package var Vp: Int { (V + 127) / 128 * 128 }
+    /// What is computed below and cannot be seen in the sizes: the activation, as Hugging Face calls it. Files carry it, and
+    /// a model of another variant is refused. Who changes the computation changes this line (dev/doc/CHANGING.md).
+    package static let variant = "gelu_new"
 
     package init(maxT: Int, V: Int, L: Int, NH: Int, C: Int) {
         self.maxT = maxT

@@ -50,6 +50,8 @@ package struct PhiConfiguration: CausalConfiguration {
     package var R: Int
     /// The base of the rotary frequencies.
     package var theta: Float = 10000
+    /// What is computed below and cannot be seen in the sizes: GPT2.swift says more.
+    package static let variant = "gelu_new"
 
     /// - Parameter FC: nil is 4·C.
     package init(maxT: Int, V: Int, L: Int, NH: Int, C: Int, FC: Int? = nil, R: Int, theta: Float = 10000) {

@@ -83,6 +83,36 @@ func `a model in bfloat16 is rounded to nearest even`(bits: UInt32, expected: UI
     }
 }
 
+// MARK: - the variant
+
+@Test(arguments: [WeightFormat.float32, .bfloat16])
+func `a model that computes something else is named and refused`(format: WeightFormat) throws {
+    try withTemporaryDirectory { directory in
+        let (path, ordinary) = (directory + "/relu.bin", directory + "/gelu.bin")
+        let model = GPT2(tiny, trains: false)
+        model.parameters.initialize(seed: 3)
+        try writeDurably(ordinary) { try LLMCModelFile.write(model, to: $0, format: format, variant: "gelu_new") }
+        try writeDurably(path) { try LLMCModelFile.write(model, to: $0, format: format, variant: "relu, no positions") }
+        var file = try bytes(path)
+        let name = Array("relu, no positions".utf8)
+        #expect(Array(file[64..<64 + name.count]) == name && file[(64 + name.count)..<1024].allSatisfy { $0 == 0 })
+        // What llm.c does not take for its own.
+        #expect(integer(file, at: 4, as: Int32.self) == (format == .float32 ? 103 : 105))
+        let variants = ["the variant relu, no positions", "computes \(GPT2Configuration.variant)"]
+        expectMessage(variants) { _ = try readGPT2Configuration(path) }
+        expectMessage(variants) { _ = try readGPT2(path, trains: false) }
+        // All else is as in an ordinary file, whose header has no name.
+        let other = try bytes(ordinary)
+        #expect(other[64..<1024].allSatisfy { $0 == 0 } && other[1024...] == file[1024...])
+
+        for (bad, what) in [([UInt8](), "no name"), ([7], "a control character"), ([0xc3, 0xa4], "not ASCII")] {
+            for i in 0..<64 { file[64 + i] = i < bad.count ? bad[i] : 0 }
+            try write(file, to: path)
+            expectMessage(["its variant is not a text"], what) { _ = try readGPT2Configuration(path) }
+        }
+    }
+}
+
 // MARK: - the checksum
 
 @Test(arguments: [WeightFormat.float32, .bfloat16])
@@ -203,7 +233,7 @@ func `a model whose training diverged is refused`(format: WeightFormat) throws {
         for value in values { changes.append(("[\(index)] = \(value)", { replace(&$0, header: index, with: value) })) }
     }
     header(0, [0, 20_240_327, 20_240_527, -1])
-    header(1, [0, 1, 2, 4, 5, -3])
+    header(1, [0, 1, 2, 4, 5, -3, 100, 103, 105, .min, .max])
     for index in 2...6 { header(index, [0, -1, .min, .max, 1 << 24, (1 << 24) + 1, 1 << 30, 200]) }
     header(5, [4, 5, 12])  // heads that do not divide 6 channels
     header(7, [0, 19, 127, 129, 256, -128, .max])
