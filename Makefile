@@ -14,6 +14,7 @@
 #   make tutorial TEXT=sentences.txt [VOCAB=32000] [PHI="--layers 6 …"] [EPOCHS=2] [T=512] [ROWS=padded]
 #                   a tokenizer with ##, and a model of Phi-1.5's architecture, in data/phi: dev/doc/phi.md
 #   make test       format, build, tests, and the model against PyTorch's reference
+#   make test-gradients    GPT-2's gradients against the naive model's: after a change to the model (dev/doc/CHANGING.md)
 #   make test-widths    the tests at the other SIMD widths
 #   make test-kill  a run that is killed again and again ends in the same bytes
 #   make test-mpi   runs of several processes, with each MPI library that is here, agree with a run of one
@@ -45,7 +46,7 @@ ifneq ($(filter-out MAKE%,$(MISSPELT)),)
 $(error there is no variable $(MISSPELT); there are $(VARIABLES))
 endif
 # So would a text that is given without its name, or an empty one, and a number that is none fails late.
-GOALS = all help swift run resume tutorial lotto-long lora chatbot test test-widths test-kill test-mpi test-threads bench fuzz clean
+GOALS = all help swift run resume tutorial lotto-long lora chatbot test test-gradients test-widths test-kill test-mpi test-threads bench fuzz clean
 STRANGE = $(filter-out $(GOALS) $(PROGRAMS),$(MAKECMDGOALS))
 ifneq ($(STRANGE),)
 $(error there is no goal $(STRANGE); a text is given as make run TEXT=book.txt, in quotes if there is a space in its name; make help lists the goals)
@@ -225,6 +226,11 @@ test:
 	$(SCRATCH)/release/test_phi
 	$(SCRATCH)/release/test_bert
 	dev/test_kill.sh 12 1 $(SCRATCH)/release
+
+# A part of `make test` that needs no reference of others: the twins in Tests/Naive judge the kernels and the model.
+test-gradients:
+	swift build $(SWIFT_OPTIONS) --build-tests
+	swift test $(SWIFT_OPTIONS) --skip-build --filter GradientTests
 
 # Slower: everything is built again for AVX2 (8 floats) and for SSE (4). `make test` has the width of this machine.
 test-widths:

@@ -72,7 +72,10 @@ let package = Package(
                 "torch_lotto.py", "torch_step.py",
             ]),
         .executableTarget(name: "fuzz", dependencies: ["LLM"], path: "dev/fuzz"),
-        .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
+        // The naive twin of each kernel, and a GPT-2 made of them, in double precision: what the tests compare with.
+        .target(name: "Naive", dependencies: ["Kernels"], path: "Tests/Naive"),
+        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "Naive"]),
+        .testTarget(name: "GradientTests", dependencies: ["LLM", "Kernels", "Naive"]),
         // What takes time in these tests is not in their own files; unoptimized they are built a minute sooner.
         .testTarget(
             name: "LLMTests", dependencies: ["LLM", "Kernels"], resources: [.copy("Fixtures")],

@@ -2,9 +2,10 @@
 
 import Foundation
 import Kernels
+import Naive
 import Testing
 
-// MARK: - naive reference
+// MARK: - the kernels
 
 private struct Settings {
     var learningRate = 1e-3
@@ -13,23 +14,14 @@ private struct Settings {
     var epsilon = 1e-8
     var decay = 0.1
     var gradientScale: Float = 1
-}
 
-/// Step t (from 1) for a single parameter. m and v are running means of the gradient and of its square. Both start at
-/// zero, so they are divided by 1 − βᵗ to remove that bias. Weight decay is a step towards zero that does not go
-/// through m and v: that is the W of AdamW.
-private func naiveAdamW(
-    parameter: inout Double, gradient: Double, m: inout Double, v: inout Double, _ s: Settings, step t: Int
-) {
-    let g = gradient * Double(s.gradientScale)
-    m = s.beta1 * m + (1 - s.beta1) * g
-    v = s.beta2 * v + (1 - s.beta2) * g * g
-    let mHat = m / (1 - pow(s.beta1, Double(t)))
-    let vHat = v / (1 - pow(s.beta2, Double(t)))
-    parameter -= s.learningRate * (mHat / (vHat.squareRoot() + s.epsilon) + s.decay * parameter)
+    /// The twin's step with these settings.
+    func step(_ t: Int, _ p: inout Double, gradient: Float, _ m: inout Double, _ v: inout Double) {
+        naiveAdamW(
+            parameter: &p, gradient: Double(gradient) * Double(gradientScale), m: &m, v: &v,
+            learningRate: learningRate, beta1: beta1, beta2: beta2, epsilon: epsilon, decay: decay, step: t)
+    }
 }
-
-// MARK: - the kernels
 
 @Test(arguments: [1, 2, 3, 7, 17, 33, 100, 193, 65_536, 65_537, 140_001])
 func `adamW over five steps`(count: Int) {
@@ -46,10 +38,7 @@ func `adamW over five steps`(count: Int) {
             let values = noise(count, seed: UInt64(10 + step))
             let gradients = Fenced(values)
             for i in 0..<count {
-                naiveAdamW(
-                    parameter: &expected.p[i], gradient: Double(values[i]), m: &expected.m[i], v: &expected.v[i],
-                    settings,
-                    step: step)
+                settings.step(step, &expected.p[i], gradient: values[i], &expected.m[i], &expected.v[i])
             }
             adamW(
                 parameters: parameters.pointer, gradients: gradients.pointer, m: m.pointer, v: v.pointer, count: count,
@@ -73,7 +62,7 @@ func `adamW late, and with tiny and huge gradients`(step: Int, gradient: Float) 
     let m = Fenced([0])
     let v = Fenced([0])
     var expected = (p: 0.5, m: 0.0, v: 0.0)
-    naiveAdamW(parameter: &expected.p, gradient: Double(gradient), m: &expected.m, v: &expected.v, settings, step: step)
+    settings.step(step, &expected.p, gradient: gradient, &expected.m, &expected.v)
     adamW(
         parameters: p.pointer, gradients: g.pointer, m: m.pointer, v: v.pointer, count: 1,
         learningRate: settings.learningRate, beta1: settings.beta1, beta2: settings.beta2,

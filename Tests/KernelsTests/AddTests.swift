@@ -1,6 +1,7 @@
 // Sums and moves of vectors.
 
 import Kernels
+import Naive
 import Testing
 
 @Test(arguments: [1, 3, 16, 17, 100]) func `accumulate and move`(count: Int) {

@@ -1,6 +1,7 @@
 // bfloat16: the conversion, and what is not a number.
 
 import Kernels
+import Naive
 import Testing
 
 /// A product of one number with 1, the way a number is converted.

@@ -1,6 +1,7 @@
 // Attention of single tokens to a cache. Its reference is the last row of `naiveAttentionForward`.
 
 import Kernels
+import Naive
 import Testing
 
 /// The attention (C) of the last token of qkv (T,3C) to all of them.

@@ -1,6 +1,7 @@
 // The lanes of a checksum against the textbook loop. The numbers must be the same at every SIMD width.
 
 import Kernels
+import Naive
 import Testing
 
 /// Word i of each block goes into lane i: lane = rotl(lane ^ word, 13) · P.

@@ -2,41 +2,8 @@
 
 import Foundation
 import Kernels
+import Naive
 import Testing
-
-// MARK: - naive references
-
-/// losses (N) = −log softmax(logits (N,V))[target (N)], and dlogits (N,V), the gradient of their sum times `scale`:
-/// the probabilities, minus 1 at the target.
-private func naiveCrossEntropy(
-    logits: [Double], targets: [Int32], scale: Double, N: Int, V: Int
-) -> (losses: [Double], dlogits: [Double]) {
-    var (losses, dlogits) = ([Double](), [Double]())
-    for n in 0..<N {
-        let row = logits[n * V..<(n + 1) * V]
-        let maximum = row.max() ?? 0
-        let sum = row.reduce(0) { $0 + exp($1 - maximum) }
-        // log(sum), and not the log of a probability that may underflow to 0.
-        losses.append(log(sum) + maximum - logits[n * V + Int(targets[n])])
-        for i in 0..<V {
-            let probability = exp(logits[n * V + i] - maximum) / sum
-            dlogits.append((probability - (i == Int(targets[n]) ? 1 : 0)) * scale)
-        }
-    }
-    return (losses, dlogits)
-}
-
-@Test func `the naive cross entropy's gradient is its derivative`() {
-    let (N, V) = (3, 5)
-    let logits = doubles(noise(N * V, seed: 1, scale: 3))
-    let targets: [Int32] = [4, 0, 2]
-    let reference = naiveCrossEntropy(logits: logits, targets: targets, scale: 0.25, N: N, V: V)
-    expectSameGradient(
-        reference.dlogits,
-        finiteDifferences(at: logits) {
-            naiveCrossEntropy(logits: $0, targets: targets, scale: 1, N: N, V: V).losses.reduce(0, +) * 0.25
-        })
-}
 
 // MARK: - the kernel
 

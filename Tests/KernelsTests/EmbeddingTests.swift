@@ -1,52 +1,8 @@
 // Token and position embeddings.
 
 import Kernels
+import Naive
 import Testing
-
-// MARK: - naive references
-
-/// The embeddings out (N,C) = wte (V,C)[inp (N)] + wpe (maxT,C)[positions (N)]: the token's vector plus its position's.
-private func naiveEmbeddingForward(
-    inp: [Int32], positions: [Int32], wte: [Double], wpe: [Double], C: Int
-) -> [Double] {
-    var out = [Double](repeating: 0, count: inp.count * C)
-    for n in inp.indices {
-        let (token, t) = (Int(inp[n]), Int(positions[n]))
-        for c in 0..<C { out[n * C + c] = wte[token * C + c] + wpe[t * C + c] }
-    }
-    return out
-}
-
-/// The gradients dwte (V,C) and dwpe (maxT,C). The forward pass added two rows, so the row of dout goes to both. A row
-/// of a table gets the sum over all its uses.
-private func naiveEmbeddingBackward(
-    dout: [Double], inp: [Int32], positions: [Int32], V: Int, maxT: Int, C: Int
-) -> (dwte: [Double], dwpe: [Double]) {
-    var dwte = [Double](repeating: 0, count: V * C)
-    var dwpe = [Double](repeating: 0, count: maxT * C)
-    for n in inp.indices {
-        let (token, t) = (Int(inp[n]), Int(positions[n]))
-        for c in 0..<C {
-            dwte[token * C + c] += dout[n * C + c]
-            dwpe[t * C + c] += dout[n * C + c]
-        }
-    }
-    return (dwte, dwpe)
-}
-
-@Test func `the naive embedding's backward pass is its forward pass's derivative`() {
-    let (C, V, maxT) = (2, 4, 5)
-    let inp: [Int32] = [3, 0, 3, 1, 3, 0]
-    let positions: [Int32] = [0, 1, 2, 0, 4, 2]
-    let (wte, wpe) = (doubles(noise(V * C, seed: 1)), doubles(noise(maxT * C, seed: 2)))
-    let dout = doubles(noise(inp.count * C, seed: 3))
-    func loss(_ wte: [Double], _ wpe: [Double]) -> Double {
-        dot(naiveEmbeddingForward(inp: inp, positions: positions, wte: wte, wpe: wpe, C: C), dout)
-    }
-    let gradients = naiveEmbeddingBackward(dout: dout, inp: inp, positions: positions, V: V, maxT: maxT, C: C)
-    expectSameGradient(gradients.dwte, finiteDifferences(at: wte) { loss($0, wpe) })
-    expectSameGradient(gradients.dwpe, finiteDifferences(at: wpe) { loss(wte, $0) })
-}
 
 // MARK: - the kernels
 

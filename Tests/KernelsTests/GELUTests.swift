@@ -2,26 +2,8 @@
 
 import Foundation
 import Kernels
+import Naive
 import Testing
-
-// MARK: - naive references
-
-/// The GELU of one element: ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
-private func naiveGELU(_ x: Double) -> Double {
-    0.5 * x * (1 + tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)))
-}
-
-/// The derivative of `naiveGELU`, by the product rule and tanh′ = 1 − tanh².
-private func naiveGELUSlope(_ x: Double) -> Double {
-    let t = tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x))
-    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (2 / Double.pi).squareRoot() * (1 + 3 * 0.044715 * x * x)
-}
-
-@Test func `the naive GELU's slope is its derivative`() {
-    let x = stride(from: -4, through: 4, by: 0.37).map { $0 }
-    let differences = x.map { x in finiteDifferences(at: [x]) { naiveGELU($0[0]) }[0] }
-    expectSameGradient(x.map { naiveGELUSlope($0) }, differences)
-}
 
 // MARK: - the kernels
 
@@ -62,21 +44,6 @@ func `geluForward and geluBackward`(count: Int) {
 }
 
 // MARK: - the exact form
-
-/// The normal distribution's cumulative function Φ(x) = ½·erfc(−x/√2), and the exact GELU x·Φ(x).
-private func naiveCumulative(_ x: Double) -> Double { 0.5 * erfc(-x / 2.0.squareRoot()) }
-private func naiveExactGELU(_ x: Double) -> Double { x * naiveCumulative(x) }
-
-/// The derivative, by the product rule; Φ′ is the bell curve.
-private func naiveExactGELUSlope(_ x: Double) -> Double {
-    naiveCumulative(x) + x * exp(-x * x / 2) / (2 * Double.pi).squareRoot()
-}
-
-@Test func `the naive exact GELU's slope is its derivative`() {
-    let x = stride(from: -4, through: 4, by: 0.37).map { $0 }
-    let differences = x.map { x in finiteDifferences(at: [x]) { naiveExactGELU($0[0]) }[0] }
-    expectSameGradient(x.map { naiveExactGELUSlope($0) }, differences)
-}
 
 @Test(arguments: [1, 2, 3, 7, 17, 33, 49, 100, 193, 16_384, 16_385, 50_001])
 func `exactGELUForward and exactGELUBackward`(count: Int) {

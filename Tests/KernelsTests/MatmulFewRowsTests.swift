@@ -1,6 +1,7 @@
 // Matrix products with few rows. Their reference is `naiveMatmulForward`.
 
 import Kernels
+import Naive
 import Testing
 
 /// weight (OC,C) as `packBlocks` writes it, between fences. The floats after the last block, which `matmulBlocks` reads

@@ -1,6 +1,7 @@
 // Products with weights in 8 bits.
 
 import Kernels
+import Naive
 import Testing
 
 /// Groups of 64 numbers of each row as whole numbers of a scale, and back: what a product in 8 bits multiplies.

@@ -1,58 +1,8 @@
 // The linear layer, forward and backward.
 
 import Kernels
+import Naive
 import Testing
-
-// MARK: - naive references
-
-/// The linear layer out (N,OC) = inp (N,C) · weight (OC,C)ᵀ + bias (OC): each token's C channels become OC channels.
-func naiveMatmulForward(
-    inp: [Double], weight: [Double], bias: [Double]?, N: Int, C: Int, OC: Int
-) -> [Double] {
-    var out = [Double](repeating: 0, count: N * OC)
-    for n in 0..<N {
-        for oc in 0..<OC {
-            var sum = bias?[oc] ?? 0
-            for c in 0..<C { sum += inp[n * C + c] * weight[oc * C + c] }
-            out[n * OC + oc] = sum
-        }
-    }
-    return out
-}
-
-/// The gradients dinp (N,C), dweight (OC,C) and dbias (OC). The forward pass was out[n,oc] += inp[n,c] · weight[oc,c].
-/// So each of the two factors gets dout[n,oc] times the other, and the bias, whose factor was 1, gets dout[n,oc].
-private func naiveMatmulBackward(
-    dout: [Double], inp: [Double], weight: [Double], N: Int, C: Int, OC: Int
-) -> (dinp: [Double], dweight: [Double], dbias: [Double]) {
-    var dinp = [Double](repeating: 0, count: N * C)
-    var dweight = [Double](repeating: 0, count: OC * C)
-    var dbias = [Double](repeating: 0, count: OC)
-    for n in 0..<N {
-        for oc in 0..<OC {
-            let d = dout[n * OC + oc]
-            for c in 0..<C {
-                dinp[n * C + c] += d * weight[oc * C + c]
-                dweight[oc * C + c] += d * inp[n * C + c]
-            }
-            dbias[oc] += d
-        }
-    }
-    return (dinp, dweight, dbias)
-}
-
-@Test func `the naive matmul's backward pass is its forward pass's derivative`() {
-    let (N, C, OC) = (3, 4, 5)
-    let (inp, weight) = (doubles(noise(N * C, seed: 1)), doubles(noise(OC * C, seed: 2)))
-    let (bias, dout) = (doubles(noise(OC, seed: 3)), doubles(noise(N * OC, seed: 4)))
-    func loss(_ inp: [Double], _ weight: [Double], _ bias: [Double]) -> Double {
-        dot(naiveMatmulForward(inp: inp, weight: weight, bias: bias, N: N, C: C, OC: OC), dout)
-    }
-    let gradients = naiveMatmulBackward(dout: dout, inp: inp, weight: weight, N: N, C: C, OC: OC)
-    expectSameGradient(gradients.dinp, finiteDifferences(at: inp) { loss($0, weight, bias) })
-    expectSameGradient(gradients.dweight, finiteDifferences(at: weight) { loss(inp, $0, bias) })
-    expectSameGradient(gradients.dbias, finiteDifferences(at: bias) { loss(inp, weight, $0) })
-}
 
 // MARK: - the kernels
 
@@ -66,13 +16,6 @@ private let sizes = [
 /// (length of the sum, other, other): sums that are split into parts of at most 1536. Where the second
 /// number of the last one is N, it has several tasks of rows (at least 128 each).
 private let longSums = [(1535, 5, 9), (1536, 97, 97), (1537, 1, 100), (3073, 3, 5), (3100, 49, 97), (1600, 401, 2)]
-
-/// The nearest bfloat16, which has eight bits of precision: the nearest multiple of 2⁻⁷ times the number's power of two.
-func naiveBFloat16(_ x: Float) -> Double {
-    guard x != 0, x.isFinite else { return Double(x) }
-    let unit = Float(sign: .plus, exponent: x.exponent - 7, significand: 1)
-    return Double((x / unit).rounded(.toNearestOrEven) * unit)
-}
 
 /// The numbers that a product multiplies.
 func factors(_ values: [Float], _ precision: Precision) -> [Double] {

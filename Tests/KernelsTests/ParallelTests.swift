@@ -2,6 +2,7 @@
 
 import Foundation
 import Kernels
+import Naive
 import Synchronization
 import Testing
 

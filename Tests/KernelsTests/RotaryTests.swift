@@ -2,39 +2,10 @@
 
 import Foundation
 import Kernels
+import Naive
 import Testing
 
-// MARK: - naive references
-
-/// A row's queries and keys, turned: row (3C) at position t. Channels j and j + R/2 of a head are the two coordinates of
-/// a plane, which turns by t·θ^(−2j/R).
-private func naiveRotary(_ row: [Double], t: Int, C: Int, NH: Int, R: Int, theta: Double) -> [Double] {
-    var out = row
-    for head in 0..<2 * NH {
-        for j in 0..<R / 2 {
-            let angle = Double(t) * pow(theta, -2 * Double(j) / Double(R))
-            let (first, second) = (head * (C / NH) + j, head * (C / NH) + j + R / 2)
-            out[first] = row[first] * cos(angle) - row[second] * sin(angle)
-            out[second] = row[second] * cos(angle) + row[first] * sin(angle)
-        }
-    }
-    return out
-}
-
-/// The gradient before the turn: the turn's transpose, which is the turn back.
-private func naiveRotaryBackward(_ dout: [Double], t: Int, C: Int, NH: Int, R: Int, theta: Double) -> [Double] {
-    naiveRotary(dout, t: -t, C: C, NH: NH, R: R, theta: theta)
-}
-
-@Test func `the naive rotary's backward pass is its forward pass's derivative`() {
-    let (t, C, NH, R, theta) = (5, 8, 2, 4, 100.0)
-    let row = doubles(noise(3 * C, seed: 1))
-    let dout = doubles(noise(3 * C, seed: 2))
-    let gradient = naiveRotaryBackward(dout, t: t, C: C, NH: NH, R: R, theta: theta)
-    expectSameGradient(
-        gradient,
-        finiteDifferences(at: row) { dot(naiveRotary($0, t: t, C: C, NH: NH, R: R, theta: theta), dout) })
-}
+// MARK: - the twin
 
 /// What the turn is for: the product of a query and a key depends on their distance alone.
 @Test func `only the distance of two tokens matters`() {

@@ -2,17 +2,8 @@
 
 import Foundation
 import Kernels
+import Naive
 import Testing
-
-// MARK: - naive reference
-
-/// The probabilities of a row: exponentials divided by their sum. The maximum is subtracted so that none overflows.
-private func naiveSoftmax(_ logits: [Double]) -> [Double] {
-    let maximum = logits.max() ?? 0
-    let exponentials = logits.map { exp($0 - maximum) }
-    let sum = exponentials.reduce(0, +)
-    return exponentials.map { $0 / sum }
-}
 
 // MARK: - the kernel
 

@@ -1,29 +1,9 @@
-// Helpers for the tests of the kernels. Each test file begins with a naive reference for its kernel: the textbook loop
-// in double precision, on plain arrays. Read that first; the kernel computes the same, only faster.
-//
-// The reference of a backward pass is checked against finite differences, and each kernel against its reference.
+// Helpers for the tests of the kernels. Each kernel is compared with its naive twin, the textbook loop in double precision
+// in Tests/Naive. Read that first; the kernel computes the same, only faster. The twins' backward passes are checked
+// against finite differences in Tests/GradientTests.
 
 import Kernels
 import Testing
-
-/// Pseudorandom floats between −scale and scale, the same in every run (xorshift64*).
-func noise(_ count: Int, seed: UInt64, scale: Float = 1) -> [Float] {
-    var state = seed &* 0x9e37_79b9_7f4a_7c15 | 1
-    return (0..<count).map { _ in
-        state ^= state >> 12
-        state ^= state << 25
-        state ^= state >> 27
-        return (Float((state &* 0x2545_f491_4f6c_dd1d) >> 40) * 0x1p-23 - 1) * scale
-    }
-}
-
-/// Pseudorandom integers from 0 up to, but not including, `bound`.
-func randomIndices(_ count: Int, below bound: Int, seed: UInt64) -> [Int32] {
-    noise(count, seed: seed).map { min(Int32(($0 + 1) / 2 * Float(bound)), Int32(bound) - 1) }
-}
-
-/// A kernel's numbers in the precision of the references.
-func doubles(_ values: [Float]) -> [Double] { values.map { Double($0) } }
 
 /// A NaN that no computation produces. A result that depends on it is NaN, and where it is gone, something was written.
 private let fence = Float(bitPattern: 0x7fc0_dead)
@@ -100,27 +80,4 @@ func expectEqual<T: Equatable>(
     let difference = zip(ours, expected).enumerated().first { $0.element.0 != $0.element.1 }
     let message = difference.map { "element \($0.offset) is \($0.element.0), not \($0.element.1) \(what)" } ?? ""
     #expect(difference == nil, "\(message)", sourceLocation: sourceLocation)
-}
-
-/// The gradient ∂f/∂xᵢ for each i, by central differences: (f(x + ε) − f(x − ε)) / 2ε.
-func finiteDifferences(at x: [Double], epsilon: Double = 1e-5, _ f: ([Double]) -> Double) -> [Double] {
-    x.indices.map { i in
-        var (up, down) = (x, x)
-        up[i] += epsilon
-        down[i] -= epsilon
-        return (f(up) - f(down)) / (2 * epsilon)
-    }
-}
-
-/// The dot product Σ a·b. For a fixed dout, dot(out, dout) is a loss whose gradient with respect to out is dout.
-func dot(_ a: [Double], _ b: [Double]) -> Double { zip(a, b).reduce(0) { $0 + $1.0 * $1.1 } }
-
-/// A check that two gradients in double precision agree.
-func expectSameGradient(
-    _ ours: [Double], _ expected: [Double], sourceLocation: SourceLocation = #_sourceLocation
-) {
-    #expect(ours.count == expected.count, sourceLocation: sourceLocation)
-    for (a, b) in zip(ours, expected) {
-        #expect(abs(a - b) <= 1e-7 * max(1, abs(b)), sourceLocation: sourceLocation)
-    }
 }

@@ -2,6 +2,7 @@
 
 import Foundation
 import Kernels
+import Naive
 import Testing
 
 @Test(arguments: [1, 3, 17, 100]) func `tanhForward`(count: Int) {

@@ -41,14 +41,13 @@ private func logits(_ model: any LanguageModel, _ batch: Batch) -> [Float] {
 
 // MARK: - gradients
 
+/// A Phi's; GPT-2's is in Tests/GradientTests.
 @Test func `with the mask held fixed every tensor's gradient is the loss's derivative`() {
     let (B, T) = (2, 9)
-    for model in models(dropout: 0.3) {
-        let batch = batch(lengths: [T, T], key: key)
-        model.learn(from: batch, gradientScale: 1 / Float(B * T))
-        expectDerivative(
-            model, batch.inputs, batch.targets, B: B, T: T, used: ["wte": 50 * 40, "wpe": T * 40], dropout: key)
-    }
+    let model = models(dropout: 0.3)[1]
+    let batch = batch(lengths: [T, T], key: key)
+    model.learn(from: batch, gradientScale: 1 / Float(B * T))
+    expectDerivative(model, batch.inputs, batch.targets, B: B, T: T, dropout: key)
 }
 
 @Test func `the mean over many masks is the output without dropout`() {

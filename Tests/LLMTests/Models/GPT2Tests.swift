@@ -1,5 +1,5 @@
-// The whole model: its table, its gradients against finite differences and against PyTorch, and its promise that
-// neither threads nor micro-batches change what it learns.
+// The whole model: its table, its gradients against PyTorch's, and its promise that neither threads nor micro-batches
+// change what it learns. Its gradients against the naive model's are in Tests/GradientTests.
 
 import Foundation
 import Kernels
@@ -100,24 +100,6 @@ private func fillWithNoise(_ model: GPT2, seed: UInt32) {
         random.fillNormal(values, deviation: tensor.decays ? 0.4 : 0.2)
         if tensor.name.hasPrefix("ln"), tensor.name.hasSuffix("w") { for i in 0..<count { values[i] += 1 } }
     }
-}
-
-@Test(arguments: [false, true])
-func `every tensor's gradient is the loss's derivative`(hidesSome: Bool) {
-    let (B, T) = (2, 7)
-    let model = GPT2(tiny, trains: true)
-    fillWithNoise(model, seed: 1)
-    let inputs = randomTokens(B * T, below: tiny.V, seed: 1)
-    var targets = randomTokens(B * T, below: tiny.V, seed: 2)
-    if hidesSome { targets = hidingSome(targets) }
-    model.accumulate(inputs, targets, B: B, T: T, scale: 1 / Float(targets.count { $0 >= 0 }))
-    // Single parameters of wte and wpe only in rows that are in use.
-    expectDerivative(model, inputs, targets, B: B, T: T, used: ["wte": tiny.V * tiny.C, "wpe": T * tiny.C])
-    // Nothing flows into what the batch did not use.
-    let unused =
-        model.parameters.array(model.parameters.gradients, model.tensors.wte)[(tiny.V * tiny.C)...]
-        + model.parameters.array(model.parameters.gradients, model.tensors.wpe)[(T * tiny.C)...]
-    #expect(unused.allSatisfy { $0 == 0 })
 }
 
 @Test(arguments: ["gpt2_small", "gpt2_odd", "gpt2_onehead"])
