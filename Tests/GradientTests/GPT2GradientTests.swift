@@ -173,7 +173,8 @@ func `the fast GPT-2 computes what the naive one does`(example: Example) {
     let gradients = tensors(of: fast) { fast.parameters.gradients.at($0, $1) }
     expectSame(
         gradients, naive.backward(batch, a), backwardOrder(example.config), tolerance: 1e-5,
-        "gradients of the fast GPT-2 are not the naive one's: its backward pass is wrong")
+        "gradients of the fast GPT-2 are not the naive one's: its backward pass is wrong, or the naive one's is "
+            + "(then the naive one's own test fails, too)")
     let wte = fast.tensors.wte
     let padding = UnsafeBufferPointer(
         start: fast.parameters.gradients + wte.offset + wte.usedCount, count: wte.count - wte.usedCount)
