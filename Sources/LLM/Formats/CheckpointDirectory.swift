@@ -268,7 +268,7 @@ package struct CheckpointDirectory {
         }
         if let first {
             throw UserError(
-                first.message, hint: "no checkpoint in \(path) is whole: copy one again, or start over by -y 0")
+                first.message, hint: "\(first.hint); -y 0 starts over, without what is in \(path)")
         }
         return nil
     }
