@@ -17,7 +17,7 @@
 #   make test-gradients    GPT-2's gradients against the naive model's: after a change to the model (dev/doc/CHANGING.md)
 #   make test-widths    the tests at the other SIMD widths
 #   make test-kill  a run that is killed again and again ends in the same bytes
-#   make test-mpi   runs of several processes, with each MPI library that is here, agree with a run of one
+#   make test-mpi   runs of several processes, with each MPI library that is here: as one process, and when they fail
 #   make test-threads   small runs of all programs under the thread sanitizer
 #   make bench      the speed of each kernel against this machine's limit; with TEXT=…, the tokenizer's too
 #   make fuzz       a minute of damaged files and hard texts

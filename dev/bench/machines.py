@@ -9,8 +9,9 @@ and added up between them.
     python3 machines.py --check         the model against measured steps
     python3 machines.py --layers 12 --channels 768 --vocabulary 50257 --rate 531 [--batch 524288] [--rows 4096]
 
---rate is measured: the tokens a second of one machine, `train_gpt2` alone. The network's figures are --link, the part of its
-bits that TCP's payload gets (0.95, measured with a shaped link), --latency in seconds, and --memory, bytes a second.
+--rate is measured: the tokens a second of one machine, `train_gpt2` alone. The other figures are --link, the part of the
+network's bits that the payload gets (0.95 of a shaped link: two ranks and MPICH; more of them, or Open MPI, 0.53), --latency
+in seconds, and --memory, bytes a second.
 """
 
 import argparse
@@ -24,12 +25,12 @@ def sizes(layers, channels, vocabulary, positions=1024):
     return 12 * channels**2 + 13 * channels, (padded + positions + 2) * channels
 
 
-def step(layers, channels, vocabulary, ranks, pass_seconds, passes, gigabits, link, latency, memory, positions=1024):
+def step(layers, channels, ranks, pass_seconds, passes, gigabits, arguments, positions=1024):
     """The seconds of a step and, of those, the seconds of waiting for the gradients of others.
 
     pass_seconds: of a micro-batch forward and backward; passes: micro-batches of each rank."""
-    layer, rest = sizes(layers, channels, vocabulary, positions)
-    bandwidth = gigabits * 1e9 / 8 * link
+    layer, rest = sizes(layers, channels, arguments.vocabulary, positions)
+    bandwidth, memory = gigabits * 1e9 / 8 * arguments.link, arguments.memory
     share = (ranks - 1) / ranks
 
     def exchange(count):
@@ -39,11 +40,11 @@ def step(layers, channels, vocabulary, ranks, pass_seconds, passes, gigabits, li
         size = 4 * count
         pieces = -(-size // PIECE)
         # Adding reads two vectors and writes one.
-        return 2 * (share * size / bandwidth + pieces * latency) + 3 * share * size / memory
+        return 2 * (share * size / bandwidth + pieces * arguments.latency) + 3 * share * size / memory
 
     # The backward pass is two thirds of a pass. It begins with the classifier.
     work = layers * layer + rest
-    begin = (passes - 1 / 3 * 2) * pass_seconds
+    begin = (passes - 2 / 3) * pass_seconds
     backward = pass_seconds * 2 / 3
     computed = begin + backward * (work - layers * layer) / work
     free = 0.0
@@ -57,23 +58,22 @@ def step(layers, channels, vocabulary, ranks, pass_seconds, passes, gigabits, li
     return done + update, done - end
 
 
-def table(models, arguments):
-    for name, layers, channels, vocabulary, rate, rows in models:
-        layer, rest = sizes(layers, channels, vocabulary)
-        print(f"\n{name}: {rate:.0f} tokens a second alone, {(layers * layer + rest) * 8 / 1e9:.1f} GB a step and rank at most\n")
-        print("| machines | " + " | ".join(f"{g} Gbit/s" for g in (1, 10, 100)) + " |\n|---|---|---|---|")
+def table(models, speeds, arguments):
+    """How many times as fast as one machine, and the share of a step that waits; for machines of several speeds."""
+    print("| model | machines | " + " | ".join(f"{g} Gbit/s" for _ in speeds for g in (1, 10, 100)) + " |")
+    print("|---|---|" + "---|" * 3 * len(speeds))
+    for name, layers, channels, rate in models:
+        layer, rest = sizes(layers, channels, arguments.vocabulary)
+        update = 28 * (layers * layer + rest) / arguments.memory
         for ranks in (2, 4, 8, 16, 32, 64):
             cells = []
-            for gigabits in (1, 10, 100):
-                passes = max(1, arguments.batch // rows // ranks)
-                update = 28 * (layers * layer + rest) / arguments.memory
-                seconds = rows / rate - update / max(1, arguments.batch // rows)
-                total, waits = step(
-                    layers, channels, vocabulary, ranks, seconds, passes, gigabits, arguments.link, arguments.latency,
-                    arguments.memory)  # fmt: skip
-                times = passes * ranks * rows / total / rate
+            passes = max(1, arguments.batch // arguments.rows // ranks)
+            for speed, gigabits in [(s, g) for s in speeds for g in (1, 10, 100)]:
+                pass_seconds = (arguments.rows / rate - update / max(1, arguments.batch // arguments.rows)) / speed
+                total, waits = step(layers, channels, ranks, pass_seconds, passes, gigabits, arguments)
+                times = passes * ranks * arguments.rows / total / (rate * speed)
                 cells.append(f"{times:.{1 if times < 9.95 else 0}f} × ({100 * waits / total:.0f}%)")
-            print(f"| {ranks} | " + " | ".join(cells) + " |")
+            print(f"| {name} | {ranks} | " + " | ".join(cells) + " |")
 
 
 def check(arguments):
@@ -89,8 +89,7 @@ def check(arguments):
     print("| model | ranks | Gbit/s | measured | waiting | calculated | waiting |\n|---|---|---|---|---|---|---|")
     for name, layers, channels, ranks, seconds, gigabits, total, waits in measured:
         t = 256 if channels == 768 else 64
-        a, b = step(
-            layers, channels, 50257, ranks, seconds, 1, gigabits, arguments.link, arguments.latency, arguments.memory, t)
+        a, b = step(layers, channels, ranks, seconds, 1, gigabits, arguments, t)
         print(f"| {name} | {ranks} | {gigabits} | {total:.2f} s | {waits:.2f} s | {a:.2f} s | {b:.2f} s |")
 
 
@@ -98,7 +97,6 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--check", action="store_true")
 for option, kind, default in [("layers", int, None), ("channels", int, None), ("vocabulary", int, 50257), ("rate", float, None)]:
     parser.add_argument(f"--{option}", type=kind, default=default)
-parser.add_argument("--speed", type=float, default=1, help="machines so many times as fast as those measured")
 parser.add_argument("--batch", type=int, default=1 << 19)
 parser.add_argument("--rows", type=int, default=4096, help="tokens of a micro-batch")
 parser.add_argument("--link", type=float, default=0.95)
@@ -110,8 +108,7 @@ if arguments.check:
 elif arguments.layers:
     if not arguments.rate:
         parser.error("--rate is needed: the tokens a second of one machine")
-    table([("this model", arguments.layers, arguments.channels, arguments.vocabulary, arguments.rate, arguments.rows)], arguments)
+    table([("this one", arguments.layers, arguments.channels, arguments.rate)], [1], arguments)
 else:
-    # Measured on two cores of a Zen 5, T 1024; 1.5B does not fit there and has 350M's operations a second.
-    models = [("124M", 12, 768, 542), ("350M", 24, 1024, 188), ("1.5B", 48, 1600, 43.5)]
-    table([(name, L, C, 50257, rate * arguments.speed, arguments.rows) for name, L, C, rate in models], arguments)
+    # Measured on two cores of a Zen 5, T 1024. 1.5B does not fit into 24 GB: 350M's operations a second.
+    table([("124M", 12, 768, 542), ("350M", 24, 1024, 188), ("1.5B", 48, 1600, 43.5)], [1, 16], arguments)
