@@ -68,7 +68,8 @@ let package = Package(
         .executableTarget(
             name: "bench", dependencies: ["LLM", "Kernels"], path: "dev/bench",
             exclude: [
-                "compare.sh", "machines.py", "mpi_network.sh", "recipe_search.py", "tokenizer_peers.py", "torch_bert.py", "torch_generate.py",
+                "compare.sh", "machines.py", "mpi_network.sh", "recipe_search.py", "tokenizer_peers.py",
+                "torch_bert.py", "torch_generate.py",
                 "torch_lotto.py", "torch_step.py",
             ]),
         .executableTarget(name: "fuzz", dependencies: ["LLM"], path: "dev/fuzz"),
@@ -78,7 +79,7 @@ let package = Package(
         .testTarget(name: "GradientTests", dependencies: ["LLM", "Kernels", "Naive"]),
         // What takes time in these tests is not in their own files; unoptimized they are built a minute sooner.
         .testTarget(
-            name: "LLMTests", dependencies: ["LLM", "Kernels"], resources: [.copy("Fixtures")],
+            name: "LLMTests", dependencies: ["LLM", "Kernels", "Naive"], resources: [.copy("Fixtures")],
             swiftSettings: [.unsafeFlags(["-Onone"])]),
     ],
     swiftLanguageModes: [.v6]
