@@ -295,12 +295,14 @@ private func anchor(_ heading: Substring) -> String {
             guard let file = try? String(contentsOf: target, encoding: .utf8) else { continue }
             if parts.count == 2 {
                 let headings = file.split(separator: "\n").filter { $0.hasPrefix("#") }.map { anchor($0) }
-                #expect(headings.contains(String(parts[1])), "\(page) links to a heading \(link.2)")
+                let isThere = headings.contains(String(parts[1]))
+                #expect(isThere, "\(page) links to a heading \(link.2)")
             }
             // A link named as a function or a type: the file has it.
             let name = link.1.filter { $0 != "`" }
             if link.2.hasSuffix(".swift"), name.wholeMatch(of: /[A-Za-z_][A-Za-z0-9_]*/) != nil {
-                #expect(file.contains(name), "\(page) links \(name) to \(link.2), which does not have it")
+                let hasName = file.contains(name)
+                #expect(hasName, "\(page) links \(name) to \(link.2), which does not have it")
             }
         }
     }
@@ -327,12 +329,14 @@ private func anchor(_ heading: Substring) -> String {
         for file in text.matches(of: /\b([A-Za-z0-9_]+\.(swift|py|sh))\b/) {
             let name = String(file.1)
             if ["llm.swift", "www.swift"].contains(name) || new.contains(name) { continue }  // the project, and a site
-            #expect(files.contains(name), "\(page) names \(name)")
+            let isThere = files.contains(name)
+            #expect(isThere, "\(page) names \(name)")
         }
         // In code, with a capital inside: a function or a type of ours.
         for word in text.matches(of: /`([A-Za-z_][A-Za-z0-9_]*[a-z][A-Za-z0-9_]*[A-Z][A-Za-z0-9_]*)`/)
         where !new.contains(String(word.1)) {
-            #expect(words.contains(word.1), "\(page) names \(word.1)")
+            let isThere = words.contains(word.1)
+            #expect(isThere, "\(page) names \(word.1)")
         }
     }
 }
