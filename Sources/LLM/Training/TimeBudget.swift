@@ -5,8 +5,9 @@
 //  - Small models that see many tokens beat larger ones that see few: 3 layers of 64 channels for a minute, and as many
 //    more parameters as the time to the power of 0.85 (0.5 in the large: Hoffmann et al., 2022).
 //  - With Muon one learning rate suits them all; steps are of one or two thousand tokens.
-//  - A model that is large for its text, and reads it often, wants dropout; any other is much the worse for it. A short
-//    text is learned by heart in the end whatever one does, so there is an end to how often.
+//  - A model that is large for its text, and reads it often, wants dropout and weight decay; any other is the worse for
+//    them. A short text is learned by heart in the end whatever one does, so there is an end to how often, the sooner the
+//    longer it is, and a larger model than some four layers of 128 channels only gets there sooner.
 
 import Foundation
 import Kernels
@@ -19,6 +20,9 @@ package struct TimeBudget {
     package let B: Int
     package let T: Int
     package let dropout: Double
+    package let weightDecay: Double
+    /// How often the text is read at most.
+    package let mostEpochs: Double
 
     /// - Parameters:
     ///   - tokens: of the text to learn from.
@@ -27,8 +31,11 @@ package struct TimeBudget {
     package init(tokens: Int, V: Int, operations: Double) {
         // 1 for a minute of 236 GFLOP/s.
         let budget = max(operations / (60 * 236e9), 1e-3)
-        layers = min(max(Int((2.6 * pow(budget, 0.25)).rounded()), 1), 24)
-        channels = min(max(Int((64 * pow(budget, 0.3) / 32).rounded()) * 32, 64), 1024)
+        // Of the text, 1 for 300 kB.
+        let text = Double(max(tokens, 1)) / 86e3
+        let size = min(budget, 7 * max(1, pow(text, 0.7)))
+        layers = min(max(Int((2.6 * pow(size, 0.25)).rounded()), 1), 24)
+        channels = min(max(Int((64 * pow(size, 0.3) / 32).rounded()) * 32, 64), 1024)
         // So that there are a thousand steps at least.
         var (rows, length) = (budget < 2 ? 8 : 16, budget < 0.5 ? 64 : 128)
         // A short text must fill a batch.
@@ -36,11 +43,13 @@ package struct TimeBudget {
         while length > 8, tokens / 8 < (rows + 1) * length { length /= 2 }
         (B, T) = (rows, length)
         // How often the text is read, if the machine reaches half its peak, and how well the model could know it by heart:
-        // dropout costs a model that could not.
+        // dropout and decay cost a model that could not.
+        mostEpochs = min(max(40 * pow(text, -0.4), 10), 80)
         let parameters = Double(12 * layers * channels * channels + V * channels)
-        let epochs = min(operations / 2 / (6 * parameters) / Double(max(tokens, 1)), TimeBudget.mostEpochs)
+        let epochs = min(operations / 2 / (6 * parameters) / Double(max(tokens, 1)), mostEpochs)
         let learningByHeart = epochs * parameters / Double(max(tokens, 1))
         dropout = learningByHeart < 20 ? 0 : learningByHeart < 150 ? 0.1 : learningByHeart < 500 ? 0.2 : 0.3
+        weightDecay = learningByHeart < 20 ? 0.1 : learningByHeart < 200 ? 0.4 : 1
     }
 
     /// Where AdamW is asked for.
@@ -51,12 +60,10 @@ package struct TimeBudget {
         [
             "layers": "\(layers)", "heads": "\(heads)", "channels": "\(channels)", "batch-size": "\(B)",
             "sequence-length": "\(T)", "dropout": "\(dropout)", "optimizer": "muon", "shuffle": "rows",
-            "learning-rate": "8e-3", "final-lr-fraction": "0.05", "weight-decay": "0.1",
+            "learning-rate": "8e-3", "final-lr-fraction": "0.05", "weight-decay": "\(weightDecay)",
         ]
     }
 
-    /// How often a text is read at most.
-    private static let mostEpochs = 100.0
     /// Validations of a run, and the batches of each.
     private static let (validations, validationBatches) = (10, 20)
 
@@ -65,9 +72,9 @@ package struct TimeBudget {
     ///   - seconds: to train in.
     ///   - secondsPerStep: measured.
     ///   - batches: of an epoch.
-    package static func steps(seconds: Double, secondsPerStep: Double, batches: Int) -> Int {
+    package func steps(seconds: Double, secondsPerStep: Double, batches: Int) -> Int {
         // A batch of a validation takes a third of a step: a forward pass without a backward one.
-        let validating = Double(validations * validationBatches) / 3
+        let validating = Double(TimeBudget.validations * TimeBudget.validationBatches) / 3
         let affordable = max(seconds / secondsPerStep - validating, seconds / secondsPerStep / 2, 1)
         return max(1, Int(min(affordable, mostEpochs * Double(batches), 1e9)))
     }
