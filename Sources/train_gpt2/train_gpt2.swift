@@ -115,7 +115,7 @@ enum Main {
         let tokens = try paths.reduce(0) { try $0 + TokenShard($1).count }
         if tokens < 10_000 {
             note(
-                "note: \(grouped(tokens)) tokens are too few to learn from, and are read eighty times at most: some 40 kB"
+                "note: \(grouped(tokens)) tokens are too few to learn from, and are read a hundred times at most: some 40 kB"
                     + " of text teach a few words, a megabyte sentences")
         }
         let tokenizer = try TrainingSettings(given).findTokenizer()

@@ -1,5 +1,5 @@
 // The settings of a new model that suit a text and a time: where it was tried, within 3% of the best that a search found, in
-// bits a byte of held-out text (texts from 40 kB to 62 MB, one minute and five of two cores: dev/LOG.md). What the search
+// bits a byte of held-out text (texts from 40 kB to 62 MB, a minute to half an hour of two cores: dev/LOG.md). What the search
 // showed is simple:
 //
 //  - Small models that see many tokens beat larger ones that see few: 3 layers of 64 channels for a minute, and as many
@@ -44,7 +44,7 @@ package struct TimeBudget {
         (B, T) = (rows, length)
         // How often the text is read, if the machine reaches half its peak, and how well the model could know it by heart:
         // dropout and decay cost a model that could not.
-        mostEpochs = min(max(40 * pow(text, -0.4), 10), 80)
+        mostEpochs = min(max(40 * pow(text, text < 1 ? -0.75 : -0.4), 10), 100)
         let parameters = Double(12 * layers * channels * channels + V * channels)
         let epochs = min(operations / 2 / (6 * parameters) / Double(max(tokens, 1)), mostEpochs)
         let learningByHeart = epochs * parameters / Double(max(tokens, 1))
