@@ -13,12 +13,15 @@
 #                   an adapter and as a whole, in data/chatbot: some 25 minutes
 #   make tutorial TEXT=sentences.txt [VOCAB=32000] [PHI="--layers 6 …"] [EPOCHS=2] [T=512] [ROWS=padded]
 #                   a tokenizer with ##, and a model of Phi-1.5's architecture, in data/phi: dev/doc/phi.md
+#   make exercise   the exercises; make exercise N=gelu is the project without that body, in exercise/gelu, and
+#                   make exercise N=gelu HINT=1 a hint: dev/doc/EXERCISES.md
 #   make test       format, build, tests, and the model against PyTorch's reference
 #   make test-gradients    GPT-2's gradients against the naive model's: after a change to the model (dev/doc/CHANGING.md)
 #   make test-widths    the tests at the other SIMD widths
 #   make test-kill  a run that is killed again and again ends in the same bytes
 #   make test-mpi   runs of several processes, with each MPI library that is here: as one process, and when they fail
 #   make test-threads   small runs of all programs under the thread sanitizer
+#   make test-exercises [N=gelu]   each exercise is red without its body and green with it
 #   make bench      the speed of each kernel against this machine's limit; with TEXT=…, the tokenizer's too
 #   make fuzz       a minute of damaged files and hard texts
 #   make clean
@@ -40,13 +43,13 @@ DOCUMENT ?= blank
 include Sources/LLM/Training/recipes.mk
 
 # A misspelt variable would be ignored, and `make run` replaces what is in data/.
-VARIABLES = TEXT DATA DOCUMENT MINUTES VOCAB BATCH T STEPS EVERY WARMUP EPOCHS TOTAL PHI ROWS PROMPT THREADS LLM_CPU
+VARIABLES = TEXT DATA DOCUMENT MINUTES VOCAB BATCH T STEPS EVERY WARMUP EPOCHS TOTAL PHI ROWS PROMPT THREADS LLM_CPU N HINT
 MISSPELT = $(strip $(foreach v,$(filter-out $(VARIABLES),$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $(v)))),$(v))))
 ifneq ($(filter-out MAKE%,$(MISSPELT)),)
 $(error there is no variable $(MISSPELT); there are $(VARIABLES))
 endif
 # So would a text that is given without its name, or an empty one, and a number that is none fails late.
-GOALS = all help swift run resume tutorial lotto-long lora chatbot test test-gradients test-widths test-kill test-mpi test-threads bench fuzz clean
+GOALS = all help swift run resume tutorial lotto-long lora chatbot test test-gradients test-widths test-kill test-mpi test-threads exercise test-exercises bench fuzz clean
 STRANGE = $(filter-out $(GOALS) $(PROGRAMS),$(MAKECMDGOALS))
 ifneq ($(STRANGE),)
 $(error there is no goal $(STRANGE); a text is given as make run TEXT=book.txt, in quotes if there is a space in its name; make help lists the goals)
@@ -249,6 +252,14 @@ test-threads:
 	for program in lotto train_tokenizer tokenize train_gpt2 train_phi train_bert finetune generate embed; do LLM_SANITIZE=thread \
 		swift build -c release --scratch-path .build-threads --sanitize=thread --product $$program || exit 1; done
 	dev/test_threads.sh .build-threads/release
+
+# A copy of the project without one body, and what to do with it. Without N, the list.
+exercise:
+	@dev/exercise.sh $(if $(N),$(if $(HINT),hint $(N) $(HINT),new $(N)),list)
+
+# Slower: three builds of a copy, in .build-exercises.
+test-exercises:
+	dev/exercise.sh test $(N)
 
 bench:
 	swift build $(SWIFT_OPTIONS) --product bench
