@@ -52,16 +52,24 @@ endif
 GOALS = all help swift run resume tutorial lotto-long lora chatbot test test-gradients test-widths test-kill test-mpi test-threads exercise test-exercises bench fuzz clean
 STRANGE = $(filter-out $(GOALS) $(PROGRAMS),$(MAKECMDGOALS))
 ifneq ($(STRANGE),)
-$(error there is no goal $(STRANGE); a text is given as make run TEXT=book.txt, in quotes if there is a space in its name; make help lists the goals)
+$(error there is no goal $(STRANGE); an exercise is given as make exercise N=gelu; a text is given as make run TEXT=book.txt, in quotes if there is a space in its name; make help lists the goals)
 endif
 GIVEN_VARIABLES = $(strip $(foreach v,$(VARIABLES),$(if $(filter command,$(firstword $(origin $(v)))),$(v))))
 EMPTY = $(strip $(foreach v,$(GIVEN_VARIABLES),$(if $(strip $($(v))),,$(v))))
 ifneq ($(EMPTY),)
-$(error $(EMPTY) is empty; there is no space around the = in TEXT=book.txt)
+$(error $(EMPTY) is empty; there is no space around the = in $(firstword $(EMPTY))=…)
 endif
 ifneq ($(filter resume,$(MAKECMDGOALS)),)
 ifneq ($(filter-out THREADS LLM_CPU,$(GIVEN_VARIABLES)),)
 $(error make resume goes on as the run was started and takes only THREADS; for more steps: ./train_gpt2 -o data/model -y 1 -x N)
+endif
+endif
+ifneq ($(filter N HINT,$(GIVEN_VARIABLES)),)
+ifeq ($(filter exercise test-exercises,$(MAKECMDGOALS)),)
+$(error N and HINT are for make exercise N=gelu)
+endif
+ifeq ($(N),)
+$(error HINT is for an exercise: make exercise N=gelu HINT=1)
 endif
 endif
 ifneq ($(filter TEXT,$(GIVEN_VARIABLES)),)

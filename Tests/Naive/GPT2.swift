@@ -108,43 +108,39 @@ package struct NaiveGPT2 {
     package func backward(_ batch: Batch, _ a: NaiveTensors) -> NaiveTensors {
         let N = batch.inputs.count
         var g = NaiveTensors()
+        /// A linear layer: keeps the gradients of its parameters, and returns its input's.
+        func linear(_ name: String, _ l: Int, dout: [Double], inp: [Double], C: Int, OC: Int) -> [Double] {
+            let d = naiveMatmulBackward(dout: dout, inp: inp, weight: w["\(name)w", l], N: N, C: C, OC: OC)
+            (g["\(name)w", l], g["\(name)b", l]) = (d.dweight, d.dbias)
+            return d.dinp
+        }
+        /// The same for a layer norm.
+        func norm(_ name: String, _ l: Int?, dout: [Double], inp: [Double]) -> [Double] {
+            let d = naiveLayerNormBackward(
+                dout: dout, inp: inp, weight: w["\(name)w", l], mean: a["\(name)mean", l], rstd: a["\(name)rstd", l],
+                N: N, C: C)
+            (g["\(name)w", l], g["\(name)b", l]) = (d.dweight, d.dbias)
+            return d.dinp
+        }
         let classifier = naiveMatmulBackward(
             dout: a["dlogits"], inp: a["lnf"], weight: w["wte"], N: N, C: C, OC: V)
-        let lnf = naiveLayerNormBackward(
-            dout: classifier.dinp, inp: a["residual", L], weight: w["lnfw"], mean: a["lnfmean"], rstd: a["lnfrstd"],
-            N: N, C: C)
-        (g["lnfw"], g["lnfb"]) = (lnf.dweight, lnf.dbias)
-        var dresidual = lnf.dinp  // (N,C)
+        var dresidual = norm("lnf", nil, dout: classifier.dinp, inp: a["residual", L])  // (N,C)
         for l in (0..<L).reversed() {
             // A sum passes its gradient on to both its terms: dresidual serves the MLP, and what the MLP passes on is
             // added to it.
-            let fcproj = naiveMatmulBackward(
-                dout: naiveDropout(dresidual, drop(3, l)), inp: a["gelu", l], weight: w["fcprojw", l], N: N, C: 4 * C,
-                OC: C)
-            (g["fcprojw", l], g["fcprojb", l]) = (fcproj.dweight, fcproj.dbias)
-            let dfch = zip(fcproj.dinp, a["fch", l]).map { $0 * naiveGELUSlope($1) }
-            let fc = naiveMatmulBackward(dout: dfch, inp: a["ln2", l], weight: w["fcw", l], N: N, C: C, OC: 4 * C)
-            (g["fcw", l], g["fcb", l]) = (fc.dweight, fc.dbias)
-            let ln2 = naiveLayerNormBackward(
-                dout: fc.dinp, inp: a["residual2", l], weight: w["ln2w", l], mean: a["ln2mean", l],
-                rstd: a["ln2rstd", l], N: N, C: C)
-            (g["ln2w", l], g["ln2b", l]) = (ln2.dweight, ln2.dbias)
-            dresidual = sum(dresidual, ln2.dinp)
+            let dfcproj = naiveDropout(dresidual, drop(3, l))
+            let dgelu = linear("fcproj", l, dout: dfcproj, inp: a["gelu", l], C: 4 * C, OC: C)
+            let dfch = zip(dgelu, a["fch", l]).map { $0 * naiveGELUSlope($1) }
+            let dln2 = linear("fc", l, dout: dfch, inp: a["ln2", l], C: C, OC: 4 * C)
+            dresidual = sum(dresidual, norm("ln2", l, dout: dln2, inp: a["residual2", l]))
 
             // The same for the attention.
-            let attproj = naiveMatmulBackward(
-                dout: naiveDropout(dresidual, drop(2, l)), inp: a["atty", l], weight: w["attprojw", l], N: N, C: C,
-                OC: C)
-            (g["attprojw", l], g["attprojb", l]) = (attproj.dweight, attproj.dbias)
+            let dattproj = naiveDropout(dresidual, drop(2, l))
+            let datty = linear("attproj", l, dout: dattproj, inp: a["atty", l], C: C, OC: C)
             let dqkv = naiveAttentionBackward(
-                dout: attproj.dinp, qkv: a["qkv", l], lengths: batch.lengths, C: C, NH: NH, dropout: drop(1, l))
-            let qkv = naiveMatmulBackward(dout: dqkv, inp: a["ln1", l], weight: w["qkvw", l], N: N, C: C, OC: 3 * C)
-            (g["qkvw", l], g["qkvb", l]) = (qkv.dweight, qkv.dbias)
-            let ln1 = naiveLayerNormBackward(
-                dout: qkv.dinp, inp: a["residual", l], weight: w["ln1w", l], mean: a["ln1mean", l],
-                rstd: a["ln1rstd", l], N: N, C: C)
-            (g["ln1w", l], g["ln1b", l]) = (ln1.dweight, ln1.dbias)
-            dresidual = sum(dresidual, ln1.dinp)
+                dout: datty, qkv: a["qkv", l], lengths: batch.lengths, C: C, NH: NH, dropout: drop(1, l))
+            let dln1 = linear("qkv", l, dout: dqkv, inp: a["ln1", l], C: C, OC: 3 * C)
+            dresidual = sum(dresidual, norm("ln1", l, dout: dln1, inp: a["residual", l]))
         }
         let embedding = naiveEmbeddingBackward(
             dout: naiveDropout(dresidual, drop(0, 0)), inp: batch.inputs, positions: batch.positions, V: V,

@@ -9,7 +9,9 @@ shape on two cores of a Zen 4 EPYC, so the GPU's own speed does not matter. What
     python3 recipe_search.py FOLDER list.json results.jsonl
 
 FOLDER has a folder for each text and vocabulary, TEXT_V, as `tokenize` writes them, and TEXT.val, the held-out text.
-list.json is a list of such entries, of which text, V, L, C, B, T, seconds and runs must be there:
+list.json is a list of such entries, of which text, V, L, C, B, T, seconds and runs must be there. "steps" takes the place of
+"seconds", "most_epochs" cuts either, and "mean": 0.02 validates a running mean of the weights, too, over such a part of
+the steps.
 
     {"text": "austen", "V": 4096, "L": 2, "C": 64, "B": 16, "T": 128, "seconds": 57, "optimizer": "muon",
      "dropout": 0.1, "shuffle": "rows", "init": 0.02, "embedding": 0.02, "iterations": 5,
@@ -73,14 +75,15 @@ def layout(V, L, C, T):
 
 
 def run(folder, entry):
-    """The entry with its steps and, for each of its runs, the bits a byte of the held-out text after tenths of them."""
+    """The entry with its steps and, for each of its runs, the bits a byte of the held-out text after each tenth of them."""
     text, L, C, B, T = (entry[k] for k in ("text", "L", "C", "B", "T"))
     V = (entry["V"] + 127) // 128 * 128
     heads, optimizer, dropout = max(1, C // 32), entry.get("optimizer", "adamw"), entry.get("dropout", 0)
     iterations, runs = entry.get("iterations", 5), entry["runs"]
     R = len(runs)
     train, held_out = tokens(folder, text, entry["V"], "train"), tokens(folder, text, entry["V"], "val")
-    steps = max(1, int(entry["seconds"] / step_seconds(V, L, C, B, T, optimizer, iterations)))
+    steps = entry.get("steps") or int(entry["seconds"] / step_seconds(V, L, C, B, T, optimizer, iterations))
+    steps = max(1, min(steps, int(entry.get("most_epochs", 1e9) * (len(train) // (B * T)))))
     torch.manual_seed(entry.get("seed", 1))
 
     # The parameters of all runs: one row each of a buffer.
@@ -99,6 +102,7 @@ def run(folder, entry):
             initial[place], decays[place] = torch.randn(size) * deviation, 1
     values = initial.to(device).repeat(R, 1)
     decays, m, v = decays.to(device), torch.zeros_like(values), torch.zeros_like(values)
+    average = values.clone()
     halves = values.to(half).clone().requires_grad_(True)
     matrices = [
         (start, size, shape)
@@ -169,6 +173,8 @@ def run(folder, entry):
                 update[:, start : start + size] = direction.reshape(R, -1) * (0.2 * math.sqrt(max(shape))) * ratio
             values.sub_(lr * (update + decay * decays * values))
             halves.data.copy_(values)
+            if "mean" in entry:
+                average.lerp_(values, 1 / max(10, entry["mean"] * steps))
 
     def load(i):
         batch.copy_(train[offsets[i][:, None] + window])
@@ -179,13 +185,14 @@ def run(folder, entry):
     bytes_held_out = os.path.getsize(f"{folder}/{text}.val")
     rows = min((len(held_out) - 1) // T, 65536 // T)
 
-    def bits_a_byte():
+    def bits_a_byte(parameters):
         total = torch.zeros(R, device=device)
         with torch.no_grad():
             for start in range(0, rows, 32):
                 places = torch.arange(start, min(rows, start + 32), device=device)[:, None] * T + window
-                total += losses(halves, held_out[places], 0).sum(1)
-        return (total / (rows * T) * len(held_out) / bytes_held_out / math.log(2)).tolist()
+                total += losses(parameters.to(half), held_out[places], 0).sum(1)
+        bits = total / (rows * T) * len(held_out) / bytes_held_out / math.log(2)
+        return [round(b, 4) for b in bits.tolist()]
 
     graph = None
     if device == "cuda":
@@ -202,14 +209,17 @@ def run(folder, entry):
             step()
         values.copy_(saved)
         halves.data.copy_(saved)
+        average.copy_(saved)
         m.zero_(), v.zero_()
-    curve = []
+    curve, means = [], []
     for i in range(steps):
         load(i)
         graph.replay() if graph else step()
-        if i + 1 in {steps * k // 10 for k in range(4, 11)}:
-            curve.append([round(bits, 4) for bits in bits_a_byte()])
-    return dict(entry, steps=steps, epochs=round(steps * B * T / len(train), 1), curve=curve)
+        if i + 1 in {steps * k // 10 for k in range(1, 11)}:
+            curve.append(bits_a_byte(values))
+            if "mean" in entry:
+                means.append(bits_a_byte(average))
+    return dict(entry, steps=steps, epochs=round(steps * B * T / len(train), 1), curve=curve, means=means)
 
 
 folder, entries, results = sys.argv[1:]
