@@ -29,4 +29,9 @@ package struct Launch: Equatable {
         }
         return nil
     }
+    /// How many processes srun has started without MPI, as it does where nobody says --mpi: each would train alone. 1 if
+    /// it has not; called where there is no launch.
+    package static func aloneUnderSlurm(environment: [String: String]) -> Int {
+        environment["SLURM_STEP_NUM_TASKS"].flatMap { Int($0) } ?? 1
+    }
 }

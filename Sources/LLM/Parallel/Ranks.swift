@@ -246,8 +246,18 @@ package final class Ranks {
 /// for the others. Only rank 0 speaks.
 package func runOnAllRanks(_ body: () throws -> Void) {
     let environment = ProcessInfo.processInfo.environment
-    guard let launch = Launch(environment: environment) else { return runReportingErrors(body) }
     let asks = ["--help", "--version"].contains { CommandLine.arguments.contains($0) }
+    guard let launch = Launch(environment: environment) else {
+        let count = Launch.aloneUnderSlurm(environment: environment)
+        if count == 1 || asks { return runReportingErrors(body) }
+        if environment["SLURM_PROCID"] != "0" { exit(1) }  // the first one says it
+        return runReportingErrors {
+            throw UserError(
+                "srun has started \(count) processes without MPI: each would train alone",
+                hint: "srun --mpi=pmix, or what srun --mpi=list offers; for runs that have nothing to do with each other: "
+                    + "env -u SLURM_STEP_NUM_TASKS \(programName()) …")
+        }
+    }
     if launch.rank > 0 {
         speaks = false
         let nowhere = FileCalls.open("/dev/null", O_WRONLY)

@@ -15,6 +15,9 @@ import Testing
     // One process needs no library, and a batch script of Slurm's is not one of its tasks.
     #expect(Launch(environment: ["OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "1"]) == nil)
     #expect(Launch(environment: ["SLURM_PROCID": "0", "SLURM_NTASKS": "8"]) == nil)
+    #expect(Launch.aloneUnderSlurm(environment: ["SLURM_PROCID": "0", "SLURM_NTASKS": "8"]) == 1)
+    // srun without --mpi starts processes that do not know each other.
+    #expect(Launch.aloneUnderSlurm(environment: ["SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "8"]) == 8)
 }
 
 @Test func `a library is known by what it says`() {
