@@ -146,45 +146,47 @@ package final class GradientSum: @unchecked Sendable {
     // MARK: - between ranks
 
     /// Replaces parts of the gradients by their sums over all ranks.
+    ///
+    /// In rounds: in each one a rank sends to one other and receives from one other, so that nobody's link has two senders
+    /// while another has none.
     private func exchange(_ piece: [Range<Int>]) {
         let (gradients, rank, size) = (parameters.gradients, ranks.rank, ranks.size)
-        let others = (0..<size).filter { $0 != rank }
         func slices(of owner: Int) -> [Range<Int>] {
             piece.map { GradientSum.slice($0, owner, of: size) }.filter { !$0.isEmpty }
+        }
+        func round(_ messages: [MPI.Message]) {
+            ranks.exchange(messages) { [self] in isAwaited.load(ordering: .relaxed) }
         }
         func send(_ slices: [Range<Int>], to other: Int) -> [MPI.Message] {
             slices.map { .send(gradients + $0.lowerBound, bytes: 4 * $0.count, to: other) }
         }
         // Everybody's copy of this rank's slices.
         let own = slices(of: rank)
-        var messages: [MPI.Message] = []
-        for (i, other) in others.enumerated() {
-            var place = received[i]
-            for slice in own {
-                messages.append(.receive(place, bytes: 4 * slice.count, from: other))
-                place += slice.count
+        var copies = received
+        copies.insert(gradients, at: rank)  // in its place nothing is received
+        for distance in 1..<size {
+            let (from, to) = ((rank + size - distance) % size, (rank + distance) % size)
+            var place = copies[from]
+            let receive = own.map { slice -> MPI.Message in
+                defer { place += slice.count }
+                return .receive(place, bytes: 4 * slice.count, from: from)
             }
+            round(receive + send(slices(of: to), to: to))
         }
-        for other in others { messages += send(slices(of: other), to: other) }
-        let isUrgent = { [self] in isAwaited.load(ordering: .relaxed) }
-        ranks.exchange(messages, isUrgent: isUrgent)
-        var place = 0
         for slice in own {
-            var copies = received.map { $0 + place }
-            copies.insert(gradients + slice.lowerBound, at: rank)
+            copies[rank] = gradients + slice.lowerBound
             GradientSum.addByTree(copies, count: slice.count)
-            if rank > 0 { (gradients + slice.lowerBound).update(from: copies[0], count: slice.count) }
-            place += slice.count
+            if rank > 0 { copies[rank].update(from: copies[0], count: slice.count) }
+            for other in 0..<size where other != rank { copies[other] += slice.count }
         }
         // The sums, to everybody.
-        messages = []
-        for other in others {
-            messages += slices(of: other).map {
-                .receive(gradients + $0.lowerBound, bytes: 4 * $0.count, from: other)
+        for distance in 1..<size {
+            let (from, to) = ((rank + size - distance) % size, (rank + distance) % size)
+            let receive = slices(of: from).map {
+                MPI.Message.receive(gradients + $0.lowerBound, bytes: 4 * $0.count, from: from)
             }
+            round(receive + send(own, to: to))
         }
-        for other in others { messages += send(own, to: other) }
-        ranks.exchange(messages, isUrgent: isUrgent)
     }
 
     /// Adds several vectors into the first one, in a tree that only their number decides: halves as long as that is even,

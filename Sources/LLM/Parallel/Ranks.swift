@@ -254,7 +254,8 @@ package func runOnAllRanks(_ body: () throws -> Void) {
         return runReportingErrors {
             throw UserError(
                 "srun has started \(count) processes without MPI: each would train alone",
-                hint: "srun --mpi=pmix, or what srun --mpi=list offers; for runs that have nothing to do with each other: "
+                hint:
+                    "srun --mpi=pmix, or what srun --mpi=list offers; for runs that have nothing to do with each other: "
                     + "env -u SLURM_STEP_NUM_TASKS \(programName()) …")
         }
     }

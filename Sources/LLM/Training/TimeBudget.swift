@@ -61,7 +61,8 @@ package struct TimeBudget {
         [
             "layers": "\(layers)", "heads": "\(heads)", "channels": "\(channels)", "batch-size": "\(B)",
             "sequence-length": "\(T)", "dropout": "\(dropout)", "optimizer": "muon", "shuffle": "rows",
-            "learning-rate": channels < 192 ? "8e-3" : "5e-3", "final-lr-fraction": "0.05", "weight-decay": "\(weightDecay)",
+            "learning-rate": channels < 192 ? "8e-3" : "5e-3", "final-lr-fraction": "0.05",
+            "weight-decay": "\(weightDecay)",
         ]
     }
 
