@@ -66,16 +66,18 @@ let package = Package(
         .executableTarget(name: "test_phi", dependencies: ["LLM"]),
         .executableTarget(name: "test_bert", dependencies: ["LLM"]),
         .executableTarget(
-            name: "bench", dependencies: ["LLM", "Kernels"], path: "dev/bench",
+            name: "bench", dependencies: ["LLM", "Kernels", "Ladder"], path: "dev/bench",
             exclude: [
-                "compare.sh", "machines.py", "mpi_network.sh", "recipe_search.py", "tokenizer_peers.py",
+                "ladder", "compare.sh", "machines.py", "mpi_network.sh", "recipe_search.py", "tokenizer_peers.py",
                 "torch_bert.py", "torch_generate.py",
                 "torch_lotto.py", "torch_step.py",
             ]),
+        // The steps to a fast product, for `bench ladder`, built as the kernels are.
+        .target(name: "Ladder", path: "dev/bench/ladder", swiftSettings: kernels),
         .executableTarget(name: "fuzz", dependencies: ["LLM"], path: "dev/fuzz"),
         // The naive twin of each kernel, and a GPT-2 made of them, in double precision: what the tests compare with.
         .target(name: "Naive", dependencies: ["Kernels"], path: "Tests/Naive"),
-        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "Naive"]),
+        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "Naive", "Ladder"]),
         .testTarget(name: "GradientTests", dependencies: ["LLM", "Kernels", "Naive"]),
         // What takes time in these tests is not in their own files; unoptimized they are built a minute sooner.
         .testTarget(

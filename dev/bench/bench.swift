@@ -1,6 +1,7 @@
 // bench measures what training reaches of what this machine allows, on GPT-2 124M: `make bench`.
 //
 //     bench [--quick] [SECTION…]      machine products kernels steps load generate tokenizer; all of them without one
+//     bench [--quick] ladder          a product in three loops, and each step from there to ours: dev/doc/matmul.md
 //     bench step B T [--dtype D]      one shape of step alone, to set beside another program's; also phi-step, bert-step
 //     bench weights MODEL SHARD       what generating from bfloat16 and int8 costs, in loss
 //     bench bert-encode               texts into hidden states, to set beside torch_bert.py encode
@@ -403,7 +404,7 @@ enum Main {
         }
         if words.count == 3, words[0] == "weights" { return try weightsError(words[1], words[2]) }
         let sections = ["machine", "products", "kernels", "steps", "load", "generate", "tokenizer"]
-        let more = ["phi-generate", "bert-encode"]  // 6 GB, and 12 for several at once
+        let more = ["ladder", "phi-generate", "bert-encode"]  // the last two: 6 GB, and 12 for several at once
         if let unknown = words.first(where: { !(sections + more).contains($0) }) {
             let known = (sections + more).joined(separator: " ")
             FileHandle.standardError.write(
@@ -419,6 +420,7 @@ enum Main {
                 for N in quick ? [1024] : [1024, 256] { products(N: N, quick: quick) }
                 products(N: quick ? 1024 : 4096, quick: quick, .bfloat16)
             case "kernels": kernels(quick: quick)
+            case "ladder": ladder(quick: quick)
             case "steps": try steps(quick: quick)
             case "generate":
                 let model = GPT2(gpt2, trains: false)
