@@ -154,24 +154,32 @@ expect() {
     echo "ok: $name is $color"
 }
 
-# A missing kernel turns tests of the models red, too. So the kernels' exercises and the others take turns: within each
-# half no test uses two of the bodies.
+# A missing kernel turns tests of the models red, too, and the tile those of attention. So they take turns: within each
+# part no test uses two of the bodies.
+part_of() {
+    case $(field "$1" file) in
+        Sources/Kernels/Matmul.swift) echo tile ;;
+        Sources/Kernels/*) echo kernels ;;
+        *) echo models ;;
+    esac
+}
+
 run_tests() {
-    local part name half
+    local part name some
     copy_to $copy
     # Files that are no more; the others stay, so that not all is built again.
     (cd $copy && find Sources Tests dev -type f) | while read -r file; do [ -e "$file" ] || rm "$copy/$file"; done
-    for part in Sources/Kernels Sources/LLM; do
-        half=
+    for part in tile kernels models; do
+        some=
         for name in "$@"; do
-            case $(field "$name" file) in "$part"/*) half="$half $name" ;; esac
+            [ "$(part_of "$name")" != $part ] || some="$some $name"
         done
-        [ -n "$half" ] || continue
-        for name in $half; do cp "$(field "$name" file)" "$copy/$(field "$name" file)"; done
-        for name in $half; do take_out $copy "$name"; done
+        [ -n "$some" ] || continue
+        for name in $some; do cp "$(field "$name" file)" "$copy/$(field "$name" file)"; done
+        for name in $some; do take_out $copy "$name"; done
         build_copy
-        for name in $half; do expect "$name" red; done
-        for name in $half; do cp "$(field "$name" file)" "$copy/$(field "$name" file)"; done
+        for name in $some; do expect "$name" red; done
+        for name in $some; do cp "$(field "$name" file)" "$copy/$(field "$name" file)"; done
     done
     build_copy
     for name in "$@"; do expect "$name" green; done
