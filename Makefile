@@ -29,7 +29,7 @@
 #
 # THREADS=1 trains with so many threads. LLM_CPU=x86-64-v3 builds for a different processor.
 
-PROGRAMS = lotto train_tokenizer tokenize train_gpt2 train_phi train_bert finetune generate chat embed grow convert \
+PROGRAMS = lotto train_tokenizer tokenize train_gpt2 train_phi train_bert finetune generate chat peek embed grow convert \
 	test_gpt2 test_phi test_bert
 
 LLM_CPU ?= native

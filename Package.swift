@@ -60,6 +60,7 @@ let package = Package(
         .executableTarget(name: "finetune", dependencies: ["LLM", "Kernels"]),
         .executableTarget(name: "generate", dependencies: ["LLM"]),
         .executableTarget(name: "chat", dependencies: ["LLM"]),
+        .executableTarget(name: "peek", dependencies: ["LLM"]),
         .executableTarget(name: "convert", dependencies: ["LLM"]),
         .executableTarget(name: "grow", dependencies: ["LLM", "Kernels"]),
         .executableTarget(name: "test_gpt2", dependencies: ["LLM"]),

@@ -206,7 +206,7 @@ enum Embed {
         try createDirectory(folder(of: path))
         try writeDurably(path) { file in
             if path.hasSuffix(".npy") {
-                try file.write(NumPyFile.header(rows: lines.count, columns: C))
+                try file.write(NPY.header(shape: [lines.count, C]))
                 return try file.write(UnsafeRawBufferPointer(start: vectors, count: 4 * lines.count * C))
             }
             for (i, line) in lines.enumerated() {

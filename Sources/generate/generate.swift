@@ -25,10 +25,7 @@ let table: [Option] =
         Option(
             "adapter", "a", .texts, "DIR|NAME=DIR…",
             "adapters (LoRA) of finetune or of peft, to be put on the model; without --model on the one that they name"),
-        Option("prompt", "p", .text, "TEXT", "the text to continue"),
-        Option(
-            "prompt-file", "f", .text, "FILE",
-            "the same from a file, or from standard input (-), less one newline at its end"),
+    ] + Prompt.options("the text to continue") + [
         Option(
             "interactive", "i", .flag, "[0|1]",
             "a conversation: every line you type is added to the text, and the model continues all of it. A \\ at its end "
@@ -63,13 +60,13 @@ enum Generate {
             if options.isGiven("threads") { useThreads(options.int("threads")) }
             let adapters = try NamedAdapter.open(options.texts("adapter"))
             let path = try modelPath(of: adapters, given: options.given("model"), else: options.text("model") ?? "")
-            try checkModel(path, isDefault: path == options.text("model") && !options.isGiven("model"))
+            try requireModel(path, isDefault: path == options.text("model") && !options.isGiven("model"))
             let voices = try (adapters.isEmpty ? [nil] : adapters.map(Optional.init)).map { named in
                 let tokenizer = try readTokenizer(
                     ofModel: path, named?.adapter, given: options.given("tokenizer"),
                     else: options.text("tokenizer") ?? ""
                 ).tokenizer
-                let text = try readPrompt(options)
+                let text = try Prompt.read(options)
                 guard options.flag("chat") else {
                     return Voice(name: named?.name, tokenizer: tokenizer, prompt: try tokenizer.encode(text))
                 }
@@ -250,9 +247,7 @@ enum Generate {
     /// Options that say different things.
     static func checkTogether(_ options: Options) throws {
         func refuse(_ what: String, _ hint: String) -> UserError { UserError(what, hint: hint, exitCode: 2) }
-        if options.isGiven("prompt"), options.isGiven("prompt-file") {
-            throw refuse("there are two prompts", "give --prompt or --prompt-file")
-        }
+        try Prompt.checkOnce(options)
         if options.flag("greedy"), options.int("num-samples") > 1 {
             throw refuse("--greedy writes the same text every time", "leave --greedy or --num-samples out")
         }
@@ -273,36 +268,6 @@ enum Generate {
                 throw refuse("a conversation is with one model", "leave all but one --adapter out")
             }
         }
-    }
-
-    /// UTF-8; empty if none was given.
-    static func readPrompt(_ options: Options) throws -> [UInt8] {
-        guard let path = options.text("prompt-file") else { return Array((options.text("prompt") ?? "").utf8) }
-        var bytes: [UInt8]
-        if path == "-" {
-            bytes = Array(FileHandle.standardInput.readDataToEndOfFile())
-        } else {
-            let file = try InputFile(path, hint: "is it the right path? --prompt takes the text itself")
-            bytes = try file.read(file.size, of: UInt8.self, at: 0)
-        }
-        guard String(validating: bytes, as: UTF8.self) != nil else {
-            throw UserError(
-                "the prompt is not UTF-8", hint: "convert it first: iconv -f CP949 -t UTF-8 FILE > prompt.txt")
-        }
-        if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
-        return bytes
-    }
-
-    /// Refuses what is no model before anything is said about its tokenizer.
-    static func checkModel(_ path: String, isDefault: Bool) throws {
-        guard fileExists(path) else {
-            throw UserError(
-                "there is no model \(path)" + (path.hasPrefix("/") ? "" : " in \(currentFolder())"),
-                hint: isDefault
-                    ? "make one with make run, or name one by --model FILE --tokenizer DIR"
-                    : "name a checkpoint of train_gpt2 or train_phi, or make one: make run")
-        }
-        _ = try modelKind(path)
     }
 
     /// Refuses a prompt that is too long, and more samples than the memory has room for.

@@ -46,6 +46,19 @@ package func modelKind(_ path: String) throws -> ModelKind {
     }
 }
 
+/// Refuses what is no model before anything is said about its tokenizer.
+/// - Parameter isDefault: whether it is the program's choice, not the user's.
+package func requireModel(_ path: String, isDefault: Bool) throws {
+    guard fileExists(path) else {
+        throw UserError(
+            "there is no model \(path)" + (path.hasPrefix("/") ? "" : " in \(currentFolder())"),
+            hint: isDefault
+                ? "make one with make run, or name one by --model FILE --tokenizer DIR"
+                : "name a checkpoint of train_gpt2 or train_phi, or make one: make run")
+    }
+    _ = try modelKind(path)
+}
+
 /// The configuration of the causal model at a path.
 package func readConfiguration(_ path: String) throws -> any CausalConfiguration {
     switch try modelKind(path) {

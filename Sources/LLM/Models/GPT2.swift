@@ -258,7 +258,7 @@ package final class GPT2: LanguageModel {
             let residual2 = a.at(activations.residual2, l)  // (N,C)
             let residual3 = a.at(activations.residual, l + 1)  // (N,C): the next layer's residual
             let qkv = a.at(activations.qkv, l)  // (N,3C)
-            let lse = a.at(activations.lse, l)  // (N,NH)
+            let lse = a.at(activations.lse, l)  // (NH,T) of each sequence
             let atty = a.at(activations.atty, l)  // (N,C)
             let fch = activations.fchIsRounded ? gelu : a.at(activations.fch, l)  // (N,4C)
 
@@ -321,15 +321,20 @@ package final class GPT2: LanguageModel {
             linear: Linear(parameters: parameters, dropout: dropoutKey))
     }
 
-    /// A copy of an activation of the last forward pass, by its name in the table above: to look inside. Only a model
-    /// that trains keeps them.
-    package func activation(_ name: String, layer l: Int = 0) -> [Float] {
-        let tensor = workspace.activations.table.tensors.first { $0.name == name }
-        guard let tensor, workspace === training, N > 0 else {
-            preconditionFailure("no activation \(name) was kept")
+    /// What the last pass over a batch left, in its order, to look inside: what the forward pass keeps for the backward
+    /// pass, and of that pass the gradients that no layer overwrites, dlnf and, in dresidual, that of residual 0. Only a
+    /// model that trains, in float32, keeps them.
+    package var activations: [TensorView] {
+        let a = workspace.activations
+        precondition(workspace === training && N > 0 && !a.fchIsRounded)
+        return [
+            a.residual, a.ln1mean, a.ln1rstd, a.qkv, a.lse, a.atty, a.residual2, a.ln2mean, a.ln2rstd, a.fch,
+            a.lnfmean, a.lnfrstd, a.lnf, a.losses, a.correct, a.dlnf, a.dresidual,
+        ].map {
+            // The attention has its rows by heads, (NH,T) for each sequence; in all others the first dimension is the rows.
+            let shape = $0.index == a.lse.index ? [config.NH, N] : [N] + $0.layerShape.dropFirst()
+            return TensorView($0, in: workspace.floats, layerShape: shape)
         }
-        let count = tensor.layerCount / workspace.capacity * N
-        return Array(UnsafeBufferPointer(start: workspace.floats.at(tensor, l), count: count))
     }
 
     // MARK: backward

@@ -21,6 +21,9 @@ package protocol LanguageModel: CausalModel, Transformer where Configuration: Ca
 
     /// Adds the gradients of all parameters, after `forward` and `classify` with a scale.
     func backward(inputs: UnsafePointer<Int32>)
+
+    /// What the last pass over a batch left, to look inside.
+    var activations: [TensorView] { get }
 }
 
 extension LanguageModel {

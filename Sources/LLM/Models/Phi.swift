@@ -269,7 +269,7 @@ package final class Phi: LanguageModel {
             let residual = a.at(activations.residual, l)  // (N,C)
             let residual2 = a.at(activations.residual, l + 1)  // (N,C): the next layer's residual
             let qkv = a.at(activations.qkv, l)  // (N,3C), queries and keys turned
-            let lse = a.at(activations.lse, l)  // (N,NH)
+            let lse = a.at(activations.lse, l)  // (NH,T) of each sequence
             let atty = a.at(activations.atty, l)  // (N,C)
             let fch = a.at(activations.fch, l)  // (N,FC)
 
@@ -326,6 +326,21 @@ package final class Phi: LanguageModel {
             losses: a + activations.losses, correct: a + activations.correct, dinp: a + activations.dlnf,
             inp: a + activations.lnf, targets: targets, gradientScale: gradientScale, N: N,
             linear: Linear(parameters: parameters, dropout: dropoutKey))
+    }
+
+    /// What the last pass over a batch left, as in GPT2.swift; in qkv queries and keys are turned. Only a model that trains
+    /// keeps it.
+    package var activations: [TensorView] {
+        let a = workspace.activations
+        precondition(workspace === training && N > 0)
+        return [
+            a.residual, a.lnmean, a.lnrstd, a.qkv, a.lse, a.atty, a.fch, a.lnfmean, a.lnfrstd, a.lnf, a.losses,
+            a.correct, a.dlnf, a.dresidual,
+        ].map {
+            // The attention has its rows by heads, (NH,T) for each sequence; in all others the first dimension is the rows.
+            let shape = $0.index == a.lse.index ? [config.NH, N] : [N] + $0.layerShape.dropFirst()
+            return TensorView($0, in: workspace.floats, layerShape: shape)
+        }
     }
 
     // MARK: backward

@@ -19,3 +19,21 @@ package func readable(_ token: [UInt8]) -> String {
     }
     return text
 }
+
+/// `token` as it stands beside others, on one line: as `readable` has it, but a line feed, a carriage return and a tab as
+/// `\n`, `\r` and `\t`, and a space, which would not be seen at an end, as `␣`.
+package func tokenLabel(_ token: [UInt8]) -> String {
+    let names: [UInt8: String] = [0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t", 0x20: "␣", 0x5C: "\\\\"]
+    var label = ""
+    // None of these bytes is a part of another character.
+    var rest: [UInt8] = []
+    for byte in token {
+        guard let name = names[byte] else {
+            rest.append(byte)
+            continue
+        }
+        label += readable(rest) + name
+        rest = []
+    }
+    return label + readable(rest)
+}
