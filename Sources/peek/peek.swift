@@ -50,12 +50,13 @@ enum Peek {
             if options.isGiven("threads") { useThreads(options.int("threads")) }
             let path = options.text("model") ?? ""
             try requireModel(path, isDefault: !options.isGiven("model"))
+            let config = try readConfiguration(path)
             let tokenizer = try readTokenizer(
                 ofModel: path, nil, given: options.given("tokenizer"), else: options.text("tokenizer") ?? ""
             ).tokenizer
             let tokens = try tokenizer.encode(try Prompt.read(options))
             let labels = tokens.map { tokenLabel(tokenizer.bytes(of: Int($0))) }
-            try check(tokens, path)
+            try check(tokens, config)
             let rows = try rows(options, of: tokens.count)
             let folder = options.text("output") ?? "."
             try createDirectory(folder)
@@ -68,9 +69,7 @@ enum Peek {
                 gradientScale: 1 / Float(tokens.count - 1))
             let tensors = model.activations + model.gradientViews
             if let names = options.text("dump") {
-                for (tensor, layer) in try names.split(separator: ",").map({ try find(String($0), in: tensors) }) {
-                    try dump(tensor, layer, to: folder)
-                }
+                for (tensor, layer) in try find(names, in: tensors) { try dump(tensor, layer, to: folder) }
             }
             if options.flag("attention") { try draw(model, labels, rows, to: folder) }
             if !writes {
@@ -162,8 +161,7 @@ enum Peek {
     }
 
     /// Refuses texts that no loss is of, that are too long, or that there is no memory for.
-    static func check(_ tokens: [Int32], _ path: String) throws {
-        let config = try readConfiguration(path)
+    static func check(_ tokens: [Int32], _ config: any CausalConfiguration) throws {
         guard tokens.count >= 2 else {
             throw UserError(
                 "the text has \(tokens.count == 1 ? "one token" : "no tokens"), and a loss is of a token after another",
@@ -189,8 +187,16 @@ enum Peek {
         return first..<last + 1
     }
 
-    /// The tensor of a name such as qkv or qkv.2, and its layer; nil for all layers.
-    static func find(_ name: String, in tensors: [TensorView]) throws -> (TensorView, layer: Int?) {
+    /// The tensors of names such as qkv,qkv.2, and each one's layer; nil for all layers.
+    static func find(_ names: String, in tensors: [TensorView]) throws -> [(TensorView, layer: Int?)] {
+        let found = try names.split(separator: ",").map { try find(name: String($0), in: tensors) }
+        guard !found.isEmpty else {
+            throw UserError("no tensor is named by --dump \(names)", hint: "for example --dump qkv,lse", exitCode: 2)
+        }
+        return found
+    }
+
+    static func find(name: String, in tensors: [TensorView]) throws -> (TensorView, layer: Int?) {
         let parts = name.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
         guard let tensor = tensors.first(where: { $0.name == parts.first }) else {
             let names = tensors.map(\.name)

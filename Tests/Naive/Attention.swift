@@ -6,8 +6,8 @@ import Kernels
 /// The probabilities prob [sequence][head][t][k] with which each token attends to the tokens of its sequence, causal to
 /// those up to itself. qkv (N,3C) holds the query, key and value of each token, C floats each; a head has HS = C/NH channels of them.
 /// The sequences lie one after another.
-private func naiveProbabilities(
-    qkv: [Double], lengths: [Int], C: Int, NH: Int, causal: Bool
+package func naiveProbabilities(
+    qkv: [Double], lengths: [Int], C: Int, NH: Int, causal: Bool = true
 ) -> [[[[Double]]]] {
     let HS = C / NH
     return lengths.indices.map { s in

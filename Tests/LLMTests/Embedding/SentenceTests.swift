@@ -217,17 +217,6 @@ private func vectors(_ encoder: SentenceEncoder, _ texts: [[Int32]]) -> [[Float]
     #expect(spearman([1, 1], [1, 2]).isNaN)
 }
 
-@Test func `NumPy's header is a multiple of 64 bytes`() {
-    for (rows, columns) in [(1, 1), (123_456_789, 768), (0, 8)] {
-        let header = NumPyFile.header(rows: rows, columns: columns)
-        #expect(header.count % 64 == 0 && header.last == 10)
-        #expect(Array(header[..<8]) == [0x93, 78, 85, 77, 80, 89, 1, 0])
-        #expect(Int(header[8]) + 256 * Int(header[9]) == header.count - 10)
-        let text = String(decoding: header[10...], as: UTF8.self)
-        #expect(text.hasPrefix("{'descr': '<f4', 'fortran_order': False, 'shape': (\(rows), \(columns)), }"))
-    }
-}
-
 @Test func `embed shows tokens, writes vectors, finds neighbours and compares pairs`() throws {
     try withModel { folder, model, tokenizer in
         let shown = try run("embed", ["--model", "bert", "--text", "좋은 영화를"], in: folder)
@@ -254,7 +243,7 @@ private func vectors(_ encoder: SentenceEncoder, _ texts: [[Int32]]) -> [[Float]
         #expect(lines[0] == "v.npy: 4 vectors of 8 numbers" && lines[2] == "1.0000  line 3: 나쁜 영화를 보다")
         #expect(lines.count == 4 && result.errors.contains("1 line is empty; it has a vector"))
         let file = try bytes("\(folder)/v.npy")
-        let header = NumPyFile.header(rows: 4, columns: 8)
+        let header = NPY.header(shape: [4, 8])
         #expect(file.count == header.count + 4 * 4 * 8 && Array(file[..<header.count]) == header)
         let encoder = try SentenceEncoder(model, tokenizer, SentenceSettings())
         let wanted = vectors(encoder, [[2, 5, 6, 3], [2, 3], [2, 7, 6, 8, 9, 3], [2, 10, 11, 13, 3]])
