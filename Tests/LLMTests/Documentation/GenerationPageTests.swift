@@ -47,6 +47,10 @@ private func expectTemperature(_ page: inout Page) {
 private let four: [Double] = [2, 1, 0, -1]
 
 private func expectCuts(_ page: inout Page) {
+    let logits = four.map { decimal($0, 0) }
+    page.expect(
+        "With the logits \(logits[..<3].joined(separator: ", ")) and \(logits[3]): | | "
+            + "\(logits.joined(separator: " | ")) |")
     func row(_ name: String, _ p: [Double]) -> String {
         // At least one token stays.
         "| \(name) | " + p.map { $0 == 0 ? "–" : $0 == 1 ? "1.0000" : short($0) }.joined(separator: " | ") + " |"
@@ -115,6 +119,7 @@ private func megabytes(_ bytes: Double, _ digits: Int = 0) -> String { "\(decima
 
 private func expectCacheSize(_ page: inout Page) {
     #expect(cacheBytes(1, 1) == Double(2 * d12.L * d12.C * 4))
+    page.expect("in each of L layers, 2·L·C·4 bytes.")
     page.expect(
         "| cache | \(decimal(cacheBytes(1, 1) / 1e3, 1)) kB | \(megabytes(cacheBytes(1, 128), 1)) | "
             + "\(megabytes(cacheBytes(1, 1024), 1)) | \(megabytes(cacheBytes(10, 1024))) |")

@@ -56,6 +56,10 @@ private func expectMerges(_ page: inout Page) throws {
         let row = which.map { after(i + 1, $0) }.joined(separator: " · ")
         page.expect("| \(left) \(right) → \(left + right) | \(total(left, right, after: i)) | \(row) |")
     }
+    func count(_ word: String) -> Int { lines.count { $0 == Array(word.utf8) } }
+    page.expect(
+        "low stands \(count("low")) times, lower \(count("lower")), newest \(count("newest")) and widest "
+            + "\(count("widest")) times,")
     let (before, behind) = (total("w", "e", after: 0), total("w", "e", after: 1))
     #expect(behind == 2)
     page.expect("Before the first merge w e occurs \(before) times, nearly as often as e s. After it only twice:")
@@ -69,6 +73,7 @@ private func expectMerges(_ page: inout Page) throws {
 
 private func expectCharacters(_ page: inout Page) {
     page.expect("Unicode has \(grouped(0xD7A3 - 0xAC00 + 1)) Hangul syllables alone")
+    page.expect("GPT-2 begins with bytes. There are \(ByteAlphabet.bytesInOrder.count),")
     let bytes = "밥".utf8.map { String(format: "%02X", $0) }.joined(separator: " ")
     page.expect("a Hangul syllable three: 밥 is \(bytes).")
     page.expect("takes \("밥".decomposedStringWithCanonicalMapping.utf8.count) bytes;")
