@@ -148,7 +148,8 @@ package final class GradientSum: @unchecked Sendable {
     /// Replaces parts of the gradients by their sums over all ranks.
     ///
     /// In rounds: in each one a rank sends to one other and receives from one other, so that nobody's link has two senders
-    /// while another has none.
+    /// while another has none. What it sends goes first: MPICH over TCP takes twice the time the other way round where two
+    /// ranks of four exchange with each other.
     private func exchange(_ piece: [Range<Int>]) {
         let (gradients, rank, size) = (parameters.gradients, ranks.rank, ranks.size)
         func slices(of owner: Int) -> [Range<Int>] {
@@ -171,7 +172,7 @@ package final class GradientSum: @unchecked Sendable {
                 defer { place += slice.count }
                 return .receive(place, bytes: 4 * slice.count, from: from)
             }
-            round(receive + send(slices(of: to), to: to))
+            round(send(slices(of: to), to: to) + receive)
         }
         for slice in own {
             copies[rank] = gradients + slice.lowerBound
@@ -185,7 +186,7 @@ package final class GradientSum: @unchecked Sendable {
             let receive = slices(of: from).map {
                 MPI.Message.receive(gradients + $0.lowerBound, bytes: 4 * $0.count, from: from)
             }
-            round(receive + send(own, to: to))
+            round(send(own, to: to) + receive)
         }
     }
 
