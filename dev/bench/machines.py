@@ -10,7 +10,7 @@ and added up between them.
     python3 machines.py --layers 12 --channels 768 --vocabulary 50257 --rate 531 [--batch 524288] [--rows 4096]
 
 --rate is measured: the tokens a second of one machine, `train_gpt2` alone. The other figures are --link, the part of the
-network's bits that the payload gets (0.95 of a shaped link: two ranks and MPICH; more of them, or Open MPI, 0.53), --latency
+network's bits that the payload gets (of a shaped link 0.95 with two ranks, 0.9 with three or four), --latency
 in seconds, and --memory, bytes a second.
 """
 
