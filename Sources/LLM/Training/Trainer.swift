@@ -175,7 +175,7 @@ package final class Trainer {
         let tokens = loader.tokensPerBatch.map { "\(grouped($0 * microBatches)) tokens in " } ?? ""
         say("steps       \(steps) of \(tokens)\(microBatches) micro-batches")
         let format = settings.precision == .float32 ? "" : " in \(settings.precision)"
-        let threads = "\(threadCount) thread\(ranks.size > 1 && threadCount == 1 ? "" : "s")"
+        let threads = "\(threadCount) thread\(threadCount == 1 ? "" : "s")"
         say(
             (ranks.summary.map { "machines    \($0), \(threads) each" } ?? "machine     \(threads)")
                 + String(format: ", %.0f GFLOP/s at most%@", peak * 1e-9, format))
