@@ -40,7 +40,8 @@ package struct LossChart {
         let measured = validation.filter { $0.loss.isFinite }.map { (step: Double($0.step), loss: $0.loss) }
         let losses = (curve + measured).map(\.loss)
         guard let lowest = losses.min(), let highest = losses.max() else { return nil }
-        let (width, height, left, top, right, bottom) = (480.0, 320.0, 52.0, 34.0, 16.0, 44.0)
+        // At the right half of a step of six digits has room.
+        let (width, height, left, top, right, bottom) = (480.0, 320.0, 58.0, 34.0, 28.0, 44.0)
         let lastStep = max(1, (curve + measured).map(\.step).max() ?? 1)
         let levels = LossChart.ticks(lowest, max(highest, lowest + 1e-4))
         let (floor, ceiling) = (levels[0], levels[levels.count - 1])
@@ -70,9 +71,9 @@ package struct LossChart {
             lines.append(text(x(step), height - bottom + 20, "middle", "#555", "\(Int(step))"))
         }
         lines.append(text((left + width - right) / 2, height - 6, "middle", "#555", "steps"))
-        let (gray, strong) = ("#7a9cc6", "#c2410c")
-        if !curve.isEmpty { lines.append("<path d=\"\(path(curve))\" stroke=\"\(gray)\" stroke-width=\"1.5\"/>") }
-        lines.append(text(left, 20, "start", gray, "training loss"))
+        let (blue, strong) = ("#3f6fa8", "#c2410c")
+        if !curve.isEmpty { lines.append("<path d=\"\(path(curve))\" stroke=\"\(blue)\" stroke-width=\"1.5\"/>") }
+        lines.append(text(left, 20, "start", blue, "training loss"))
         if let best = measured.min(by: { $0.loss < $1.loss }) {
             lines.append("<path d=\"\(path(measured))\" stroke=\"\(strong)\" stroke-width=\"2.5\"/>")
             lines.append(

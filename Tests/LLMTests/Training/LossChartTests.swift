@@ -31,9 +31,9 @@ import Testing
     chart.training = [(0, 5), (1, 4), (2, 3)]
     chart.validation = [(0, 5), (3, 2.5)]
     let svg = try #require(chart.svg)
-    // Levels from 2 to 5 in (34, 276) from the top, steps from 0 to 3 in (52, 464).
-    #expect(svg.contains("M52.0,34.0 L189.3,114.7 L326.7,195.3\" stroke=\"#7a9cc6\""))
-    #expect(svg.contains("M52.0,34.0 L464.0,235.7\" stroke=\"#c2410c\""))
+    // Levels from 2 to 5 in (34, 276) from the top, steps from 0 to 3 in (58, 452).
+    #expect(svg.contains("M58.0,34.0 L189.3,114.7 L320.7,195.3\" stroke=\"#3f6fa8\""))
+    #expect(svg.contains("M58.0,34.0 L452.0,235.7\" stroke=\"#c2410c\""))
     #expect(svg.contains("best 2.5000 at step 3"))
     #expect(svg.hasPrefix("<svg ") && svg.hasSuffix("</svg>\n"))
 }
