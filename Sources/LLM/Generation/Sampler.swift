@@ -23,7 +23,7 @@ package struct Sampler {
     package var temperature: Float = 1
     /// Only the k likeliest tokens, and those as likely as the last of them; 0 for all.
     package var topK = 0
-    /// Only the likeliest tokens, as few as have this probability together.
+    /// Only the likeliest tokens, as few as have this probability together, and at least one.
     package var topP: Float = 1
     /// Only tokens at least this probable, times the largest probability.
     package var minP: Float = 0
