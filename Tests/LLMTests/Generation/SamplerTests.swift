@@ -38,6 +38,14 @@ private func sample(_ logits: [Float], coin: Float) -> Int {
     }
 }
 
+/// Probabilities are floats, and their sum may be less than the largest coin.
+@Test func `rounding does not draw a token of no probability`() {
+    for count in 1...200 {
+        let logits = (0..<count).map { Float($0 % 7) / 3 }
+        #expect(sample(logits + [-.infinity], coin: Float(1).nextDown) == count - 1, "\(count)")
+    }
+}
+
 @Test func `huge logits do not overflow`() {
     for coin in [0, 0.5, Float(1).nextDown] {
         #expect(sample([1e4, -1e4, 0], coin: coin) == 0)
