@@ -15,16 +15,10 @@ let aboutGenerating =
     + "  generate --model phi --adapter poems=out/poems letters=out/letters --prompt \"Dear\""
 
 let table: [Option] =
-    [
-        Option(
-            "model", "m", .text, "FILE|DIR", default: "data/model/model_best.bin",
-            "a checkpoint of train_gpt2 or train_phi, or a Hugging Face directory"),
-        Option(
-            "tokenizer", "k", .text, "DIR", default: "data",
-            "the tokenizer it was trained with; a Hugging Face directory brings its own"),
+    modelOptions + [
         Option(
             "adapter", "a", .texts, "DIR|NAME=DIR…",
-            "adapters (LoRA) of finetune or of peft, to be put on the model; without --model on the one that they name"),
+            "adapters (LoRA) of finetune or of peft, to be put on the model; without --model on the one that they name")
     ] + Prompt.options("the text to continue") + [
         Option(
             "interactive", "i", .flag, "[0|1]",

@@ -20,14 +20,7 @@ let aboutPeeking =
     + "  peek --prompt \"A text\" --attention -o look                     attention.0.svg, …: where each token looks"
 
 let table: [Option] =
-    [
-        Option(
-            "model", "m", .text, "FILE|DIR", default: "data/model/model_best.bin",
-            "a checkpoint of train_gpt2 or train_phi, or a Hugging Face directory"),
-        Option(
-            "tokenizer", "k", .text, "DIR", default: "data",
-            "the tokenizer it was trained with; a Hugging Face directory brings its own"),
-    ] + Prompt.options("the text to look at; texts of a corpus begin with <|endoftext|>") + [
+    modelOptions + Prompt.options("the text to look at; texts of a corpus begin with <|endoftext|>") + [
         Option(
             "dump", nil, .text, "NAMES",
             "write these tensors, with commas between them, as .npy (float32); a name without a layer is all layers"),

@@ -46,6 +46,16 @@ package func modelKind(_ path: String) throws -> ModelKind {
     }
 }
 
+/// The options that name a model that writes, and its tokenizer.
+package let modelOptions: [Option] = [
+    Option(
+        "model", "m", .text, "FILE|DIR", default: "data/model/model_best.bin",
+        "a checkpoint of train_gpt2 or train_phi, or a Hugging Face directory"),
+    Option(
+        "tokenizer", "k", .text, "DIR", default: "data",
+        "the tokenizer it was trained with; a Hugging Face directory brings its own"),
+]
+
 /// Refuses what is no model before anything is said about its tokenizer.
 /// - Parameter isDefault: whether it is the program's choice, not the user's.
 package func requireModel(_ path: String, isDefault: Bool) throws {

@@ -249,8 +249,12 @@ package func runOnAllRanks(_ body: () throws -> Void) {
     let asks = ["--help", "--version"].contains { CommandLine.arguments.contains($0) }
     guard let launch = Launch(environment: environment) else {
         let count = Launch.aloneUnderSlurm(environment: environment)
-        if count == 1 || asks { return runReportingErrors(body) }
-        if environment["SLURM_PROCID"] != "0" { exit(1) }  // the first one says it
+        if count <= 1 || asks { return runReportingErrors(body) }
+        // The first one says it, before srun may end all because one has failed.
+        if environment["SLURM_PROCID"] != "0" {
+            sleep(2)
+            exit(1)
+        }
         return runReportingErrors {
             throw UserError(
                 "srun has started \(count) processes without MPI: each would train alone",

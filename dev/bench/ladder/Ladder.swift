@@ -4,6 +4,9 @@
 // All compute out (N,OC) = inp (N,C) · weight (OC,C)ᵀ, as matmulForward does, on one thread. B is the weight transposed,
 // (C,OC). N is a multiple of `rungTileRows`, C of 8 vectors, and OC of `rungPanelWidth`: the project's kernel, which takes any
 // size, is Matmul.swift.
+//
+// A vector does not cross a module's border, so what the steps need of Kernels' Vector.swift is here again. And each step is
+// written out, though some lines are the last one's: they are read and timed one by one.
 
 #if SIMD_16
     typealias Vector = SIMD16<Float>
