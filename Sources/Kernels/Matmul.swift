@@ -192,12 +192,22 @@ private func backwardWeight<W: Words>(
         parallelFor((OC + taskRows - 1) / taskRows) { task in
             let row = task * taskRows
             let rows = min(taskRows, OC - row)
-            let a = allocateAligned(taskRows * K)
+            let a = allocateAligned(taskRows * K + roundedUp(taskRows))
             defer { freeAligned(a) }
-            let source = dout + n0 * doutStride + row
-            packStrips(W.self, a, from: source, stride: doutStride, rows: rows, countK: countN)
+            let sums = a + taskRows * K  // dbias's part
+            for i in 0..<rows { sums[i] = 0 }
+            // Few rows at a time, so that dout is still in the L1 cache when its sums read it: rows of a power of two,
+            // or near one, share so few sets of a cache that it does not hold many of them.
+            for n in stride(from: 0, to: countN, by: rowsPerPartialSum) {
+                let source = dout + (n0 + n) * doutStride + row
+                let count = min(rowsPerPartialSum, countN - n)
+                packStrips(
+                    W.self, a + n / W.elements * tileRows, stripStride: tileRows * K, from: source,
+                    stride: doutStride, rows: rows, countK: count)
+                if dbias != nil { addColumnSums(sums, from: source, stride: doutStride, rows: count, columns: rows) }
+            }
             if let dbias {
-                addColumnSums(dbias + row, from: source, stride: doutStride, rows: countN, columns: rows)
+                for i in 0..<rows { dbias[row + i] += sums[i] }
             }
             for panel in 0..<panels {
                 let column = panel * panelWidth
@@ -225,7 +235,9 @@ private func backwardFewRows<W: Words>(
     for n0 in stride(from: 0, to: N, by: partN) {
         let countN = min(partN, N - n0)
         let K = W.count(countN)
-        packStrips(W.self, a, from: dout + n0 * doutStride, stride: doutStride, rows: OC, countK: countN)
+        packStrips(
+            W.self, a, stripStride: tileRows * K, from: dout + n0 * doutStride, stride: doutStride, rows: OC,
+            countK: countN)
         parallelFor((C + panelWidth - 1) / panelWidth) { panel in
             let column = panel * panelWidth
             let columns = min(panelWidth, C - column)
@@ -638,25 +650,31 @@ private let rowsAhead = 16
 
 /// The rows of A for dweight: strips (rows / tileRows, words of countK, tileRows) ← inp (countK, stride), whose columns
 /// are the rows of A. The missing rows of the last strip are zero.
+/// - Parameter stripStride: words from one strip to the next.
 @inline(__always)
 private func packStrips<W: Words>(
-    _: W.Type, _ strips: UnsafeMutablePointer<Float>, from inp: UnsafePointer<Float>, stride: Int, rows: Int,
-    countK: Int
+    _: W.Type, _ strips: UnsafeMutablePointer<Float>, stripStride: Int, from inp: UnsafePointer<Float>, stride: Int,
+    rows: Int, countK: Int
 ) {
-    let K = W.count(countK)
-    for word in 0..<K {
+    for word in 0..<W.count(countK) {
         let k = word * W.elements
         let destination = strips + word * tileRows
+        for n in k + rowsAhead..<k + rowsAhead + W.elements {
+            for row in Swift.stride(from: 0, to: rows, by: Vector.scalarCount) {
+                prefetch(inp + n * stride + row, write: 0, caches: 2, kind: 1)
+            }
+        }
         for row in Swift.stride(from: 0, to: rows, by: Vector.scalarCount) {
             let words = W.interleaved(inp + k * stride + row, stride: stride, rows: countK - k, upTo: rows - row)
             #if SIMD_4
                 // A strip is one or two vectors wide.
-                words.store(destination + row / tileRows * tileRows * K + row % tileRows)
+                words.store(destination + row / tileRows * stripStride + row % tileRows)
             #else
                 // A vector is two strips wide.
-                UnsafeMutableRawPointer(destination + row * K).storeBytes(of: words.lowHalf, as: TileRow.self)
+                UnsafeMutableRawPointer(destination + row / tileRows * stripStride).storeBytes(
+                    of: words.lowHalf, as: TileRow.self)
                 if row + tileRows < rows {
-                    UnsafeMutableRawPointer(destination + (row + tileRows) * K).storeBytes(
+                    UnsafeMutableRawPointer(destination + (row / tileRows + 1) * stripStride).storeBytes(
                         of: words.highHalf, as: TileRow.self)
                 }
             #endif
@@ -664,7 +682,7 @@ private func packStrips<W: Words>(
         #if SIMD_4
             // The rest of a strip that is two vectors wide.
             for row in Swift.stride(from: roundedUp(rows), to: roundedUp(rows, to: tileRows), by: 1) {
-                destination[row / tileRows * tileRows * K + row % tileRows] = 0
+                destination[row / tileRows * stripStride + row % tileRows] = 0
             }
         #endif
     }

@@ -116,7 +116,8 @@ func products(N: Int, quick: Bool, _ precision: Precision = .float32) {
     for (name, C, OC) in [
         ("qkv", 768, 2304), ("attproj", 768, 768), ("fc", 768, 3072), ("fcproj", 3072, 768), ("classifier", 768, 50257),
     ] {
-        let sizes = [N * C, OC * C, N * OC, OC]
+        let outStride = (OC + 15) / 16 * 16  // as the classifier's logits have it
+        let sizes = [N * C, OC * C, N * outStride, OC]
         let buffers = sizes.map { randomFloats($0) }
         let (inp, weight, out, bias) = (buffers[0], buffers[1], buffers[2], buffers[3])
         let limit = Limit.flops(2 * Double(N) * Double(C) * Double(OC), precision)
@@ -126,13 +127,16 @@ func products(N: Int, quick: Bool, _ precision: Precision = .float32) {
                 switch kernel {
                 case "forward":
                     matmulForward(
-                        out: out, inp: inp, weight: weight, bias: bias, N: N, C: C, OC: OC, precision: precision)
+                        out: out, inp: inp, weight: weight, bias: bias, N: N, C: C, OC: OC, outStride: outStride,
+                        precision: precision)
                 case "dinp":
                     matmulBackwardInput(
-                        dinp: inp, dout: out, weight: weight, N: N, C: C, OC: OC, precision: precision)
+                        dinp: inp, dout: out, weight: weight, N: N, C: C, OC: OC, doutStride: outStride,
+                        precision: precision)
                 default:
                     matmulBackwardWeight(
-                        dweight: weight, dbias: bias, dout: out, inp: inp, N: N, C: C, OC: OC, precision: precision)
+                        dweight: weight, dbias: bias, dout: out, inp: inp, N: N, C: C, OC: OC,
+                        doutStride: outStride, precision: precision)
                 }
             }
             totals.time += seconds
