@@ -30,7 +30,7 @@ package func allocateAligned(_ count: Int) -> UnsafeMutablePointer<Float> {
     if let kept { return kept.floats }
     var memory: UnsafeMutableRawPointer?
     guard posix_memalign(&memory, isLarge ? largePage : 64, bytes) == 0, let start = memory else {
-        exitRefusedMemory(bytes)
+        exitRefusedMemory(needed)
     }
     #if os(Linux)
         if isLarge { madvise(start, bytes, Int32(MADV_HUGEPAGE)) }
