@@ -20,8 +20,9 @@ package nonisolated(unsafe) var threadCount = coreCount
 package let coreCount = max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
 
 /// A parallel loop: calls `body(i)` for each i in 0..<count, on up to `threadCount` threads, and returns when all
-/// calls have returned. A thread that is free takes the next i, because on a shared machine some cores are slower than
-/// others.
+/// calls have returned. Each thread begins with a share of its own, one i after another, so that it finds in its cache
+/// what it left there in the loop before. One that is done takes over what others have left, because on a shared
+/// machine some cores are slower than others.
 package func parallelFor(_ count: Int, _ body: (Int) -> Void) {
     let workers = min(threadCount, count)
     guard workers > 1 else {
@@ -29,11 +30,11 @@ package func parallelFor(_ count: Int, _ body: (Int) -> Void) {
         return
     }
     withoutActuallyEscaping(body) { body in
-        let tasks = Tasks(count: count, body: body)
+        let tasks = Tasks(count: count, workers: workers, body: body)
         if awake.isLedByThisThread {
             awake.share(tasks)
         } else {
-            DispatchQueue.concurrentPerform(iterations: workers) { _ in tasks.run() }
+            DispatchQueue.concurrentPerform(iterations: workers) { worker in tasks.run(worker) }
         }
     }
 }
@@ -60,8 +61,9 @@ package func withThreadsAwake(_ body: () -> Void) {
         let work = Body(call: body)
         DispatchQueue.concurrentPerform(iterations: threadCount) { _ in
             // The first thread to arrive runs the body, and the others, if there are any, help.
-            if work.isTaken.exchange(true, ordering: .relaxed) {
-                awake.help(until: work)
+            let worker = work.arrived.wrappingAdd(1, ordering: .relaxed).oldValue
+            if worker > 0 {
+                awake.help(as: worker, until: work)
             } else {
                 let leads = awake.lead()
                 work.call()
@@ -74,7 +76,7 @@ package func withThreadsAwake(_ body: () -> Void) {
 
 /// The body of `withThreadsAwake`, shared by its threads.
 private final class Body: @unchecked Sendable {
-    let isTaken = Atomic<Bool>(false)
+    let arrived = Atomic<Int>(0)
     let isDone = Atomic<Bool>(false)
     let call: () -> Void
     init(call: @escaping () -> Void) { self.call = call }
@@ -111,7 +113,7 @@ private final class AwakeThreads: @unchecked Sendable {
         self.tasks = tasks
         isOpen.store(true, ordering: .sequentiallyConsistent)
         region.wrappingAdd(1, ordering: .releasing)
-        tasks.run()
+        tasks.run(0)
         // A helper either sees that the region is closed, or is counted here and waited for.
         isOpen.store(false, ordering: .sequentiallyConsistent)
         var patience = Patience()
@@ -119,7 +121,7 @@ private final class AwakeThreads: @unchecked Sendable {
         self.tasks = nil
     }
 
-    func help(until work: Body) {
+    func help(as worker: Int, until work: Body) {
         var last = region.load(ordering: .acquiring) - 1
         var patience = Patience()
         while !work.isDone.load(ordering: .acquiring) {
@@ -130,7 +132,7 @@ private final class AwakeThreads: @unchecked Sendable {
             }
             last = current
             helpers.wrappingAdd(1, ordering: .sequentiallyConsistent)
-            if isOpen.load(ordering: .sequentiallyConsistent) { tasks?.run() }
+            if isOpen.load(ordering: .sequentiallyConsistent) { tasks?.run(worker) }
             helpers.wrappingSubtract(1, ordering: .sequentiallyConsistent)
             patience = Patience()
         }
@@ -150,20 +152,32 @@ private struct Patience {
 /// The tasks of one parallel loop, shared by its threads. Unchecked, because bodies capture raw pointers, which the
 /// compiler cannot check: it is up to each kernel that no two tasks write to the same place.
 private final class Tasks: @unchecked Sendable {
-    private let next = Atomic<Int>(0)
     private let count: Int
+    private let workers: Int
     private let body: (Int) -> Void
+    /// The next task of each worker's share, `line` apart: workers that count do not wait for each other's cache line.
+    private let next: UnsafeMutablePointer<Atomic<Int>>
+    private let line = 8
 
-    init(count: Int, body: @escaping (Int) -> Void) {
-        self.count = count
-        self.body = body
+    init(count: Int, workers: Int, body: @escaping (Int) -> Void) {
+        (self.count, self.workers, self.body) = (count, workers, body)
+        next = .allocate(capacity: workers * line)
+        for worker in 0..<workers { (next + worker * line).initialize(to: Atomic(worker * count / workers)) }
     }
 
-    func run() {
-        while true {
-            let i = next.wrappingAdd(1, ordering: .relaxed).oldValue
-            if i >= count { return }
-            body(i)
+    deinit { next.deallocate() }
+
+    /// The worker's own share first, and then what is left of the others'.
+    func run(_ worker: Int) {
+        for i in 0..<workers {
+            let share = (worker + i) % workers
+            let end = (share + 1) * count / workers
+            let next = next + share * line
+            while next.pointee.load(ordering: .relaxed) < end {
+                let task = next.pointee.wrappingAdd(1, ordering: .relaxed).oldValue
+                if task >= end { break }
+                body(task)
+            }
         }
     }
 }

@@ -3,16 +3,17 @@
 import Kernels
 import Testing
 
-@Test func `blocks in use do not overlap`() {
+/// With a scale of 20 most blocks have large pages.
+@Test(arguments: [1, 20]) func `blocks in use do not overlap`(scale: Int) {
     // Holes of 1000 floats between blocks in use, then requests for
     // slightly and much larger blocks, equal ones, and smaller ones.
     var inUse: [(floats: UnsafeMutablePointer<Float>, count: Int)] = []
-    let first = (0..<64).map { _ in allocateAligned(1000) }
+    let first = (0..<64).map { _ in allocateAligned(1000 * scale) }
     for (i, floats) in first.enumerated() {
-        if i % 2 == 0 { freeAligned(floats) } else { inUse.append((floats, 1000)) }
+        if i % 2 == 0 { freeAligned(floats) } else { inUse.append((floats, 1000 * scale)) }
     }
     for count in [1001, 1900, 1000, 999, 500, 499, 1, 2000] {
-        for _ in 0..<8 { inUse.append((allocateAligned(count), count)) }
+        for _ in 0..<8 { inUse.append((allocateAligned(count * scale), count * scale)) }
     }
     for (i, block) in inUse.enumerated() { block.floats.update(repeating: Float(i), count: block.count) }
     for (i, block) in inUse.enumerated() {
