@@ -97,6 +97,11 @@ package indirect enum Decoder: Sendable {
     ].map { (Array($0.0.utf8), Array($0.1.utf8)) }
 
     static func cleanedUp(_ text: [UInt8]) -> [UInt8] {
-        cleanUps.reduce(text) { replacing($1.0, by: $1.1, in: $0) }
+        // Most pieces of text have no space that one of these follows.
+        let seconds = Array(".?!,'nd".utf8)
+        guard zip(text, text.dropFirst()).contains(where: { $0 == UInt8(ascii: " ") && seconds.contains($1) }) else {
+            return text
+        }
+        return cleanUps.reduce(text) { replacing($1.0, by: $1.1, in: $0) }
     }
 }

@@ -157,13 +157,25 @@ package struct BytePairTrainer {
     /// last if merges made no new pairs. With few symbols, nearly all of whose pairs occur: a small share of the
     /// highest total.
     private func firstRare() -> Int64 {
-        var sorted: [Int64] = []
-        for partition in partitions { for pair in partition.pairs { sorted.append(totals[pair.key] ?? 0) } }
-        sorted.sort(by: >)
         let merges = vocabularySize - firstCount
-        guard merges > 0, let highest = sorted.first else { return 1 }
-        let last = merges < sorted.count ? sorted[merges] : 0
-        return max(1, last / 4, highest / Int64(4 * merges))
+        guard merges > 0 else { return 1 }
+        // The pairs by total: sorting them all would take longer. Totals of at least `most` count as that.
+        let most = 1 << 20
+        var pairsOfTotal = [Int](repeating: 0, count: most + 1)
+        var highest: Int64 = 1
+        for partition in partitions {
+            for pair in partition.pairs {
+                let total = totals[pair.key] ?? 0
+                highest = max(highest, total)
+                pairsOfTotal[min(Int(total), most)] += 1
+            }
+        }
+        var (last, left) = (most, merges)
+        while last > 0, left >= pairsOfTotal[last] {
+            left -= pairsOfTotal[last]
+            last -= 1
+        }
+        return max(1, Int64(last) / 4, highest / Int64(4 * merges))
     }
 
     /// Whether the result of a merge is short enough. Pairs of initial symbols always are.
@@ -201,9 +213,13 @@ package struct BytePairTrainer {
 
     /// The number of occurrences of each token in the text, by id.
     package func tokenCounts() -> [Int] {
-        var counts = [Int](repeating: 0, count: spellings.count)
-        for partition in partitions { partition.addTokenCounts(to: &counts) }
-        return counts
+        let (partitions, tokens) = (partitions, spellings.count)
+        var parts = [[Int]](repeating: [], count: partitions.count)
+        parts.withUnsafeMutableBufferPointer { parts in
+            nonisolated(unsafe) let parts = parts
+            parallelFor(parts.count) { parts[$0] = partitions[$0].tokenCounts(tokens) }
+        }
+        return parts.reduce([Int](repeating: 0, count: tokens)) { sum, part in zip(sum, part).map(+) }
     }
 
     /// Merges until the vocabulary is full or no pair occurs at least `minimumFrequency` times and at least once.

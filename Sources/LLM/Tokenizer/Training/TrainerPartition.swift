@@ -93,7 +93,7 @@ final class TrainerPartition: @unchecked Sendable {
 
     /// Counts the pairs of all words into `pairs`.
     func countPairs(idCount: Int) {
-        numbers = PairNumbers(idCount: idCount)
+        var numbers = PairNumbers(idCount: idCount)
         var pairs: [Pair] = []
         let cells = cells
         forEachWord { place in
@@ -107,7 +107,7 @@ final class TrainerPartition: @unchecked Sendable {
                 pairs[number].last = place
             }
         }
-        self.pairs = pairs
+        (self.pairs, self.numbers) = (pairs, numbers)
     }
 
     /// Lists the words of the counted pairs for which `isListed` is true.
@@ -243,12 +243,15 @@ final class TrainerPartition: @unchecked Sendable {
         return sum
     }
 
-    func addTokenCounts(to counts: inout [Int]) {
+    /// The number of occurrences of each of `tokens` tokens, by id.
+    func tokenCounts(_ tokens: Int) -> [Int] {
+        var counts = [Int](repeating: 0, count: tokens)
         for (symbol, count) in singles { counts[Int(symbol)] += count }
         forEachWord { place in
             let count = Int(count(ofWordAt: place))
             for i in 0..<Int(cells[place]) { counts[Int(cells[place + TrainerPartition.header + i])] += count }
         }
+        return counts
     }
 }
 
