@@ -256,9 +256,7 @@ package struct BytePairTrainer {
             if total < minimumFrequency { break }
             let left = Int32(top.key >> 32)
             let right = Int32(truncatingIfNeeded: top.key)
-            let inside = spellings[Int(right)]
-            let tail = !prefix.isEmpty && inside.starts(with: prefix) ? inside.dropFirst(prefix.count) : inside
-            let result = Int32(spellings.insert(Array(spellings[Int(left)] + tail)))
+            let result = Int32(spellings.insert(spelling(left, right)))
             let symbolCount = symbolCounts[Int(left)] + symbolCounts[Int(right)]
             if Int(result) == symbolCounts.count { symbolCounts.append(symbolCount) }
             // A special token is in no word until a merge spells it.
@@ -271,6 +269,13 @@ package struct BytePairTrainer {
         }
         let lasting = merges.enumerated().filter { rankOfPair[pairKey($1.left, $1.right)] == $0 }.map(\.element)
         return LearntBytePairs(spellings: (0..<spellings.count).map { Array(spellings[$0]) }, merges: lasting)
+    }
+
+    /// The spelling of a merge. No slice of `spellings` outlives it: with one, each insertion would copy them all.
+    private func spelling(_ left: Int32, _ right: Int32) -> [UInt8] {
+        let inside = spellings[Int(right)]
+        let tail = !prefix.isEmpty && inside.starts(with: prefix) ? inside.dropFirst(prefix.count) : inside
+        return Array(spellings[Int(left)] + tail)
     }
 
     /// With fewer words to visit than this, one thread is faster than several.
