@@ -218,11 +218,17 @@ private func onTerminal(in folder: String, _ body: (_ master: Int32, Process) th
     try body(master, process)
 }
 
-/// Reads until a text is there.
-private func read(_ master: Int32, until text: String) -> String {
+/// Reads until a text is there, or `process` has ended without it.
+private func read(_ master: Int32, of process: Process, until text: String) -> String {
     var all: [UInt8] = []
     var bytes = [UInt8](repeating: 0, count: 4096)
     while !String(decoding: all, as: UTF8.self).contains(text) {
+        var input = pollfd(fd: master, events: Int16(POLLIN), revents: 0)
+        let isRunning = process.isRunning
+        if poll(&input, 1, 100) == 0 {
+            if isRunning { continue }
+            break
+        }
         let count = read(master, &bytes, bytes.count)
         guard count > 0 else { break }
         all += bytes[..<count]
@@ -244,20 +250,20 @@ private func echoes(_ master: Int32) -> Bool {
     try withModel { folder in
         try onTerminal(in: folder) { master, process in
             let prompt = "> \r\u{1B}[2C"
-            #expect(read(master, until: prompt).contains("\u{1B}[?2004h"))
+            #expect(read(master, of: process, until: prompt).contains("\u{1B}[?2004h"))
             #expect(!echoes(master))
             type("안녕\u{7F}", master)
-            _ = read(master, until: "> 안\r")
+            _ = read(master, of: process, until: "> 안\r")
             type("\r", master)
-            #expect(read(master, until: prompt).contains("\nxxx\r\n"))
+            #expect(read(master, of: process, until: prompt).contains("\nxxx\r\n"))
             type("\u{1B}[A", master)
-            #expect(read(master, until: "안\r\u{1B}[4C").contains("> 안"))
+            #expect(read(master, of: process, until: "안\r\u{1B}[4C").contains("> 안"))
             type("\u{3}\u{4}", master)
             process.waitUntilExit()
             #expect(process.terminationStatus == 0 && echoes(master))
         }
         try onTerminal(in: folder) { master, process in
-            _ = read(master, until: "> ")
+            _ = read(master, of: process, until: "> ")
             #expect(!echoes(master))
             process.terminate()
             process.waitUntilExit()
