@@ -84,6 +84,13 @@ private func constant(_ name: String, in path: String) throws -> Int {
     let words = [4: "four", 8: "eight"]
     page.expect("There are at least \(words[tasks] ?? "?") tasks for each thread")
     page.expect("a task packs its rows of A, at most \(weightRows), and goes")
+    page.expect("asks for the lines of \(try constant("rowsAhead", in: kernel)) rows later")
+    let together = try constant("rowsPerPartialSum", in: "Sources/Kernels/ColumnSums.swift")
+    page.expect("from the same \(together) rows before the next ones come")
+    // A way of an L2 of 1 MB has 65,536 bytes: rows land in as many places as it takes to come round to the first.
+    let way = (1 << 20) / 16
+    let places = (1...).first { $0 * 4 * OC % way == 0 } ?? 0
+    page.expect("rows \(grouped(4 * OC)) bytes apart share \(places) places in the L2")
     page.expect("in parts of at most \(grouped(longest)). That")
     page.expect(
         "(10 / 24 = \(decimal(10.0 / 24, 2)) and 24 + 4 + 2 = \(24 + 4 + 2). Its panels would be \(4 * lanes) wide.)")
