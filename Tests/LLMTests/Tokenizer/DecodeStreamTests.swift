@@ -186,6 +186,17 @@ private func naive(_ decoder: Decoder, _ tokens: [[UInt8]]) -> [[UInt8]] {
     }
 }
 
+/// As tokenizers' decoders.WordPiece(cleanup=True).
+@Test func `before marks and short forms there is no space`() {
+    let decoder = Decoder.wordPiece(prefix: utf8("##"), cleansUp: true)
+    let texts = [
+        ".": "a.", "?": "a?", "!": "a!", ",": "a,", "' b": "a'b", "n't": "an't", "'m": "a'm", "do not": "a don't",
+        "'s": "a's", "'ve": "a've", "'re": "a're", "d": "a d", "n": "a n", "'": "a '", "do  not": "a do  not",
+        "a . b": "a a. b",
+    ]
+    for (token, text) in texts { #expect(decoder([utf8("a"), utf8(token)]) == utf8(text), "\(token)") }
+}
+
 @Test func `any steps in any order give what whole lists give`() {
     let steps: [Decoder] = [
         .byteLevel, .fuse, .byteFallback, .wordPiece(prefix: utf8("##"), cleansUp: false),
