@@ -97,8 +97,8 @@ package indirect enum Decoder: Sendable {
     ].map { (Array($0.0.utf8), Array($0.1.utf8)) }
 
     static func cleanedUp(_ text: [UInt8]) -> [UInt8] {
-        // Most pieces of text have no space that one of these follows.
-        let seconds = Array(".?!,'nd".utf8)
+        // Most pieces of text have no space that one of these follows; ` do not` has the one before `not`.
+        let seconds = Array(".?!,'n".utf8)
         guard zip(text, text.dropFirst()).contains(where: { $0 == UInt8(ascii: " ") && seconds.contains($1) }) else {
             return text
         }
