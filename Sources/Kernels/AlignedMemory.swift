@@ -4,7 +4,7 @@
 // would be fresh pages that must be cleared first: 3% of a matrix product's time, and 4% of attention's.
 //
 // On Linux a larger block has pages of 2 MB to itself. What lies in pages of 4 kB may share few sets of the L2 cache, as
-// chance places them: the same product was up to ten points slower in one run than in the next.
+// chance places them. bfloat16's dinp gained three points.
 
 import Synchronization
 

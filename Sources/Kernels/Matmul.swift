@@ -196,8 +196,8 @@ private func backwardWeight<W: Words>(
             defer { freeAligned(a) }
             let sums = a + taskRows * K  // dbias's part
             for i in 0..<rows { sums[i] = 0 }
-            // Few rows at a time, so that dout is still in the L1 cache when its sums read it: rows of a power of two,
-            // or near one, share so few sets of a cache that it does not hold many of them.
+            // Few rows at a time, so that dout is still in the L2 cache when its sums read it: rows that lie a multiple
+            // of a large power of two apart share so few of its sets that it does not hold many of them.
             for n in stride(from: 0, to: countN, by: rowsPerPartialSum) {
                 let source = dout + (n0 + n) * doutStride + row
                 let count = min(rowsPerPartialSum, countN - n)
